@@ -1,0 +1,184 @@
+//! What the core decides by: networks and ports, published as one immutable snapshot.
+//!
+//! Control builds a [`Snapshot`] whenever something changes; workers pick it up between two batches.
+//! Nothing in it changes afterwards but the FDB (lock-free) and the counters (one writer each).
+
+use core::fmt;
+use core::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crate::addr::MacAddr;
+use crate::counters::PortCounters;
+use crate::fdb::Fdb;
+
+/// How many ports an engine has at most: bounds every table that is indexed by port.
+pub const MAX_PORTS: usize = 4096;
+/// How many networks an engine has at most.
+pub const MAX_NETWORKS: usize = 1024;
+
+/// A port's number, below [`MAX_PORTS`]; given anew only when no frame of the old port can be on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId(pub u16);
+
+impl PortId {
+    /// The number as an index.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {}", self.0)
+    }
+}
+
+/// A network's number, below [`MAX_NETWORKS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkId(pub u16);
+
+impl NetworkId {
+    /// The number as an index.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// What a port may do. The defaults are those of a kernel bridge port (`bridge link`), guard aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortSettings {
+    /// Source addresses of ingress frames go into the FDB.
+    pub learning: bool,
+    /// Frames to stations that the FDB does not know leave by this port. Broadcast and multicast always do.
+    pub flood: bool,
+    /// No frame passes between two isolated ports.
+    pub isolated: bool,
+    /// A frame may leave by the port it came from.
+    pub hairpin: bool,
+    /// Ingress frames must carry the port's [`Identity`]; a port without one is not guarded.
+    pub guard: bool,
+}
+
+impl Default for PortSettings {
+    fn default() -> Self {
+        Self { learning: true, flood: true, isolated: false, hairpin: false, guard: false }
+    }
+}
+
+/// Who an endpoint is: what the spoof guard lets it say of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The endpoint's own MAC.
+    pub mac: MacAddr,
+    /// The endpoint's own addresses. The IPv6 link-local address made from `mac` (EUI-64) is always its own.
+    pub addresses: Vec<IpAddr>,
+    /// Every address of the endpoint's sandbox: these may be a packet's source towards the gateway's MAC.
+    pub sandbox_addresses: Vec<IpAddr>,
+}
+
+/// A network's router address, answered by the core itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Length of the subnet's prefix, 0 to 32.
+    pub prefix_len: u8,
+}
+
+impl Gateway {
+    /// Whether `address` lies in the gateway's subnet.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let mask = self.netmask();
+        u32::from(address) & mask == u32::from(self.address) & mask
+    }
+
+    /// Whether `address` is the subnet's own broadcast address (none in /31 and /32, RFC 3021).
+    pub fn is_subnet_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.prefix_len < 31 && self.contains(address) && u32::from(address) | self.netmask() == u32::MAX
+    }
+
+    fn netmask(&self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.prefix_len.min(32))).unwrap_or(0)
+    }
+}
+
+/// One bridge domain.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Its number.
+    pub id: NetworkId,
+    /// The router address that the core answers for, if any.
+    pub gateway: Option<Gateway>,
+    /// Largest layer-3 packet in bytes that the gateway sends.
+    pub mtu: u16,
+    /// The forwarding database.
+    pub fdb: Arc<Fdb>,
+    /// Its ports, in order of their numbers.
+    pub members: Vec<PortId>,
+}
+
+/// One place where frames enter and leave a network.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// Its number.
+    pub id: PortId,
+    /// The network it belongs to.
+    pub network: NetworkId,
+    /// What it may do.
+    pub settings: PortSettings,
+    /// Who is behind it, when that is known.
+    pub identity: Option<Arc<Identity>>,
+    /// Largest layer-3 packet in bytes that may leave by it. A super-frame is measured by its segments.
+    pub mtu: u16,
+    /// One block of counters for each worker.
+    pub counters: Arc<[PortCounters]>,
+}
+
+/// Everything that the core decides by, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Counts up with every change.
+    pub generation: u64,
+    /// Networks by number.
+    pub networks: Vec<Option<Arc<Network>>>,
+    /// Ports by number.
+    pub ports: Vec<Option<Port>>,
+}
+
+impl Snapshot {
+    /// The port of that number, if there is one.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())?.as_ref()
+    }
+
+    /// The network of that number, if there is one.
+    #[inline]
+    pub fn network(&self, id: NetworkId) -> Option<&Network> {
+        self.networks.get(id.index())?.as_deref()
+    }
+}
+
+/// How long learned addresses live unless told otherwise: 300 s, as in a kernel bridge and IEEE 802.1D.
+pub const DEFAULT_AGEING: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateway_knows_its_subnet() {
+        let gateway =
+            |prefix_len| Gateway { mac: MacAddr::ZERO, address: Ipv4Addr::new(10, 1, 2, 1), prefix_len };
+        assert!(gateway(24).contains(Ipv4Addr::new(10, 1, 2, 200)));
+        assert!(!gateway(24).contains(Ipv4Addr::new(10, 1, 3, 1)));
+        assert!(gateway(24).is_subnet_broadcast(Ipv4Addr::new(10, 1, 2, 255)));
+        assert!(!gateway(31).is_subnet_broadcast(Ipv4Addr::new(10, 1, 2, 1)));
+        assert!(gateway(0).contains(Ipv4Addr::new(192, 0, 2, 1)));
+    }
+}

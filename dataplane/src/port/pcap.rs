@@ -1,0 +1,1 @@
+//! Captures: frames from a pcap file, and frames into one.

@@ -1,0 +1,1 @@
+//! Software segmentation of super-frames and completion of partial checksums.

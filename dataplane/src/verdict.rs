@@ -1,0 +1,184 @@
+//! What the core decided about a frame, and every reason there is for dropping one.
+
+use core::fmt;
+
+use crate::network::PortId;
+
+/// The decision about one frame. [`fmt::Display`] says it in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The destination is known; the frame leaves by one port.
+    Forward {
+        /// Where it leaves.
+        egress: PortId,
+    },
+    /// The frame leaves by every port that takes it.
+    Flood {
+        /// Why it was not sent to one port alone.
+        cause: FloodCause,
+        /// Ports it leaves by.
+        copies: u16,
+        /// The gateway answered it as well (a broadcast ARP request for its address).
+        answered: bool,
+    },
+    /// The frame was for the gateway, which answered.
+    Reply(Reply),
+    /// The frame was for the gateway, which took it and has nothing to say (yet).
+    Taken(Taken),
+    /// The frame goes nowhere.
+    Drop(DropReason),
+}
+
+/// Why a frame is flooded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloodCause {
+    /// The destination is `ff:ff:ff:ff:ff:ff`.
+    Broadcast,
+    /// The destination is a group.
+    Multicast,
+    /// The destination is a station that the FDB does not know.
+    UnknownUnicast,
+}
+
+/// What the gateway sent back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// ARP reply with the gateway's MAC.
+    Arp,
+    /// ICMP echo reply.
+    Echo,
+    /// ICMP time exceeded.
+    TimeExceeded,
+    /// ICMP destination unreachable: network.
+    NetworkUnreachable,
+    /// ICMP destination unreachable: host.
+    HostUnreachable,
+    /// ICMP destination unreachable: port (nothing listens on the gateway).
+    PortUnreachable,
+    /// ICMP destination unreachable: protocol.
+    ProtocolUnreachable,
+}
+
+/// Why a frame for the gateway has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// A fragment that waits for the rest of its packet.
+    Fragment,
+    /// Something that asks for no answer: an ARP reply, an ICMP error.
+    NoAnswerDue,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Forward { egress } => write!(f, "forward to {egress}"),
+            Verdict::Flood { cause, copies, answered } => {
+                let why = match cause {
+                    FloodCause::Broadcast => "broadcast",
+                    FloodCause::Multicast => "multicast",
+                    FloodCause::UnknownUnicast => "unknown unicast",
+                };
+                write!(f, "flood to {copies} ports ({why})")?;
+                if *answered { write!(f, ", and answered by the gateway") } else { Ok(()) }
+            }
+            Verdict::Reply(reply) => {
+                let what = match reply {
+                    Reply::Arp => "ARP reply",
+                    Reply::Echo => "ICMP echo reply",
+                    Reply::TimeExceeded => "ICMP time exceeded",
+                    Reply::NetworkUnreachable => "ICMP network unreachable",
+                    Reply::HostUnreachable => "ICMP host unreachable",
+                    Reply::PortUnreachable => "ICMP port unreachable",
+                    Reply::ProtocolUnreachable => "ICMP protocol unreachable",
+                };
+                write!(f, "the gateway answers: {what}")
+            }
+            Verdict::Taken(Taken::Fragment) => {
+                write!(f, "the gateway keeps the fragment until its packet is whole")
+            }
+            Verdict::Taken(Taken::NoAnswerDue) => write!(f, "the gateway takes it; no answer is due"),
+            Verdict::Drop(reason) => write!(f, "drop, {reason}: {}", reason.sentence()),
+        }
+    }
+}
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident, $name:literal, $sentence:literal;)*) => {
+        /// Why a frame was dropped. Each reason has a name (stable, for counters and JSON) and a sentence.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $(#[doc = $sentence] $(#[$doc])* $variant,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of their numbers.
+            pub const ALL: &[DropReason] = &[$(DropReason::$variant,)*];
+            /// How many reasons there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The stable name, in kebab case.
+            pub fn name(self) -> &'static str {
+                match self { $(DropReason::$variant => $name,)* }
+            }
+
+            /// One sentence for people.
+            pub fn sentence(self) -> &'static str {
+                match self { $(DropReason::$variant => $sentence,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    Runt, "runt", "The frame is shorter than an Ethernet header.";
+    TruncatedTag, "truncated-tag", "The frame ends inside a VLAN tag.";
+    SourceGroup, "source-group", "The source MAC is a group address.";
+    SourceZero, "source-zero", "The source MAC is all zero.";
+    MalformedOffload, "malformed-offload", "The offload metadata points outside of the frame or contradicts it.";
+    ReservedGroup, "reserved-group", "The destination is a link-local group that bridges never forward.";
+    UnknownPort, "unknown-port", "The ingress port is not (or no longer) part of a network.";
+    GatewayMacClaimed, "gateway-mac-claimed", "The source MAC is the gateway's.";
+    GatewayAddressClaimed, "gateway-address-claimed", "The sender claims the gateway's address.";
+    GuardMac, "guard-mac", "The source MAC is not the endpoint's own.";
+    GuardArp, "guard-arp", "The ARP sender is not the endpoint's own address.";
+    GuardIpv4, "guard-ipv4", "The IPv4 source is not the endpoint's own address.";
+    GuardIpv6, "guard-ipv6", "The IPv6 source is not the endpoint's own address.";
+    GuardNd, "guard-nd", "A neighbour discovery target or link-layer option is not the endpoint's own.";
+    GuardRouter, "guard-router", "Endpoints may not send router advertisements or redirects.";
+    GuardMalformed, "guard-malformed", "The header that the spoof guard must read is malformed or too deep.";
+    SamePort, "same-port", "The destination is behind the port that the frame came from.";
+    Isolated, "isolated", "Ingress and egress are both isolated ports.";
+    NoEgress, "no-egress", "No port takes the flooded frame.";
+    TooBig, "too-big", "The packet is larger than the egress port's MTU.";
+    GatewayMalformed, "gateway-malformed", "The packet for the gateway is malformed.";
+    GatewayUnsupported, "gateway-unsupported", "The gateway does not speak this protocol.";
+    GatewayTagged, "gateway-tagged", "The gateway does not answer in a VLAN.";
+    FragmentsFull, "fragments-full", "No room to wait for more fragments of packets for the gateway.";
+    FragmentOverlap, "fragment-overlap", "Fragments of a packet for the gateway overlap or disagree.";
+    FragmentTimeout, "fragment-timeout", "The rest of a fragmented packet for the gateway never came.";
+    ReplyLimited, "reply-limited", "The gateway's limit of ICMP errors is used up.";
+    PortFull, "port-full", "The egress port's queue is full.";
+    PortDown, "port-down", "The egress port's interface is down.";
+    PortGone, "port-gone", "The egress port's device has vanished.";
+    PortError, "port-error", "The egress port's device refused the frame.";
+    Unsegmentable, "unsegmentable", "The super-frame cannot be segmented for an egress port without offloads.";
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_numbers_dense() {
+        let names: HashSet<_> = DropReason::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), DropReason::COUNT);
+        assert!(DropReason::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
+        assert!(DropReason::ALL.iter().all(|r| r.sentence().ends_with('.')));
+    }
+}

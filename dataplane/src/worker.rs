@@ -1,0 +1,1 @@
+//! Worker threads: the only place where I/O meets decision.
