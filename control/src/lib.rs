@@ -1,1 +1,3 @@
-//! Control plane.
+//! The control plane of pontoon.
+
+pub mod api;

@@ -1,0 +1,471 @@
+//! What goes over the API, into the store, and out of `--json`: the field names here are stable.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use pontoon_dataplane::MacAddr;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A MAC address, written `02:42:0a:00:00:02`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "02:42:0a:00:00:02")]
+pub struct Mac(pub MacAddr);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> String {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = pontoon_dataplane::addr::MacParseError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for Mac {
+    type Err = pontoon_dataplane::addr::MacParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Mac)
+    }
+}
+
+/// `POST /networks`: a network to create.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkRequest {
+    /// Its name: letters, digits, `_`, `.` and `-`, starting with a letter or digit, at most 63 bytes.
+    pub name: String,
+    /// Its subnet in CIDR notation; IPv4, a prefix of at most 30 bits.
+    #[schema(value_type = String, example = "10.88.0.0/24")]
+    pub subnet: IpNet,
+    /// The gateway's address; the subnet's first when left out.
+    #[schema(value_type = Option<String>, example = "10.88.0.1")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+    /// Largest layer-3 packet in bytes, 576 to 65535; 1500 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// How long learned addresses live, in seconds; 300 when left out, 0 keeps nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ageing_seconds: Option<u32>,
+}
+
+/// A network as it is (`GET /networks/NAME`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Its subnet.
+    #[schema(value_type = String)]
+    pub subnet: IpNet,
+    /// The gateway's address.
+    #[schema(value_type = String)]
+    pub gateway: Ipv4Addr,
+    /// The gateway's MAC.
+    pub gateway_mac: Mac,
+    /// Largest layer-3 packet in bytes.
+    pub mtu: u16,
+    /// How long learned addresses live, in seconds.
+    pub ageing_seconds: u32,
+    /// When it was created, RFC 3339 in UTC.
+    pub created: String,
+    /// Its endpoints by name.
+    pub endpoints: Vec<Endpoint>,
+    /// Its existing interfaces by name.
+    pub interfaces: Vec<Interface>,
+}
+
+/// `PATCH /networks/NAME`: what to change; fields left out stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkPatch {
+    /// How long learned addresses live, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ageing_seconds: Option<u32>,
+}
+
+/// The device that an endpoint gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// A TAP device; needs nothing but /dev/net/tun.
+    #[default]
+    Tap,
+    /// One end of a veth pair; the other end becomes a packet port.
+    Veth,
+}
+
+/// Which sandbox: exactly one of the fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxRef {
+    /// A named network namespace (below /run/netns), or the path of one.
+    Netns(String),
+    /// The network namespace of a process.
+    Pid(u32),
+}
+
+/// `POST /networks/NAME/endpoints`: an endpoint to attach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointRequest {
+    /// Its name, unique in the network; the namespace's name (`pid-N` for a process) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The sandbox that it is put into.
+    pub sandbox: SandboxRef,
+    /// The interface's name inside the sandbox; `eth0` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<String>,
+    /// Its address; the lowest free one when left out.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+    /// Its MAC; 02:42 and the address's four bytes when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// The kind of device.
+    #[serde(default)]
+    pub kind: DeviceKind,
+    /// No frame passes between two isolated endpoints.
+    #[serde(default)]
+    pub isolated: bool,
+}
+
+/// An endpoint as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: String,
+    /// The network that it belongs to.
+    pub network: String,
+    /// The sandbox as it was named when the endpoint was attached.
+    pub sandbox: SandboxRef,
+    /// The interface's name inside the sandbox.
+    pub ifname: String,
+    /// Its address with the subnet's prefix length.
+    #[schema(value_type = String, example = "10.88.0.2/24")]
+    pub address: IpNet,
+    /// Its MAC.
+    pub mac: Mac,
+    /// The kind of device.
+    pub kind: DeviceKind,
+    /// When it was attached, RFC 3339 in UTC.
+    pub created: String,
+}
+
+/// `POST /networks/NAME/interfaces`: an existing interface to put on the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceRequest {
+    /// The interface's name in the daemon's own network namespace.
+    pub interface: String,
+}
+
+/// An existing interface on a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interface {
+    /// The interface's name.
+    pub interface: String,
+    /// The network that it is on.
+    pub network: String,
+    /// When it was put there, RFC 3339 in UTC.
+    pub created: String,
+}
+
+/// What a port may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortFlags {
+    /// Source addresses go into the FDB.
+    pub learning: bool,
+    /// Frames to unknown stations leave by it.
+    pub flood: bool,
+    /// No frame passes between two isolated ports.
+    pub isolated: bool,
+    /// A frame may leave by the port that it came from.
+    pub hairpin: bool,
+    /// Frames must carry the endpoint's own addresses.
+    pub guard: bool,
+}
+
+/// `PATCH /ports/PORT`: flags to change; fields left out stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortPatch {
+    /// See [`PortFlags::learning`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning: Option<bool>,
+    /// See [`PortFlags::flood`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flood: Option<bool>,
+    /// See [`PortFlags::isolated`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<bool>,
+    /// See [`PortFlags::hairpin`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hairpin: Option<bool>,
+    /// See [`PortFlags::guard`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<bool>,
+}
+
+/// A port (`GET /ports`): an endpoint's or an interface's place in the data plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Port {
+    /// `NETWORK/ENDPOINT` or `NETWORK/INTERFACE`: the name that `port set` and the FDB use.
+    pub port: String,
+    /// The network.
+    pub network: String,
+    /// `tap`, `veth` or `packet`.
+    pub kind: String,
+    /// The interface's name: inside the sandbox for endpoints.
+    pub ifname: String,
+    /// The sandbox; absent for existing interfaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxRef>,
+    /// What it may do.
+    pub flags: PortFlags,
+    /// Largest layer-3 packet in bytes.
+    pub mtu: u16,
+    /// The offloads in use, a subset of `checksum`, `tso`, `uso`, in that order.
+    pub offloads: Vec<String>,
+}
+
+/// An FDB entry (`GET /fdb`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FdbEntry {
+    /// The network.
+    pub network: String,
+    /// The station.
+    pub mac: Mac,
+    /// The port that it is behind.
+    pub port: String,
+    /// `learned`, `sticky` (learned from a guarded port) or `static`.
+    pub kind: String,
+    /// Seconds since its last frame; absent for static entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
+}
+
+/// `POST /fdb`: a static entry to add.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FdbRequest {
+    /// The network.
+    pub network: String,
+    /// The station.
+    pub mac: Mac,
+    /// The port: `NETWORK/ENDPOINT`, or the endpoint's or interface's name alone.
+    pub port: String,
+}
+
+/// Frames and bytes; a super-frame is one frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Traffic {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes from the destination MAC on.
+    pub bytes: u64,
+}
+
+/// Counters of one port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortStats {
+    /// The port's name.
+    pub port: String,
+    /// The network.
+    pub network: String,
+    /// Frames that came in by it.
+    pub rx: Traffic,
+    /// Frames that left by it.
+    pub tx: Traffic,
+    /// Drops by reason; reasons that never occurred are left out.
+    pub drops: BTreeMap<String, Traffic>,
+}
+
+/// Counters of one network's FDB.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FdbStats {
+    /// The network.
+    pub network: String,
+    /// Entries now.
+    pub entries: u64,
+    /// Entries at most.
+    pub capacity: u64,
+    /// Addresses learned.
+    pub learned: u64,
+    /// Addresses that moved to another port.
+    pub moved: u64,
+    /// Moves refused because the address is static or sticky.
+    pub kept: u64,
+    /// Addresses not learned for want of room.
+    pub refused: u64,
+    /// Addresses evicted for newer ones.
+    pub evicted: u64,
+    /// Addresses that aged out.
+    pub expired: u64,
+}
+
+/// `GET /stats`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stats {
+    /// The daemon's version.
+    pub version: String,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// Worker threads.
+    pub workers: u64,
+    /// Ports, in order of their names.
+    pub ports: Vec<PortStats>,
+    /// FDBs, in order of their networks' names.
+    pub fdbs: Vec<FdbStats>,
+}
+
+/// The body of every error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// One sentence: what failed, on what, what to do.
+    pub error: String,
+}
+
+/// A declared state (`pontoon up -f FILE.toml`, `PUT /apply`): what should be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Network namespaces to create (`create = true`) or to find, by name.
+    #[serde(default, rename = "namespace")]
+    pub namespaces: Vec<NamespaceDecl>,
+    /// Networks.
+    #[serde(default, rename = "network")]
+    pub networks: Vec<NetworkDecl>,
+}
+
+/// A namespace in a [`Document`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamespaceDecl {
+    /// Its name below /run/netns.
+    pub name: String,
+    /// Create it when it is missing, and let `down` delete it when pontoon created it.
+    #[serde(default)]
+    pub create: bool,
+}
+
+/// A network in a [`Document`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkDecl {
+    /// See [`NetworkRequest::name`].
+    pub name: String,
+    /// See [`NetworkRequest::subnet`].
+    #[schema(value_type = String)]
+    pub subnet: IpNet,
+    /// See [`NetworkRequest::gateway`].
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+    /// See [`NetworkRequest::mtu`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// See [`NetworkRequest::ageing_seconds`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ageing_seconds: Option<u32>,
+    /// Its endpoints.
+    #[serde(default, rename = "endpoint")]
+    pub endpoints: Vec<EndpointDecl>,
+    /// Existing interfaces on it.
+    #[serde(default, rename = "interface")]
+    pub interfaces: Vec<InterfaceDecl>,
+    /// Static FDB entries.
+    #[serde(default, rename = "fdb")]
+    pub fdb: Vec<FdbDecl>,
+}
+
+/// An endpoint in a [`Document`]; exactly one of `netns` and `pid`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointDecl {
+    /// See [`EndpointRequest::name`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A named network namespace, or the path of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// A process whose network namespace it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// See [`EndpointRequest::ifname`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<String>,
+    /// See [`EndpointRequest::ip`].
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+    /// See [`EndpointRequest::mac`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// See [`EndpointRequest::kind`].
+    #[serde(default)]
+    pub kind: DeviceKind,
+    /// Port flags; those left out are the defaults of endpoints.
+    #[serde(default)]
+    pub port: PortPatch,
+}
+
+/// An existing interface in a [`Document`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceDecl {
+    /// The interface's name.
+    pub name: String,
+    /// Port flags; those left out are the defaults of existing interfaces.
+    #[serde(default)]
+    pub port: PortPatch,
+}
+
+/// A static FDB entry in a [`Document`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FdbDecl {
+    /// The station.
+    pub mac: Mac,
+    /// The endpoint's or interface's name on this network.
+    pub port: String,
+}
+
+/// What `PUT /apply` and `DELETE /apply` did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Applied {
+    /// One line for each change, in order; empty when everything was as declared.
+    pub changes: Vec<String>,
+}
+
+/// The daemon's paths and its version (`GET /info`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Info {
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// Where it keeps its state.
+    #[schema(value_type = String)]
+    pub state_dir: PathBuf,
+    /// Whether it removes everything when it ends.
+    pub ephemeral: bool,
+}
