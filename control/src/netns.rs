@@ -166,6 +166,8 @@ impl Netns {
         let filesystem = rustix::fs::fstatfs(&ns.fd)
             .map_err(|source| system(format!("look at {}", path.display()), source))?
             .f_type;
+        // The field's type differs between architectures.
+        #[allow(clippy::useless_conversion)]
         if i64::from(filesystem) != NSFS_MAGIC {
             return Err(NetnsError::NotANamespace { path: path.to_owned() });
         }
