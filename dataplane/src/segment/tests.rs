@@ -221,8 +221,8 @@ fn check_cut(spec: &Spec) {
     let transport_start = usize::from(offload.csum_start);
     let header_end = whole.len() - spec.payload.len();
     let link_len = ETHERNET_HEADER_LEN + 4 * spec.tags;
-    let ip_own: &[Range<usize>] = if spec.v6 { &[4..6] } else { &[2..6, 10..12] };
-    let transport_own: &[Range<usize>] = if spec.is_tcp() { &[4..8, 13..14, 16..18] } else { &[4..8] };
+    let ip_own: &[Range<usize>] = if spec.v6 { &[4..5, 5..6] } else { &[2..6, 10..12] };
+    let transport_own: &[Range<usize>] = if spec.is_tcp() { &[4..8, 13..14, 16..18] } else { &[4..6, 6..8] };
     let last = segments.len() - 1;
     let mut payload = Vec::new();
     for (index, (segment, rest)) in segments.iter().enumerate() {
