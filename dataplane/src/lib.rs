@@ -34,6 +34,8 @@ pub mod port;
 pub mod segment;
 pub mod step;
 mod sys;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod verdict;
 pub mod worker;
