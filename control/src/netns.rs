@@ -126,6 +126,17 @@ impl Netns {
         }
     }
 
+    /// A new namespace without a name: it lives as long as this does, or a device's descriptor opened in it.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn anonymous() -> Result<Netns, NetnsError> {
+        on_own_thread(|| {
+            new_network_namespace()?;
+            Netns::current()
+        })
+    }
+
     /// The namespace of the calling thread.
     ///
     /// # Errors

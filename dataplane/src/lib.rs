@@ -33,7 +33,10 @@ pub mod out;
 pub mod port;
 pub mod segment;
 pub mod step;
+mod sync;
 mod sys;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod verdict;
 pub mod worker;
