@@ -47,11 +47,11 @@ pub fn all_or_nothing(site: Site<'_>, steps: &[Step]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Like [`tear_down`]: what could not be removed keeps its record, and the next start tries again.
 fn take_back(site: Site<'_>, done: &[Step]) {
-    for step in done.iter().rev().filter_map(Step::inverse) {
-        if let Err(error) = site.take(&step) {
-            tracing::error!(%error, ?step, "cannot undo");
-        }
+    let steps: Vec<Step> = done.iter().rev().filter_map(Step::inverse).collect();
+    if let Err(error) = tear_down(site, &steps) {
+        tracing::error!(%error, "cannot undo all of it");
     }
 }
 

@@ -28,7 +28,7 @@ pub enum Error {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// A TAP device could not be opened.
-    #[error("{0}{}", tap_hint(.0))]
+    #[error("{0}{hint}", hint = tap_hint(.0))]
     Tap(#[from] TapError),
     /// A packet socket could not be opened.
     #[error("cannot open a packet socket on the interface {interface}: {source}")]
@@ -41,6 +41,9 @@ pub enum Error {
     /// The data plane refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The FDB refused an entry.
+    #[error("cannot add the FDB entry: {0}")]
+    Fdb(String),
     /// The state could not be written or read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -152,13 +155,22 @@ impl Error {
         match self {
             Error::Name(_) | Error::OwnNamespace(_) | Error::Declaration(_) => 400,
             Error::Netns(NetnsError::NotANamespace { .. }) => 400,
-            Error::Ipam(error) => if error.is_conflict() { 409 } else { 400 },
+            Error::Ipam(error) => {
+                if error.is_conflict() {
+                    409
+                } else {
+                    400
+                }
+            }
             Error::Missing { .. } | Error::NoInterface(_) => 404,
             Error::Netns(
                 NetnsError::NoSuchName { .. } | NetnsError::NoSuchPath { .. } | NetnsError::NoSuchProcess(_),
             ) => 404,
             Error::Exists { .. } | Error::InUse { .. } | Error::IfnameTaken { .. } => 409,
-            Error::Interface { .. } | Error::Differs { .. } | Error::Netns(NetnsError::Exists { .. }) => 409,
+            Error::Interface { .. }
+            | Error::Differs { .. }
+            | Error::Fdb(_)
+            | Error::Netns(NetnsError::Exists { .. }) => 409,
             Error::Tap(TapError::DeviceNode(_)) | Error::Engine(EngineError::Full { .. }) => 503,
             Error::During { source, .. } => source.status(),
             Error::Several(errors) => errors.first().map_or(500, Error::status),

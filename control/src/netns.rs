@@ -212,6 +212,13 @@ pub fn still_names(sandbox: &SandboxRef, id: NetnsId) -> bool {
     fs::metadata(path).is_ok_and(|seen| NetnsId::of(&seen) == id)
 }
 
+/// Whether any process is in the namespace `id`. Opens nothing.
+pub fn is_inhabited(id: NetnsId) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut namespaces = processes.filter_map(|process| fs::metadata(process.path().join("ns/net")).ok());
+    namespaces.any(|seen| NetnsId::of(&seen) == id)
+}
+
 /// Does `work` inside the namespace, on a thread of its own.
 ///
 /// # Errors

@@ -10,9 +10,7 @@ use pontoon_dataplane::network::{Gateway, Identity, PortSettings};
 use crate::api::types::{Mac, NetworkPatch, PortFlags, PortPatch};
 use crate::netns::NetnsId;
 use crate::state::{NetworkState, PortName, PortRecord, State};
-use crate::store::{
-    Change, EndpointRecord, InterfaceRecord, NetworkRecord, Phase, Record, StaticRecord,
-};
+use crate::store::{Change, EndpointRecord, InterfaceRecord, NetworkRecord, Phase, Record, StaticRecord};
 
 /// What an endpoint's port may do unless told otherwise.
 pub const ENDPOINT_FLAGS: PortFlags =
@@ -125,9 +123,7 @@ impl Step {
             Step::CreateDevice(plan) => Step::DeleteDevice(plan.endpoint.clone()),
             Step::OpenDevice(plan) => Step::CloseDevice(plan.endpoint.port()),
             Step::OpenInterface(record) => Step::CloseDevice(record.port()),
-            Step::SetLinkUp { interface, up } => {
-                Step::SetLinkUp { interface: interface.clone(), up: !up }
-            }
+            Step::SetLinkUp { interface, up } => Step::SetLinkUp { interface: interface.clone(), up: !up },
             Step::AddPort(plan) => Step::RemovePort(plan.port.clone()),
             Step::SetPort { port, before, after } => {
                 Step::SetPort { port: port.clone(), before: *after, after: *before }
@@ -195,20 +191,11 @@ pub fn set_network(network: &NetworkState, patch: &NetworkPatch) -> Vec<Step> {
     vec![Step::Store(vec![change]), Step::SetNetwork { before, after }]
 }
 
-/// Removes a network and all that is on it.
-pub fn remove_network(state: &State, network: &NetworkState) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut left = state.clone();
-    for endpoint in network.endpoints.values() {
-        steps.extend(detach(&left, endpoint));
-        left.apply(&Change::Remove(Record::Endpoint(endpoint.clone())));
-    }
-    for interface in network.interfaces.values() {
-        steps.extend(remove_interface(network, interface));
-    }
-    steps.push(Step::RemoveNetwork(network.record.clone()));
-    steps.push(Step::Store(vec![Change::Remove(Record::Network(network.record.clone()))]));
-    steps
+/// Removes a network that nothing is on.
+pub fn remove_network(network: &NetworkState) -> Vec<Step> {
+    let record = network.record.clone();
+    let change = Change::Remove(Record::Network(record.clone()));
+    vec![Step::RemoveNetwork(record), Step::Store(vec![change])]
 }
 
 /// Attaches an endpoint: `endpoint` is not in the state yet.

@@ -169,9 +169,10 @@ impl State {
     }
 
     fn remove(&mut self, record: &Record) {
-        let network = |networks: &mut BTreeMap<String, NetworkState>, name: &str, then: &dyn Fn(&mut NetworkState)| {
-            networks.get_mut(name).into_iter().for_each(then);
-        };
+        let network =
+            |networks: &mut BTreeMap<String, NetworkState>, name: &str, then: &dyn Fn(&mut NetworkState)| {
+                networks.get_mut(name).into_iter().for_each(then);
+            };
         match record {
             Record::Network(it) => {
                 self.networks.remove(&it.name);

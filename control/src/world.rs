@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use pontoon_dataplane::MacAddr;
+use crossbeam_channel::Receiver;
 use pontoon_dataplane::counters::CounterSum;
+use pontoon_dataplane::engine::Event;
 use pontoon_dataplane::port::Offloads;
+use pontoon_dataplane::{MacAddr, PortId};
 
 use crate::api::types::SandboxRef;
 use crate::error::Error;
@@ -83,6 +85,12 @@ pub trait World: Send + Sync {
 
     /// Ports whose sandbox has gone while the kernel could not tell the engine so.
     fn orphans(&self) -> Vec<PortName>;
+
+    /// What the engine tells of its own accord.
+    fn events(&self) -> Receiver<Event>;
+
+    /// The name of the engine's port; none when it was removed.
+    fn name_of(&self, id: PortId) -> Option<PortName>;
 
     /// The offloads of a port; none when the engine has no such port.
     fn offloads(&self, port: &PortName) -> Option<Offloads>;
