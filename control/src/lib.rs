@@ -2,11 +2,15 @@
 
 pub mod api;
 pub mod apply;
+pub mod choose;
 mod clock;
+pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod host;
 pub mod ipam;
 pub mod link;
+pub mod manager;
 pub mod names;
 pub mod netns;
 pub mod plan;
