@@ -16,6 +16,8 @@ pub mod netns;
 pub mod plan;
 pub mod state;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod world;
 
 pub use error::Error;
