@@ -33,6 +33,7 @@ pub mod out;
 pub mod port;
 pub mod segment;
 pub mod step;
+mod sync;
 mod sys;
 #[cfg(test)]
 mod testing;
