@@ -1,15 +1,24 @@
 //! The engine: workers and tables, steered by plain data.
+//!
+//! Control's commands change the engine's tables under a lock that no worker ever takes; what workers see is the next
+//! snapshot. A command that takes something away returns only when every worker has let go of it.
 
-use core::time::Duration;
-use std::sync::Arc;
+mod tables;
 
-use crossbeam_channel::Receiver;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::counters::CounterSum;
 use crate::fdb::Fdb;
 use crate::network::{Gateway, Identity, NetworkId, PortId, PortSettings};
 use crate::port::Device;
 use crate::time::Timestamp;
+use crate::worker::{Command, PortIo, Worker, WorkerSetup, wake_descriptor};
+use tables::Tables;
 
 /// How an engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +34,9 @@ impl Default for EngineConfig {
         Self { workers: 0, spin: Duration::from_micros(50) }
     }
 }
+
+/// More threads than this do not help anyone.
+pub const MAX_WORKERS: usize = 64;
 
 /// A network, as control asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +111,43 @@ pub enum EngineError {
 /// Workers and tables. Every method is a command in plain data and may be called from any thread.
 /// Dropping the engine stops the workers and closes all devices.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    epoch: Instant,
+    workers: Vec<WorkerHandle>,
+    events: Receiver<Event>,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug)]
+struct WorkerHandle {
+    commands: Sender<Command>,
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    fn start(number: usize, config: EngineConfig, epoch: Instant, events: &Sender<Event>) -> std::io::Result<Self> {
+        let wake = Arc::new(wake_descriptor()?);
+        let (to_worker, commands) = unbounded();
+        let worker = Worker::new(WorkerSetup {
+            number,
+            commands,
+            events: events.clone(),
+            wake: Arc::clone(&wake),
+            epoch,
+            spin: config.spin,
+        })?;
+        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
+        Ok(Self { commands: to_worker, wake, thread: Some(thread) })
+    }
+
+    fn tell(&self, command: Command) -> Result<(), EngineError> {
+        self.commands.send(command).map_err(|_| EngineError::WorkerLost)?;
+        // A full eventfd is readable already, which is all that is wanted.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        Ok(())
+    }
+}
 
 impl Engine {
     /// Starts the workers.
@@ -107,23 +155,29 @@ impl Engine {
     /// # Errors
     /// When threads or descriptors are not to be had.
     pub fn start(config: EngineConfig) -> Result<Engine, EngineError> {
-        let _ = config;
-        Ok(Engine {})
+        let count = if config.workers == 0 { sensible_workers() } else { config.workers.min(MAX_WORKERS) };
+        let epoch = Instant::now();
+        let (event_sender, events) = unbounded();
+        let system = |source| EngineError::System { action: "start a worker thread", source };
+        let workers = (0..count)
+            .map(|number| WorkerHandle::start(number, config, epoch, &event_sender).map_err(system))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Engine { epoch, workers, events, tables: Mutex::new(Tables::new(count)) })
     }
 
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        1
+        self.workers.len()
     }
 
     /// The engine's clock.
     pub fn now(&self) -> Timestamp {
-        Timestamp::ZERO
+        Timestamp::from_millis(self.epoch.elapsed().as_millis() as u64)
     }
 
     /// Events, each delivered to one receiver.
     pub fn events(&self) -> Receiver<Event> {
-        crossbeam_channel::never()
+        self.events.clone()
     }
 
     /// Adds a network without ports.
@@ -131,8 +185,10 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Full`].
     pub fn add_network(&self, spec: NetworkSpec) -> Result<NetworkId, EngineError> {
-        let _ = spec;
-        Ok(NetworkId(0))
+        let mut tables = self.lock();
+        let id = tables.add_network(spec)?;
+        self.publish(&mut tables)?;
+        Ok(id)
     }
 
     /// Changes a network's settings; ports and FDB stay.
@@ -140,8 +196,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchNetwork`].
     pub fn set_network(&self, id: NetworkId, spec: NetworkSpec) -> Result<(), EngineError> {
-        let _ = (id, spec);
-        Ok(())
+        let mut tables = self.lock();
+        tables.set_network(id, spec)?;
+        self.publish(&mut tables)
     }
 
     /// Removes a network that has no ports.
@@ -149,8 +206,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchNetwork`], [`EngineError::NetworkInUse`].
     pub fn remove_network(&self, id: NetworkId) -> Result<(), EngineError> {
-        let _ = id;
-        Ok(())
+        let mut tables = self.lock();
+        tables.remove_network(id)?;
+        self.publish(&mut tables)
     }
 
     /// The gateway announces itself on all ports of the network (gratuitous ARP).
@@ -158,8 +216,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchNetwork`].
     pub fn announce(&self, id: NetworkId) -> Result<(), EngineError> {
-        let _ = id;
-        Ok(())
+        self.lock().network(id)?;
+        // One worker is enough: any worker sends by any port.
+        self.workers.first().map_or(Ok(()), |worker| worker.tell(Command::Announce(id)))
     }
 
     /// The network's FDB, to read and to change.
@@ -167,16 +226,22 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchNetwork`].
     pub fn fdb(&self, id: NetworkId) -> Result<Arc<Fdb>, EngineError> {
-        Err(EngineError::NoSuchNetwork(id))
+        Ok(Arc::clone(&self.lock().network(id)?.fdb))
     }
 
     /// Adds a port; frames flow when it returns.
     ///
     /// # Errors
-    /// [`EngineError::NoSuchNetwork`], [`EngineError::Full`], a device that cannot be polled.
+    /// [`EngineError::NoSuchNetwork`], [`EngineError::Full`].
     pub fn add_port(&self, spec: PortSpec, device: Device) -> Result<PortId, EngineError> {
-        let _ = (spec, device);
-        Ok(PortId(0))
+        let mut tables = self.lock();
+        let (id, owner) = tables.add_port(spec)?;
+        let io = Arc::new(PortIo::new(id, device));
+        tables.set_device(id, Some(Arc::clone(&io)));
+        // Every worker must know the port before one of them learns from it.
+        self.publish(&mut tables)?;
+        self.workers.get(owner).map_or(Ok(()), |worker| worker.tell(Command::Own(io)))?;
+        Ok(id)
     }
 
     /// Changes what a port may do.
@@ -184,8 +249,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchPort`].
     pub fn set_port(&self, id: PortId, settings: PortSettings) -> Result<(), EngineError> {
-        let _ = (id, settings);
-        Ok(())
+        let mut tables = self.lock();
+        tables.port_mut(id)?.settings = settings;
+        self.publish(&mut tables)
     }
 
     /// Changes who is behind a port.
@@ -193,8 +259,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchPort`].
     pub fn set_identity(&self, id: PortId, identity: Option<Identity>) -> Result<(), EngineError> {
-        let _ = (id, identity);
-        Ok(())
+        let mut tables = self.lock();
+        tables.port_mut(id)?.identity = identity.map(Arc::new);
+        self.publish(&mut tables)
     }
 
     /// Removes a port and its FDB entries. When it returns no worker knows the port any more and its device is closed.
@@ -202,7 +269,16 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchPort`].
     pub fn remove_port(&self, id: PortId) -> Result<(), EngineError> {
-        let _ = id;
+        let mut tables = self.lock();
+        let network = tables.port(id)?.network;
+        let fdb = Arc::clone(&tables.network(network)?.fdb);
+        tables.remove_port(id)?;
+        for worker in &self.workers {
+            worker.tell(Command::Disown(id))?;
+        }
+        self.publish(&mut tables)?;
+        // Only now is it certain that no worker learns from the port any more.
+        fdb.flush_port(id);
         Ok(())
     }
 
@@ -211,7 +287,46 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchPort`].
     pub fn port_counters(&self, id: PortId) -> Result<CounterSum, EngineError> {
-        let _ = id;
-        Ok(CounterSum::default())
+        let counters = Arc::clone(&self.lock().port(id)?.counters);
+        Ok(CounterSum::of(&counters))
     }
+
+    /// Hands every worker the tables as they are now, and waits until all have taken them.
+    fn publish(&self, tables: &mut Tables) -> Result<(), EngineError> {
+        let (snapshot, devices) = tables.snapshot();
+        let (done, all_done) = bounded(self.workers.len());
+        for worker in &self.workers {
+            let (snapshot, devices) = (Arc::clone(&snapshot), Arc::clone(&devices));
+            worker.tell(Command::Publish { snapshot, devices })?;
+            worker.tell(Command::Ack(done.clone()))?;
+        }
+        drop(done);
+        for _ in &self.workers {
+            all_done.recv().map_err(|_| EngineError::WorkerLost)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        // Every change is made whole before anything can panic, so the tables of a poisoned lock are sound.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            let _ = worker.tell(Command::Stop);
+        }
+        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One worker moves all that two CPUs can produce, for senders and receivers need the rest (measured: two workers on two CPUs
+/// are not faster than one); beyond that a quarter of the machine.
+fn sensible_workers() -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    (cpus / 4).clamp(1, 8)
 }

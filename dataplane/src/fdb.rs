@@ -68,4 +68,21 @@ impl Fdb {
         let _ = (mac, port, stickiness, now);
         Learned::Refused
     }
+
+    /// Sets ageing.
+    pub fn set_ageing(&self, ageing: Duration) {
+        let _ = ageing;
+    }
+
+    /// Flushes everything behind the port.
+    pub fn flush_port(&self, port: PortId) -> usize {
+        let _ = port;
+        0
+    }
+}
+
+impl Default for FdbConfig {
+    fn default() -> Self {
+        Self { capacity: 16384, port_share: 4096, ageing: crate::network::DEFAULT_AGEING }
+    }
 }

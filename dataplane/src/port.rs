@@ -1,9 +1,19 @@
 //! Ports: where frames enter and leave.
+//!
+//! A [`Device`] is read by the one worker that owns it and may be written to by any worker.
 
+pub mod buffer;
 pub mod memory;
 pub mod packet;
 pub mod pcap;
 pub mod tap;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::frame::Frame;
+use crate::verdict::DropReason;
+use buffer::Buffer;
 
 /// A device that frames are read from and written to.
 #[derive(Debug)]
@@ -34,4 +44,87 @@ impl Offloads {
     pub const ALL: Offloads = Offloads { vnet_header: true, checksum: true, tso: true, uso: true };
     /// Plain frames only.
     pub const NONE: Offloads = Offloads { vnet_header: false, checksum: false, tso: false, uso: false };
+}
+
+/// What reading from a device gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// A frame is in the buffer.
+    Frame,
+    /// Something came that is no frame for us and is dropped for this reason; there may be more behind it.
+    Dropped(DropReason),
+    /// Nothing of interest came (our own output, a passing error); there may be more behind it.
+    Skipped,
+    /// The device has nothing more.
+    Empty,
+}
+
+/// Why a device did not take a frame.
+#[derive(Debug)]
+pub enum SendError {
+    /// The frame is dropped for this reason; the device lives on.
+    Dropped(DropReason),
+    /// The device has vanished.
+    Gone(io::Error),
+}
+
+impl Device {
+    /// What the device can be left to do.
+    #[inline]
+    pub fn offloads(&self) -> Offloads {
+        match self {
+            Device::Tap(tap) => tap.offloads(),
+            Device::Packet(packet) => packet.offloads(),
+            Device::Memory(memory) => memory.offloads(),
+        }
+    }
+
+    /// Reads one frame.
+    ///
+    /// # Errors
+    /// The device has vanished.
+    #[inline]
+    pub fn recv(&self, buffer: &mut Buffer) -> io::Result<Received> {
+        match self {
+            Device::Tap(tap) => tap.recv(buffer),
+            Device::Packet(packet) => packet.recv(buffer),
+            Device::Memory(memory) => Ok(memory.recv(buffer)),
+        }
+    }
+
+    /// Writes the frame that `buffer` holds, its virtio-net header in place.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    #[inline]
+    pub fn send_buffer(&self, buffer: &Buffer) -> Result<(), SendError> {
+        match self {
+            Device::Tap(tap) => tap.send_buffer(buffer),
+            Device::Packet(packet) => packet.send_buffer(buffer),
+            Device::Memory(memory) => memory.send(&buffer.frame()),
+        }
+    }
+
+    /// Writes a frame from anywhere.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send(&self, frame: &Frame<'_>) -> Result<(), SendError> {
+        match self {
+            Device::Tap(tap) => tap.send(frame),
+            Device::Packet(packet) => packet.send(frame),
+            Device::Memory(memory) => memory.send(frame),
+        }
+    }
+}
+
+impl AsFd for Device {
+    /// The descriptor that is readable when frames wait.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Device::Tap(tap) => tap.as_fd(),
+            Device::Packet(packet) => packet.as_fd(),
+            Device::Memory(memory) => memory.as_fd(),
+        }
+    }
 }

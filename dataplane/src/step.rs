@@ -58,8 +58,8 @@ impl Core {
         }
     }
 
-    /// Frames for `port` that its device refused: counts them there by reason.
-    pub fn count_egress_drop(&self, port: &Port, reason: DropReason, bytes: usize) {
+    /// A frame that never reached a decision, or that its egress refused: counts it on `port` by reason.
+    pub fn count_drop(&self, port: &Port, reason: DropReason, bytes: usize) {
         port.counters[self.worker].drop(reason, bytes);
     }
 

@@ -1,1 +1,435 @@
 //! Worker threads: the only place where I/O meets decision.
+//!
+//! A worker owns the receiving side of some ports and may send by any port. One turn reads a bounded batch from a
+//! port, frame by frame, into one buffer that is written out again at once: a frame's bytes stay in the cache between
+//! the two system calls, and nothing is queued here that could grow.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec};
+use rustix::io::Errno;
+
+use crate::engine::Event;
+use crate::frame::{Frame, MAX_FRAME_LEN};
+use crate::network::{NetworkId, PortId, Snapshot};
+use crate::out::Out;
+use crate::port::buffer::Buffer;
+use crate::port::{Device, Received, SendError};
+use crate::segment::{self, Work};
+use crate::step::Core;
+use crate::time::Timestamp;
+use crate::verdict::DropReason;
+
+/// Frames read from one port before the next one has its turn. More did not pay (batches above 8 are within noise),
+/// and 32 super-frames are 2 MiB: the longest that a port waits for its neighbour.
+const BATCH: usize = 32;
+
+/// Turns over the busy ports before the idle ones are asked again. Asking costs a system call; a port that wakes up waits
+/// for this many turns at most.
+const TURNS_BETWEEN_POLLS: u32 = 16;
+
+/// Marks the worker's own wake-up descriptor among the ports' numbers.
+const WAKE: u64 = u64::MAX;
+
+/// A port's device, shared by all workers.
+#[derive(Debug)]
+pub(crate) struct PortIo {
+    pub(crate) id: PortId,
+    pub(crate) device: Device,
+    /// The device has vanished; said once.
+    lost: AtomicBool,
+}
+
+impl PortIo {
+    pub(crate) fn new(id: PortId, device: Device) -> Self {
+        Self { id, device, lost: AtomicBool::new(false) }
+    }
+}
+
+/// What control tells a worker. All of it is plain data, carried out between two batches.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Decide by this from now on, and send by these devices.
+    Publish { snapshot: Arc<Snapshot>, devices: Arc<[Option<Arc<PortIo>>]> },
+    /// Read from this port.
+    Own(Arc<PortIo>),
+    /// Do not read from it any more.
+    Disown(PortId),
+    /// The gateway announces itself.
+    Announce(NetworkId),
+    /// Everything before this has been carried out.
+    Ack(Sender<()>),
+    /// End.
+    Stop,
+}
+
+/// What a worker needs from outside.
+#[derive(Debug)]
+pub(crate) struct WorkerSetup {
+    pub(crate) number: usize,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) events: Sender<Event>,
+    pub(crate) wake: Arc<OwnedFd>,
+    pub(crate) epoch: Instant,
+    pub(crate) spin: Duration,
+}
+
+/// A descriptor that wakes a worker up.
+pub(crate) fn wake_descriptor() -> io::Result<OwnedFd> {
+    Ok(rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)
+}
+
+/// A port that this worker reads from.
+#[derive(Debug)]
+struct Lane {
+    io: Arc<PortIo>,
+    /// In the queue of busy lanes.
+    busy: bool,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    core: Core,
+    out: Out,
+    buffer: Buffer,
+    egress: Egress,
+    lanes: Vec<Option<Lane>>,
+    busy: VecDeque<PortId>,
+    epoll: OwnedFd,
+    spin: Spin,
+    next_tick: Option<Timestamp>,
+    setup: WorkerSetup,
+}
+
+impl Worker {
+    pub(crate) fn new(setup: WorkerSetup) -> io::Result<Worker> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, setup.wake.as_fd(), EventData::new_u64(WAKE), EventFlags::IN)?;
+        Ok(Worker {
+            core: Core::new(setup.number),
+            out: Out::new(),
+            buffer: Buffer::new(),
+            egress: Egress::new(setup.events.clone()),
+            lanes: Vec::new(),
+            busy: VecDeque::new(),
+            epoll,
+            spin: Spin::new(setup.spin),
+            next_tick: Some(Timestamp::ZERO),
+            setup,
+        })
+    }
+
+    /// Runs until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut turns_until_poll = 0;
+        loop {
+            if self.busy.is_empty() {
+                if self.wait_for_work() {
+                    return;
+                }
+                turns_until_poll = TURNS_BETWEEN_POLLS;
+            } else if turns_until_poll == 0 {
+                if self.poll(Some(Duration::ZERO)) {
+                    return;
+                }
+                turns_until_poll = TURNS_BETWEEN_POLLS;
+            }
+            turns_until_poll -= 1;
+            let now = self.now();
+            self.visit_busy_lanes(now);
+            self.tick_if_due(now);
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.setup.epoch.elapsed().as_millis() as u64)
+    }
+
+    /// Every busy lane has its turn; one that stayed silent for as long as spinning pays leaves the queue.
+    fn visit_busy_lanes(&mut self, now: Timestamp) {
+        let mut frames = 0;
+        for _ in 0..self.busy.len() {
+            let Some(id) = self.busy.pop_front() else { break };
+            let Some(lane) = self.lanes.get(id.index()).and_then(Option::as_ref) else { continue };
+            let io = Arc::clone(&lane.io);
+            match self.read_batch(now, &io) {
+                Ok(read) => {
+                    frames += read;
+                    self.busy.push_back(id);
+                }
+                Err(error) => self.lose(&io, &error),
+            }
+        }
+        if frames > 0 {
+            self.spin.saw_traffic();
+        } else if self.spin.is_over() {
+            for id in self.busy.drain(..) {
+                if let Some(lane) = self.lanes.get_mut(id.index()).and_then(Option::as_mut) {
+                    lane.busy = false;
+                }
+            }
+        } else {
+            // On a machine with few CPUs the one we wait for may need ours.
+            std::thread::yield_now();
+        }
+    }
+
+    /// The life of a frame.
+    fn read_batch(&mut self, now: Timestamp, ingress: &PortIo) -> io::Result<usize> {
+        for read in 0..BATCH {
+            match ingress.device.recv(&mut self.buffer)? {
+                Received::Frame => {
+                    self.core.step(now, ingress.id, &self.buffer.frame(), &mut self.out);
+                    self.egress.send(&self.core, &self.out, &self.buffer);
+                }
+                Received::Dropped(reason) => {
+                    if let Some(port) = self.core.snapshot().port(ingress.id) {
+                        self.core.count_drop(port, reason, self.buffer.frame().bytes.len());
+                    }
+                }
+                Received::Skipped => {}
+                Received::Empty => return Ok(read),
+            }
+        }
+        Ok(BATCH)
+    }
+
+    fn tick_if_due(&mut self, now: Timestamp) {
+        if self.next_tick.is_some_and(|due| now >= due) {
+            self.next_tick = self.core.tick(now, &mut self.out);
+            self.egress.send_made(&self.core, &self.out);
+        }
+    }
+
+    /// Sleeps until a port or control has something, or time does. Returns whether to stop.
+    fn wait_for_work(&mut self) -> bool {
+        let timeout = self.next_tick.map(|due| due.since(self.now()));
+        let stop = self.poll(timeout);
+        self.spin.woke_up();
+        stop
+    }
+
+    /// Asks which ports have something and moves them to the busy queue. Returns whether to stop.
+    fn poll(&mut self, timeout: Option<Duration>) -> bool {
+        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];
+        let ready = match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
+            Ok((ready, _)) => ready,
+            Err(Errno::INTR) => return false,
+            // Cannot happen with a descriptor of our own; going on would spin.
+            Err(_) => return true,
+        };
+        let mut stop = false;
+        for event in ready {
+            let word = event.data.u64();
+            if word == WAKE {
+                let _ = rustix::io::read(&self.setup.wake, &mut [0u8; 8]);
+                stop |= self.obey();
+                continue;
+            }
+            let id = PortId(word as u16);
+            let Some(lane) = self.lanes.get_mut(id.index()).and_then(Option::as_mut) else { continue };
+            if !lane.busy {
+                lane.busy = true;
+                self.busy.push_back(id);
+            }
+        }
+        stop
+    }
+
+    /// Carries out what control asked for. Returns whether to stop.
+    fn obey(&mut self) -> bool {
+        while let Ok(command) = self.setup.commands.try_recv() {
+            match command {
+                Command::Publish { snapshot, devices } => {
+                    self.core.adopt(snapshot);
+                    self.egress.devices = devices;
+                }
+                Command::Own(io) => self.own(io),
+                Command::Disown(id) => self.disown(id),
+                Command::Announce(network) => self.core.announce(network, self.now()),
+                Command::Ack(done) => drop(done.send(())),
+                Command::Stop => return true,
+            }
+        }
+        self.next_tick = Some(self.now());
+        false
+    }
+
+    fn own(&mut self, io: Arc<PortIo>) {
+        let index = io.id.index();
+        if self.lanes.len() <= index {
+            self.lanes.resize_with(index + 1, || None);
+        }
+        let data = EventData::new_u64(u64::from(io.id.0));
+        match epoll::add(&self.epoll, io.device.as_fd(), data, EventFlags::IN) {
+            Ok(()) => self.lanes[index] = Some(Lane { io, busy: false }),
+            Err(errno) => self.lose(&io, &errno.into()),
+        }
+    }
+
+    fn disown(&mut self, id: PortId) {
+        if let Some(lane) = self.lanes.get_mut(id.index()).and_then(Option::take) {
+            // Fails only when the kernel has already taken it out.
+            let _ = epoll::delete(&self.epoll, lane.io.device.as_fd());
+            self.busy.retain(|&busy| busy != id);
+        }
+    }
+
+    fn lose(&mut self, io: &PortIo, error: &io::Error) {
+        self.disown(io.id);
+        self.egress.report_lost(io, error);
+    }
+}
+
+/// The sending side: every port's device, and the work that some of them cannot do.
+#[derive(Debug)]
+struct Egress {
+    devices: Arc<[Option<Arc<PortIo>>]>,
+    /// Room for the frames that a super-frame is cut into.
+    scratch: Vec<u8>,
+    events: Sender<Event>,
+}
+
+impl Egress {
+    fn new(events: Sender<Event>) -> Self {
+        Self { devices: Arc::new([]), scratch: Vec::with_capacity(MAX_FRAME_LEN), events }
+    }
+
+    /// Sends what `step` decided: the ingress frame to each of its egresses, then frames that the core made.
+    #[inline]
+    fn send(&mut self, core: &Core, out: &Out, buffer: &Buffer) {
+        for &egress in out.copies() {
+            let Some(io) = self.devices.get(egress.index()).and_then(Option::as_ref) else { continue };
+            let frame = buffer.frame();
+            let sent = match segment::needs_work(&frame.offload, io.device.offloads()) {
+                Work::Nothing => io.device.send_buffer(buffer),
+                Work::Checksum | Work::Segment => finish_and_send(&mut self.scratch, &io.device, &frame),
+            };
+            count(core, io, &self.events, &frame, sent);
+        }
+        if out.has_made() {
+            self.send_made(core, out);
+        }
+    }
+
+    fn send_made(&self, core: &Core, out: &Out) {
+        for (egress, frame) in out.made() {
+            let Some(io) = self.devices.get(egress.index()).and_then(Option::as_ref) else { continue };
+            count(core, io, &self.events, &frame, io.device.send(&frame));
+        }
+    }
+
+    fn report_lost(&self, io: &PortIo, error: &io::Error) {
+        report_lost(io, &self.events, error);
+    }
+}
+
+/// Does in software what the device cannot, and sends the results.
+#[cold]
+fn finish_and_send(scratch: &mut Vec<u8>, device: &Device, frame: &Frame<'_>) -> Result<(), SendError> {
+    let mut sent = Ok(());
+    let finished = segment::segment(frame, device.offloads(), scratch, &mut |segment| {
+        // The rest of a super-frame is worth sending although a segment is lost: TCP repeats just that one.
+        if let Err(error) = device.send(segment) {
+            sent = Err(error);
+        }
+    });
+    match finished {
+        Ok(_) => sent,
+        Err(reason) => Err(SendError::Dropped(reason)),
+    }
+}
+
+/// Books what became of a frame at its egress.
+#[inline]
+fn count(core: &Core, io: &PortIo, events: &Sender<Event>, frame: &Frame<'_>, sent: Result<(), SendError>) {
+    let Some(port) = core.snapshot().port(io.id) else { return };
+    match sent {
+        Ok(()) => core.count_sent(port, frame.bytes.len()),
+        Err(SendError::Dropped(reason)) => core.count_drop(port, reason, frame.bytes.len()),
+        Err(SendError::Gone(error)) => {
+            core.count_drop(port, DropReason::PortGone, frame.bytes.len());
+            report_lost(io, events, &error);
+        }
+    }
+}
+
+#[cold]
+fn report_lost(io: &PortIo, events: &Sender<Event>, error: &io::Error) {
+    if !io.lost.swap(true, Relaxed) {
+        let _ = events.send(Event::PortLost { port: io.id, cause: error.to_string() });
+    }
+}
+
+/// How long to go on looking for frames before sleeping.
+///
+/// To be woken costs tens of microseconds, so looking on for about as long pays while answers come within that time
+/// (request-response, a stream's acknowledgements), and only then: when the next frame came long after the spin was
+/// over, the next spin is cut to half, and one that comes soon after falling asleep doubles it.
+#[derive(Debug)]
+struct Spin {
+    longest: Duration,
+    budget: Duration,
+    last_frame: Instant,
+    waiting: bool,
+}
+
+impl Spin {
+    fn new(longest: Duration) -> Self {
+        Self { longest, budget: longest, last_frame: Instant::now(), waiting: false }
+    }
+
+    #[inline]
+    fn saw_traffic(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Called when no lane had a frame.
+    fn is_over(&mut self) -> bool {
+        if !self.waiting {
+            self.waiting = true;
+            self.last_frame = Instant::now();
+        }
+        self.last_frame.elapsed() >= self.budget
+    }
+
+    /// Called when sleep ends: was it worth falling asleep?
+    fn woke_up(&mut self) {
+        let silence = self.last_frame.elapsed();
+        self.budget = if silence < self.longest * 2 {
+            (self.budget * 2).clamp(self.longest / 8, self.longest)
+        } else {
+            self.budget / 2
+        };
+        self.waiting = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spinning_dies_out_when_frames_are_rare() {
+        let mut spin = Spin::new(Duration::from_micros(50));
+        for _ in 0..10 {
+            assert!(!spin.waiting || spin.budget <= spin.longest);
+            spin.last_frame = Instant::now() - Duration::from_secs(1);
+            spin.woke_up();
+        }
+        assert!(spin.budget < Duration::from_micros(1));
+        spin.last_frame = Instant::now() + Duration::from_secs(1);
+        spin.woke_up();
+        assert!(spin.budget >= spin.longest / 8);
+    }
+}

@@ -1,0 +1,148 @@
+//! The engine's tables as control sees them, and the snapshots made from them.
+
+use std::sync::Arc;
+
+use super::{EngineError, NetworkSpec, PortSpec};
+use crate::counters::PortCounters;
+use crate::fdb::{Fdb, FdbConfig};
+use crate::network::{MAX_NETWORKS, MAX_PORTS, Network, NetworkId, Port, PortId, Snapshot};
+use crate::worker::PortIo;
+
+/// Devices by port number, as workers send by them.
+pub(super) type Devices = Arc<[Option<Arc<PortIo>>]>;
+
+#[derive(Debug)]
+pub(super) struct Tables {
+    workers: usize,
+    snapshot: Snapshot,
+    devices: Vec<Option<Arc<PortIo>>>,
+    /// The worker that reads from each port.
+    owners: Vec<usize>,
+    /// Where the search for a free port number starts: numbers are reused as late as possible, so that a reader of
+    /// old statistics does not take a new port for an old one.
+    next_port: usize,
+}
+
+impl Tables {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            snapshot: Snapshot::default(),
+            devices: Vec::new(),
+            owners: Vec::new(),
+            next_port: 0,
+        }
+    }
+
+    /// The next snapshot.
+    pub(super) fn snapshot(&mut self) -> (Arc<Snapshot>, Devices) {
+        self.snapshot.generation += 1;
+        (Arc::new(self.snapshot.clone()), self.devices.clone().into())
+    }
+
+    pub(super) fn network(&self, id: NetworkId) -> Result<&Network, EngineError> {
+        self.snapshot.network(id).ok_or(EngineError::NoSuchNetwork(id))
+    }
+
+    pub(super) fn port(&self, id: PortId) -> Result<&Port, EngineError> {
+        self.snapshot.port(id).ok_or(EngineError::NoSuchPort(id))
+    }
+
+    pub(super) fn port_mut(&mut self, id: PortId) -> Result<&mut Port, EngineError> {
+        let port = self.snapshot.ports.get_mut(id.index()).and_then(Option::as_mut);
+        port.ok_or(EngineError::NoSuchPort(id))
+    }
+
+    pub(super) fn add_network(&mut self, spec: NetworkSpec) -> Result<NetworkId, EngineError> {
+        let networks = &mut self.snapshot.networks;
+        let index = networks.iter().position(Option::is_none).unwrap_or(networks.len());
+        if index >= MAX_NETWORKS {
+            return Err(EngineError::Full { what: "networks", limit: MAX_NETWORKS });
+        }
+        if index == networks.len() {
+            networks.push(None);
+        }
+        let id = NetworkId(index as u16);
+        let fdb = Arc::new(Fdb::new(FdbConfig { ageing: spec.ageing, ..FdbConfig::default() }));
+        let NetworkSpec { gateway, mtu, .. } = spec;
+        networks[index] = Some(Arc::new(Network { id, gateway, mtu, fdb, members: Vec::new() }));
+        Ok(id)
+    }
+
+    pub(super) fn set_network(&mut self, id: NetworkId, spec: NetworkSpec) -> Result<(), EngineError> {
+        self.network(id)?.fdb.set_ageing(spec.ageing);
+        self.change_network(id, |network| {
+            network.gateway = spec.gateway;
+            network.mtu = spec.mtu;
+        });
+        Ok(())
+    }
+
+    pub(super) fn remove_network(&mut self, id: NetworkId) -> Result<(), EngineError> {
+        if !self.network(id)?.members.is_empty() {
+            return Err(EngineError::NetworkInUse(id));
+        }
+        self.snapshot.networks[id.index()] = None;
+        Ok(())
+    }
+
+    /// A port without a device, and the worker that shall read from it: the one with the fewest.
+    pub(super) fn add_port(&mut self, spec: PortSpec) -> Result<(PortId, usize), EngineError> {
+        self.network(spec.network)?;
+        let free = |index: &usize| self.snapshot.ports.get(*index).is_none_or(Option::is_none);
+        let index = (self.next_port..MAX_PORTS)
+            .chain(0..self.next_port)
+            .find(free)
+            .ok_or(EngineError::Full { what: "ports", limit: MAX_PORTS })?;
+        self.next_port = (index + 1) % MAX_PORTS;
+        if self.snapshot.ports.len() <= index {
+            self.snapshot.ports.resize_with(index + 1, || None);
+            self.devices.resize_with(index + 1, || None);
+            self.owners.resize(index + 1, 0);
+        }
+        let id = PortId(index as u16);
+        let owner = self.least_busy_worker();
+        self.owners[index] = owner;
+        self.snapshot.ports[index] = Some(Port {
+            id,
+            network: spec.network,
+            settings: spec.settings,
+            identity: spec.identity.map(Arc::new),
+            mtu: spec.mtu,
+            counters: (0..self.workers).map(|_| PortCounters::default()).collect(),
+        });
+        self.change_network(spec.network, |network| {
+            network.members.push(id);
+            network.members.sort_unstable();
+        });
+        Ok((id, owner))
+    }
+
+    pub(super) fn set_device(&mut self, id: PortId, device: Option<Arc<PortIo>>) {
+        if let Some(slot) = self.devices.get_mut(id.index()) {
+            *slot = device;
+        }
+    }
+
+    pub(super) fn remove_port(&mut self, id: PortId) -> Result<(), EngineError> {
+        let network = self.port(id)?.network;
+        self.snapshot.ports[id.index()] = None;
+        self.set_device(id, None);
+        self.change_network(network, |network| network.members.retain(|&member| member != id));
+        Ok(())
+    }
+
+    fn change_network(&mut self, id: NetworkId, change: impl FnOnce(&mut Network)) {
+        if let Some(network) = self.snapshot.networks.get_mut(id.index()).and_then(Option::as_mut) {
+            change(Arc::make_mut(network));
+        }
+    }
+
+    fn least_busy_worker(&self) -> usize {
+        let mut load = vec![0usize; self.workers];
+        for port in self.snapshot.ports.iter().flatten() {
+            load[self.owners[port.id.index()]] += 1;
+        }
+        (0..self.workers).min_by_key(|&worker| load[worker]).unwrap_or(0)
+    }
+}
