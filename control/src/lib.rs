@@ -1,3 +1,5 @@
 //! The control plane of pontoon.
 
 pub mod api;
+pub mod link;
+pub mod netns;

@@ -1,0 +1,302 @@
+//! Network devices, addresses and routes over rtnetlink, in the calling thread's namespace.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
+};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use tokio::runtime::Runtime;
+
+use pontoon_dataplane::MacAddr;
+
+use crate::netns::Netns;
+
+/// What the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action}: {source}{}", hint(source))]
+pub struct LinkError {
+    action: String,
+    #[source]
+    source: io::Error,
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EPERM) => "; this needs root or CAP_NET_ADMIN",
+        Some(libc::EOPNOTSUPP) => "; this kernel has no such device kind",
+        _ => "",
+    }
+}
+
+impl LinkError {
+    fn new(action: impl Into<String>, source: rtnetlink::Error) -> LinkError {
+        let source = match source {
+            rtnetlink::Error::NetlinkError(message) => message.to_io(),
+            other => io::Error::other(other.to_string()),
+        };
+        LinkError { action: action.into(), source }
+    }
+
+    /// Whether the name is taken.
+    pub fn is_exists(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::EEXIST)
+    }
+}
+
+/// A network device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC; none when its kind has none, or other than six bytes.
+    pub mac: Option<MacAddr>,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its kind as `ip -d link` names it (`tun` for a TAP too, `veth`); empty for physical ones.
+    pub kind: String,
+    /// Whether it is the loopback device.
+    pub loopback: bool,
+}
+
+impl Link {
+    fn of(message: &LinkMessage) -> Link {
+        let mut link = Link {
+            index: message.header.index,
+            name: String::new(),
+            mac: None,
+            mtu: 0,
+            up: message.header.flags.contains(LinkFlags::Up),
+            kind: String::new(),
+            loopback: message.header.flags.contains(LinkFlags::Loopback),
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Address(bytes) => {
+                    link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr);
+                }
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::LinkInfo(infos) => {
+                    for info in infos {
+                        if let LinkInfo::Kind(kind) = info {
+                            link.kind = kind.to_string();
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+/// A connection to the kernel's rtnetlink of the namespace that it was opened in. It may be used from any thread.
+#[derive(Debug)]
+pub struct Links {
+    runtime: Runtime,
+    handle: Handle,
+}
+
+impl Links {
+    /// Connects to the calling thread's namespace.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn open() -> Result<Links, LinkError> {
+        let cannot = |source| LinkError { action: "open a netlink socket".into(), source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(cannot)?;
+        let (connection, handle, _) = {
+            let _entered = runtime.enter();
+            rtnetlink::new_connection().map_err(cannot)?
+        };
+        runtime.spawn(connection);
+        Ok(Links { runtime, handle })
+    }
+
+    /// The device of that name, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn find(&self, name: &str) -> Result<Option<Link>, LinkError> {
+        let mut answers = self.handle.link().get().match_name(name).execute();
+        match self.runtime.block_on(answers.try_next()) {
+            Ok(message) => Ok(message.as_ref().map(Link::of)),
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(None),
+            Err(error) => Err(LinkError::new(format!("look for the interface {name}"), error)),
+        }
+    }
+
+    /// The device of that name.
+    ///
+    /// # Errors
+    /// There is none, or the kernel's error.
+    pub fn get(&self, name: &str) -> Result<Link, LinkError> {
+        self.find(name)?.ok_or_else(|| LinkError {
+            action: format!("find the interface {name}"),
+            source: io::Error::from_raw_os_error(libc::ENODEV),
+        })
+    }
+
+    /// Creates a veth pair: `host` here, `peer` in the namespace `there`.
+    ///
+    /// # Errors
+    /// The kernel's error; `host` or `peer` is taken.
+    pub fn create_veth(&self, host: &str, peer: &str, there: &Netns) -> Result<(), LinkError> {
+        let far = LinkMessageBuilder::<LinkUnspec>::new().name(peer).setns_by_fd(there.as_raw_fd()).build();
+        let message = LinkVeth::new(host, peer).set_info_data(InfoData::Veth(InfoVeth::Peer(far))).build();
+        let request = self.handle.link().add(message);
+        self.runtime
+            .block_on(request.execute())
+            .map_err(|error| LinkError::new(format!("create the veth pair {host}"), error))
+    }
+
+    /// Deletes a device.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn delete(&self, link: &Link) -> Result<(), LinkError> {
+        self.runtime
+            .block_on(self.handle.link().del(link.index).execute())
+            .map_err(|error| LinkError::new(format!("delete the interface {}", link.name), error))
+    }
+
+    /// Sets name, MAC and MTU of a device that is down.
+    ///
+    /// # Errors
+    /// The kernel's error; the name is taken.
+    pub fn dress(&self, link: &Link, name: &str, mac: MacAddr, mtu: u16) -> Result<(), LinkError> {
+        self.change(link, "set the MAC of", |message| message.address(mac.0.to_vec()))?;
+        self.set_mtu(link, mtu)?;
+        self.change(link, &format!("rename to {name}"), |message| message.name(name))
+    }
+
+    /// Sets the MTU of a device.
+    ///
+    /// # Errors
+    /// The kernel's error; the device cannot carry that much.
+    pub fn set_mtu(&self, link: &Link, mtu: u16) -> Result<(), LinkError> {
+        self.change(link, "set the MTU of", |message| message.mtu(u32::from(mtu)))
+    }
+
+    /// Brings a device up or takes it down.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn set_up(&self, link: &Link, up: bool) -> Result<(), LinkError> {
+        if up {
+            self.change(link, "bring up", LinkMessageBuilder::up)
+        } else {
+            self.change(link, "take down", LinkMessageBuilder::down)
+        }
+    }
+
+    /// Moves a device to another namespace. It loses its addresses and goes down.
+    ///
+    /// # Errors
+    /// The kernel's error; the name is taken there.
+    pub fn move_to(&self, link: &Link, there: &Netns) -> Result<(), LinkError> {
+        self.change(link, "move to the sandbox", |message| message.setns_by_fd(there.as_raw_fd()))
+    }
+
+    /// Keeps the host's own IP stack off a device that is only a port: no ARP, no source address accepted, no IPv6 address.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn keep_host_off(&self, link: &Link) -> Result<(), LinkError> {
+        self.change(link, "switch ARP off on", |message| message.arp(false))?;
+        // No route leaves by this device, so the reverse-path filter refuses every IPv4 source.
+        let mut ipv4 = InetDevConf::default();
+        (ipv4.rp_filter, ipv4.arp_ignore) = (1, 8);
+        let spec = |of| LinkAttribute::AfSpecUnspec(vec![of]);
+        self.change(link, "keep IPv4 off", |message| {
+            message.append_extra_attribute(spec(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(ipv4)])))
+        })?;
+        let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let ipv6 = self.change(link, "keep IPv6 off", |message| {
+            message.append_extra_attribute(spec(AfSpecUnspec::Inet6(vec![none])))
+        });
+        // A kernel without IPv6 has nothing to keep off.
+        ipv6.or_else(|error| match error.source.raw_os_error() {
+            Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP) => Ok(()),
+            _ => Err(error),
+        })
+    }
+
+    /// Gives a device an address.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn add_address(&self, link: &Link, address: IpAddr, prefix_len: u8) -> Result<(), LinkError> {
+        self.runtime.block_on(self.handle.address().add(link.index, address, prefix_len).execute()).map_err(
+            |error| LinkError::new(format!("give {} the address {address}/{prefix_len}", link.name), error),
+        )
+    }
+
+    /// The addresses of a device.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn addresses(&self, link: &Link) -> Result<Vec<IpAddr>, LinkError> {
+        let list = self.handle.address().get().set_link_index_filter(link.index).execute();
+        let messages: Vec<_> = self
+            .runtime
+            .block_on(list.try_collect())
+            .map_err(|error| LinkError::new(format!("list the addresses of {}", link.name), error))?;
+        let address = |attribute: &AddressAttribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        };
+        Ok(messages.iter().flat_map(|message| message.attributes.iter().find_map(address)).collect())
+    }
+
+    /// Routes everything that has no better route over `gateway`. Leaves an existing default route alone:
+    /// of a sandbox with several networks the first gives the way out.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn add_default_route(&self, link: &Link, gateway: Ipv4Addr) -> Result<(), LinkError> {
+        let route =
+            RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(link.index).build();
+        match self.runtime.block_on(self.handle.route().add(route).execute()) {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EEXIST => Ok(()),
+            done => done.map_err(|error| LinkError::new(format!("add a default route via {gateway}"), error)),
+        }
+    }
+
+    fn change(
+        &self,
+        link: &Link,
+        action: &str,
+        set: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
+    ) -> Result<(), LinkError> {
+        let message = set(LinkUnspec::new_with_index(link.index)).build();
+        self.runtime
+            .block_on(self.handle.link().change(message).execute())
+            .map_err(|error| LinkError::new(format!("{action} the interface {}", link.name), error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_devices_up() {
+        let links = Links::open().unwrap();
+        let lo = links.get("lo").unwrap();
+        assert!(lo.loopback);
+        assert_eq!(links.find("no-such-dev").unwrap(), None);
+        let error = links.get("no-such-dev").unwrap_err().to_string();
+        assert!(error.starts_with("cannot find the interface no-such-dev: "), "{error}");
+    }
+}
