@@ -2,7 +2,7 @@
 //! [`table`] print the answer.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -15,6 +15,7 @@ pub mod output;
 pub mod show;
 pub mod table;
 
+use crate::daemon::{self, DaemonOptions};
 use crate::{demo, doctor};
 use args::{Cli, Command};
 use commands::Session;
@@ -66,7 +67,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Demo(args) => return demo::run(&demo::Options { json: cli.json, keep: args.keep }),
         Command::Doctor => return doctor::run(out),
-        Command::Daemon(args) => return daemon(cli.socket, args),
+        Command::Daemon(args) => return run_daemon(cli.socket, args),
         Command::Network(command) => session()?.network(command),
         Command::Attach(args) => session()?.attach(args),
         Command::Detach(args) => session()?.detach(&args),
@@ -81,6 +82,21 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Man { out: None } => output::print(&man_page()?),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failure> {
+    let options = DaemonOptions {
+        socket,
+        state_dir: args.state,
+        config: args.config,
+        ephemeral: args.ephemeral,
+        workers: args.workers.into(),
+    };
+    daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))
+}
+
+fn read_document(_file: &Path) -> Result<crate::api::types::Document, Failure> {
+    Err(Failure::sentence("not built yet"))
 }
 
 /// The completion script for a shell.

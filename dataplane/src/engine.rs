@@ -126,7 +126,12 @@ struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    fn start(number: usize, config: EngineConfig, epoch: Instant, events: &Sender<Event>) -> std::io::Result<Self> {
+    fn start(
+        number: usize,
+        config: EngineConfig,
+        epoch: Instant,
+        events: &Sender<Event>,
+    ) -> std::io::Result<Self> {
         let wake = Arc::new(wake_descriptor()?);
         let (to_worker, commands) = unbounded();
         let worker = Worker::new(WorkerSetup {
@@ -137,7 +142,8 @@ impl WorkerHandle {
             epoch,
             spin: config.spin,
         })?;
-        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
+        let thread =
+            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
         Ok(Self { commands: to_worker, wake, thread: Some(thread) })
     }
 

@@ -15,11 +15,15 @@ pub enum Work {
 }
 /// x
 #[inline]
-pub fn needs_work(_offload: &Offload, _egress: Offloads) -> Work { Work::Nothing }
+pub fn needs_work(_offload: &Offload, _egress: Offloads) -> Work {
+    Work::Nothing
+}
 /// # Errors
 pub fn segment(
     _frame: &Frame<'_>,
     _egress: Offloads,
     _scratch: &mut Vec<u8>,
     _emit: &mut dyn FnMut(&Frame<'_>),
-) -> Result<usize, DropReason> { Err(DropReason::Unsegmentable) }
+) -> Result<usize, DropReason> {
+    Err(DropReason::Unsegmentable)
+}

@@ -62,7 +62,12 @@ pub(crate) fn tun_set_persist(fd: BorrowedFd<'_>, persistent: bool) -> io::Resul
 }
 
 /// `setsockopt` with an option of plain data.
-fn set_option<T: Copy>(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: T) -> io::Result<()> {
+fn set_option<T: Copy>(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: T,
+) -> io::Result<()> {
     let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: the kernel reads `len` bytes from the value, which is plain data and lives for the call.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) })?;

@@ -220,7 +220,8 @@ impl Worker {
 
     /// Asks which ports have something and moves them to the busy queue. Returns whether to stop.
     fn poll(&mut self, timeout: Option<Duration>) -> bool {
-        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        let timeout =
+            timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];
         let ready = match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
             Ok((ready, _)) => ready,

@@ -321,7 +321,9 @@ pub enum PortCommand {
         list: ListArgs,
     },
     /// Change what a port may do
-    #[command(after_help = "Examples:\n  pontoon port set blue/web isolated on\n  pontoon port set blue/eth1 learning off")]
+    #[command(
+        after_help = "Examples:\n  pontoon port set blue/web isolated on\n  pontoon port set blue/eth1 learning off"
+    )]
     Set {
         /// The port: NETWORK/ENDPOINT or NETWORK/IFACE
         #[arg(value_name = "PORT")]

@@ -88,8 +88,10 @@ impl Client {
     /// # Errors
     /// When the process is out of descriptors.
     pub fn new(socket: &Path) -> Result<Client, ClientError> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClientError::Runtime)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ClientError::Runtime)?;
         Ok(Client { socket: socket.to_owned(), runtime })
     }
 
@@ -273,14 +275,20 @@ mod tests {
         drop(UnixListener::bind(&socket).unwrap());
         assert_eq!(get_stats(&socket).unwrap_err().to_string(), expected);
         let default = ClientError::NotRunning(DEFAULT_SOCKET.into()).to_string();
-        assert_eq!(default, format!("no daemon is running on {DEFAULT_SOCKET}; start one with `pontoon daemon`"));
+        assert_eq!(
+            default,
+            format!("no daemon is running on {DEFAULT_SOCKET}; start one with `pontoon daemon`")
+        );
     }
 
     #[test]
     fn permission_denied_and_long_paths_are_named() {
         let client = Client::new(Path::new("/p.sock")).unwrap();
         let denied = client.refused_connection(io::ErrorKind::PermissionDenied.into()).to_string();
-        assert!(denied.starts_with("permission denied on the daemon's socket /p.sock; run this as root"), "{denied}");
+        assert!(
+            denied.starts_with("permission denied on the daemon's socket /p.sock; run this as root"),
+            "{denied}"
+        );
         let long = PathBuf::from(format!("/tmp/{}", "x".repeat(120)));
         let error = get_stats(&long).unwrap_err().to_string();
         assert!(error.contains("at most 107 bytes"), "{error}");

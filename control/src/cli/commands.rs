@@ -62,7 +62,8 @@ impl Session {
             NetworkCommand::Rm { name } => self.remove(&path(&["networks", &name]), &name),
             NetworkCommand::Set { name, ageing } => {
                 let patch = NetworkPatch { ageing_seconds: Some(ageing) };
-                let network: Network = self.client.send(Method::PATCH, &path(&["networks", &name]), &patch)?;
+                let network: Network =
+                    self.client.send(Method::PATCH, &path(&["networks", &name]), &patch)?;
                 self.out.show(&network, || format!("network {name}: ageing {ageing} s\n"))
             }
         }
@@ -75,9 +76,7 @@ impl Session {
     pub fn attach(&self, args: AttachArgs) -> Done {
         let sandbox = match args.sandbox.reference() {
             // The daemon has another working directory than we have.
-            Some(SandboxRef::Netns(name)) if name.contains('/') => {
-                SandboxRef::Netns(absolute(&name)?)
-            }
+            Some(SandboxRef::Netns(name)) if name.contains('/') => SandboxRef::Netns(absolute(&name)?),
             Some(reference) => reference,
             None => return Err(Failure::sentence("say --netns NAME or --pid PID")),
         };
@@ -112,7 +111,8 @@ impl Session {
         match command {
             PortCommand::Add { network, interface } => {
                 let target = path(&["networks", &network, "interfaces"]);
-                let made: Interface = self.client.send(Method::POST, &target, &InterfaceRequest { interface })?;
+                let made: Interface =
+                    self.client.send(Method::POST, &target, &InterfaceRequest { interface })?;
                 self.out.show(&made, || format!("{}/{} is a port now\n", made.network, made.interface))
             }
             PortCommand::Rm { port, interface } => {
@@ -221,7 +221,9 @@ impl Session {
 
 fn split_port(port: &str) -> Result<(&str, &str), Failure> {
     port.split_once('/').filter(|(network, name)| !network.is_empty() && !name.is_empty()).ok_or_else(|| {
-        Failure::Sentence(format!("\"{port}\" names no port; write NETWORK/NAME, as `pontoon port ls -q` prints it"))
+        Failure::Sentence(format!(
+            "\"{port}\" names no port; write NETWORK/NAME, as `pontoon port ls -q` prints it"
+        ))
     })
 }
 

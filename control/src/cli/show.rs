@@ -78,8 +78,7 @@ pub fn endpoint(endpoint: &Endpoint) -> String {
 
 /// `port ls`.
 pub fn ports(ports: &[Port]) -> String {
-    let mut table =
-        Table::new(&["PORT", "KIND", "INTERFACE", "SANDBOX", ">MTU", "OFFLOADS", "FLAGS"]);
+    let mut table = Table::new(&["PORT", "KIND", "INTERFACE", "SANDBOX", ">MTU", "OFFLOADS", "FLAGS"]);
     for port in ports {
         table.row([
             port.port.clone(),
@@ -124,7 +123,15 @@ pub fn stats(stats: &Stats) -> String {
         out = out + "\n" + &drops;
     }
     let mut table = Table::new(&[
-        "FDB OF", ">ENTRIES", ">CAPACITY", ">LEARNED", ">MOVED", ">KEPT", ">REFUSED", ">EVICTED", ">EXPIRED",
+        "FDB OF",
+        ">ENTRIES",
+        ">CAPACITY",
+        ">LEARNED",
+        ">MOVED",
+        ">KEPT",
+        ">REFUSED",
+        ">EVICTED",
+        ">EXPIRED",
     ]);
     for fdb in &stats.fdbs {
         let numbers = [
@@ -148,7 +155,14 @@ pub fn stats(stats: &Stats) -> String {
 /// What every port carried.
 pub fn traffic(ports: &[PortStats]) -> String {
     let mut table = Table::new(&[
-        "PORT", ">RX FRAMES", ">RX BYTES", ">RX MEAN", ">TX FRAMES", ">TX BYTES", ">TX MEAN", ">DROPS",
+        "PORT",
+        ">RX FRAMES",
+        ">RX BYTES",
+        ">RX MEAN",
+        ">TX FRAMES",
+        ">TX BYTES",
+        ">TX MEAN",
+        ">DROPS",
     ]);
     for port in ports {
         let dropped = port.drops.values().map(|t| t.frames).sum();
@@ -267,7 +281,10 @@ mod tests {
         );
         let text = network(&network_);
         assert!(text.contains("Gateway:   10.88.0.1 (02:42:0a:58:00:01)\n"), "{text}");
-        assert!(text.contains("web       10.88.0.2/24  02:42:0a:58:00:02  eth0       pid 12   tap\n"), "{text}");
+        assert!(
+            text.contains("web       10.88.0.2/24  02:42:0a:58:00:02  eth0       pid 12   tap\n"),
+            "{text}"
+        );
         assert!(!text.contains("SINCE"), "{text}");
     }
 
@@ -301,7 +318,12 @@ mod tests {
                 tx: Traffic::default(),
                 drops: BTreeMap::from([("runt".to_owned(), Traffic { frames: 3, bytes: 30 })]),
             }],
-            fdbs: vec![FdbStats { network: "blue".into(), entries: 1, capacity: 65536, ..FdbStats::default() }],
+            fdbs: vec![FdbStats {
+                network: "blue".into(),
+                entries: 1,
+                capacity: 65536,
+                ..FdbStats::default()
+            }],
         };
         let text = stats(&stats_);
         assert!(text.starts_with("pontoon 0.1.0, up 1m 1s, 1 worker\n"), "{text}");

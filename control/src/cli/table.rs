@@ -1,6 +1,6 @@
 //! Plain tables: columns, no borders, no colours, numbers to the right.
 
-use comfy_table::{CellAlignment, ContentArrangement, Row, Table as Inner, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table as Inner, presets};
 
 /// A table under construction.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ impl Table {
         let mut table = Inner::new();
         // Never wrap: lines of a table are for `grep` and `awk` as well.
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(headings.iter().map(|h| h.trim_start_matches('>')).collect::<Row>());
+        table.set_header(headings.iter().map(|h| h.trim_start_matches('>')).collect::<Vec<_>>());
         for (column, heading) in table.column_iter_mut().zip(headings) {
             column.set_padding((0, 2));
             if heading.starts_with('>') {
@@ -25,7 +25,7 @@ impl Table {
     /// Adds a row. Missing things are shown as `-`.
     pub fn row<I: IntoIterator<Item = String>>(&mut self, cells: I) {
         let cells = cells.into_iter().map(|c| if c.is_empty() { "-".to_owned() } else { c });
-        self.0.add_row(cells.collect::<Row>());
+        self.0.add_row(cells.collect::<Vec<_>>());
     }
 
     /// The text, a line each, ending with a line feed.
@@ -34,12 +34,27 @@ impl Table {
     }
 }
 
+/// Breaks `text` between words into lines of at most `width` characters; a longer word has a line to itself.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// A number with a comma every three digits: `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -100,12 +115,25 @@ mod tests {
     }
 
     #[test]
+    fn text_is_wrapped_between_words() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("a incomprehensibly b", 5), ["a", "incomprehensibly", "b"]);
+        assert!(wrap("", 5).is_empty());
+    }
+
+    #[test]
     fn numbers_for_people() {
-        assert_eq!([0, 999, 1000, 999_999, 1_000_000].map(count), ["0", "999", "1,000", "999,999", "1,000,000"]);
+        assert_eq!(
+            [0, 999, 1000, 999_999, 1_000_000].map(count),
+            ["0", "999", "1,000", "999,999", "1,000,000"]
+        );
         assert_eq!(
             [0, 999, 1000, 1420, 14_200, 999_400, 999_600, 1_420_000_000, u64::MAX].map(bytes),
             ["0 B", "999 B", "1.00 kB", "1.42 kB", "14.2 kB", "999 kB", "1.00 MB", "1.42 GB", "18.4 EB"]
         );
-        assert_eq!([0, 59, 60, 3599, 3600, 90_000].map(age), ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "1d 1h"]);
+        assert_eq!(
+            [0, 59, 60, 3599, 3600, 90_000].map(age),
+            ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "1d 1h"]
+        );
     }
 }

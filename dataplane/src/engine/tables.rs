@@ -25,13 +25,7 @@ pub(super) struct Tables {
 
 impl Tables {
     pub(super) fn new(workers: usize) -> Self {
-        Self {
-            workers,
-            snapshot: Snapshot::default(),
-            devices: Vec::new(),
-            owners: Vec::new(),
-            next_port: 0,
-        }
+        Self { workers, snapshot: Snapshot::default(), devices: Vec::new(), owners: Vec::new(), next_port: 0 }
     }
 
     /// The next snapshot.

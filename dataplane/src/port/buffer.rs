@@ -146,7 +146,10 @@ mod tests {
         buffer.insert_tag(0x88a8, 0x2007);
         let tagged = buffer.frame();
         assert_eq!(tagged.bytes.len(), 64);
-        assert_eq!(tagged.bytes[..18], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x88, 0xa8, 0x20, 0x07, 0x08, 0x00]);
+        assert_eq!(
+            tagged.bytes[..18],
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x88, 0xa8, 0x20, 0x07, 0x08, 0x00]
+        );
         assert_eq!(tagged.offload.csum_start, 38);
         assert_eq!(Offload::parse(buffer.with_header().first_chunk().unwrap()), Some(tagged.offload));
         assert_eq!(&buffer.with_header()[VNET_HEADER_LEN..], tagged.bytes);

@@ -38,7 +38,8 @@ impl Packet {
     /// No such interface, no privilege.
     pub fn open(name: &str, wanted: Offloads) -> io::Result<Packet> {
         // Protocol 0: deaf until bound, so that no frame of another interface slips in.
-        let socket = Socket::new_raw(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(0)))?;
+        let socket =
+            Socket::new_raw(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(0)))?;
         let fd = socket.as_fd();
         let interface_index = rustix::net::netdevice::name_to_index(fd, name)?;
         let vnet_header = sys::set_packet_option(fd, libc::PACKET_VNET_HDR, 1).is_ok();

@@ -59,7 +59,8 @@ impl Tap {
         let fd = rustix::fs::open(DEVICE_NODE, flags, Mode::empty())
             .map_err(|errno| TapError::DeviceNode(errno.into()))?;
         let failed = |source| TapError::Attach { name: name.to_owned(), source };
-        let vnet_header = wanted.vnet_header && sys::tun_features(fd.as_fd()).map_err(failed)? & IFF_VNET_HDR != 0;
+        let vnet_header =
+            wanted.vnet_header && sys::tun_features(fd.as_fd()).map_err(failed)? & IFF_VNET_HDR != 0;
         let flags = IFF_TAP | IFF_NO_PI | if vnet_header { IFF_VNET_HDR } else { 0 };
         sys::tun_set_interface(fd.as_fd(), name, flags).map_err(failed)?;
         if vnet_header {
