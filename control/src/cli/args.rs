@@ -15,18 +15,18 @@ pub const DEFAULT_STATE: &str = "/var/lib/pontoon";
 
 const EXAMPLES: &str = "\
 Examples:
-  pontoon demo                                       see it work; needs no daemon and changes nothing
-  pontoon doctor                                     what this machine has and lacks
-  pontoon daemon &                                   start the daemon (as root)
+  pontoon demo                    see it work; needs no daemon, changes nothing
+  pontoon doctor                  what this machine has and lacks
+  pontoon daemon &                start the daemon (as root)
   pontoon network create blue --subnet 10.88.0.0/24
-  pontoon attach blue --netns web                    put the namespace `web` on the network
+  pontoon attach blue --netns web
   pontoon attach blue --pid 4711 --name db --ip 10.88.0.9
-  pontoon fdb ls                                     who is behind which port
+  pontoon fdb ls                  which station is behind which port
   pontoon detach blue web
   pontoon network rm blue
 
-Exit status: 0 when done, 1 when something failed (one line on stderr says what), 2 for a command line
-that makes no sense.";
+Exit status: 0 when done, 1 when something failed (a line on stderr says what),
+2 for a command line that makes no sense.";
 
 /// A software bridge in userspace: container networks on a kernel that has only /dev/net/tun.
 #[derive(Debug, Parser)]
