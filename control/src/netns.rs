@@ -166,7 +166,7 @@ impl Netns {
         let filesystem = rustix::fs::fstatfs(&ns.fd)
             .map_err(|source| system(format!("look at {}", path.display()), source))?
             .f_type;
-        if i64::from(filesystem) != NSFS_MAGIC {
+        if filesystem != NSFS_MAGIC {
             return Err(NetnsError::NotANamespace { path: path.to_owned() });
         }
         Ok(ns)

@@ -3,7 +3,7 @@
 use smoltcp::wire::EthernetFrame;
 
 use crate::addr::MacAddr;
-use crate::offload::Offload;
+use crate::offload::{Gso, Offload};
 use crate::verdict::DropReason;
 
 /// Length in bytes of an Ethernet header without tags.
@@ -19,6 +19,8 @@ pub mod ethertype {
     pub const IPV4: u16 = 0x0800;
     /// ARP.
     pub const ARP: u16 = 0x0806;
+    /// Reverse ARP (RFC 903).
+    pub const RARP: u16 = 0x8035;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
     /// IEEE 802.1Q customer tag.
@@ -117,15 +119,17 @@ impl EthernetView {
         if !frame.offload.is_super_frame() {
             return whole;
         }
-        // The headers end where TCP's (20 to 60 bytes, from its data offset) or UDP's (8) end.
-        let transport = usize::from(frame.offload.csum_start);
-        let transport_len = match frame.offload.gso {
-            crate::offload::Gso::TcpV4 | crate::offload::Gso::TcpV6 => {
-                frame.bytes.get(transport + 12).map_or(60, |offset| usize::from(offset >> 4) * 4)
+        // The headers end where TCP's (20 to 60 bytes, from its data offset) or UDP's (8) end; those of
+        // fragments where IPv4's end, and they need no checksum metadata that would say where.
+        let transport = usize::from(frame.offload.csum_start).saturating_sub(self.payload_offset);
+        let packet = &frame.bytes[self.payload_offset..];
+        let headers = match frame.offload.gso {
+            Gso::TcpV4 | Gso::TcpV6 => {
+                transport + packet.get(transport + 12).map_or(60, |offset| usize::from(offset >> 4) * 4)
             }
-            _ => 8,
+            Gso::UdpFragments => packet.first().map_or(60, |version_ihl| usize::from(version_ihl & 0x0f) * 4),
+            Gso::Udp | Gso::None => transport + 8,
         };
-        let headers = (transport + transport_len).saturating_sub(self.payload_offset);
         whole.min(headers + usize::from(frame.offload.gso_size))
     }
 }
@@ -133,7 +137,6 @@ impl EthernetView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offload::Gso;
 
     const UNTAGGED: [u8; 16] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x06, 0xaa, 0xbb];
 
@@ -184,5 +187,9 @@ mod tests {
         let view = EthernetView::parse(&bytes).unwrap();
         assert_eq!(view.packet_len(&Frame { bytes: &bytes, offload }), 40 + 1448);
         assert_eq!(view.packet_len(&Frame::plain(&bytes)), 30_040);
+        // Fragments carry the UDP header as payload.
+        bytes[14] = 0x45;
+        let fragments = Offload { gso: Gso::UdpFragments, gso_size: 1480, ..Offload::NONE };
+        assert_eq!(view.packet_len(&Frame { bytes: &bytes, offload: fragments }), 1500);
     }
 }

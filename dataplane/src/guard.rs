@@ -1,7 +1,24 @@
 //! The spoof guard: what a port may say of itself.
+//!
+//! Two rules. Nobody may be the gateway: that holds for every port, whatever its settings. And a guarded port may be
+//! nobody but itself: source MAC, ARP sender, IPv4 and IPv6 source, and neighbour discovery must carry the endpoint's
+//! own addresses. Towards the gateway's MAC any address of the same sandbox will do, for a sandbox with several
+//! endpoints answers by whichever its route names. Sources of zero pass: probes and DHCP begin so.
+//!
+//! The guard looks through VLAN tags (the view is behind them), and not into other encapsulations: what hides an ARP
+//! message in a tunnel reaches nobody's neighbour table.
 
-use crate::frame::EthernetView;
-use crate::network::{Gateway, Port};
+mod ipv6;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use smoltcp::wire::{ArpHardware, ArpPacket, EthernetProtocol, Ipv4Packet};
+
+use crate::addr::MacAddr;
+use crate::frame::{EthernetView, ethertype};
+use crate::network::{Gateway, Identity, Port};
 use crate::verdict::DropReason;
 
 /// Whether the port's frames must carry its identity.
@@ -21,6 +38,102 @@ pub fn check(
     view: &EthernetView,
     bytes: &[u8],
 ) -> Result<(), DropReason> {
-    let _ = (gateway, port, view, bytes);
-    Ok(())
+    if gateway.is_some_and(|gateway| view.src == gateway.mac) {
+        return Err(DropReason::GatewayMacClaimed);
+    }
+    let speaker = match &port.identity {
+        Some(identity) if port.settings.guard => {
+            if view.src != identity.mac {
+                return Err(DropReason::GuardMac);
+            }
+            let to_gateway = gateway.is_some_and(|gateway| view.dst == gateway.mac);
+            Some(Speaker { identity, to_gateway })
+        }
+        _ => None,
+    };
+    let payload = view.payload(bytes);
+    match view.ethertype {
+        ethertype::IPV4 => check_ipv4(gateway, speaker, payload),
+        ethertype::IPV6 => speaker.map_or(Ok(()), |speaker| ipv6::check(speaker, payload)),
+        ethertype::ARP => check_arp(gateway, speaker, payload),
+        // Hosts that still listen to reverse ARP would take an address from it; no endpoint needs to speak it.
+        ethertype::RARP if speaker.is_some() => Err(DropReason::GuardArp),
+        _ => Ok(()),
+    }
+}
+
+/// Who speaks by a guarded port, and whether to the gateway.
+#[derive(Clone, Copy)]
+struct Speaker<'a> {
+    identity: &'a Identity,
+    to_gateway: bool,
+}
+
+impl Speaker<'_> {
+    /// Whether the speaker may say that `address` is its own.
+    #[inline]
+    fn owns(self, address: IpAddr) -> bool {
+        self.identity.addresses.contains(&address)
+            || (self.to_gateway && self.identity.sandbox_addresses.contains(&address))
+    }
+
+    #[inline]
+    fn has_mac(self, mac: &[u8]) -> bool {
+        mac == self.identity.mac.0
+    }
+}
+
+#[inline]
+fn check_ipv4(
+    gateway: Option<&Gateway>,
+    speaker: Option<Speaker<'_>>,
+    payload: &[u8],
+) -> Result<(), DropReason> {
+    let Ok(packet) = Ipv4Packet::new_checked(payload) else {
+        // Malformed frames on an unguarded port are bridged as they came: no host takes them.
+        return if speaker.is_some() { Err(DropReason::GuardMalformed) } else { Ok(()) };
+    };
+    let source = packet.src_addr();
+    if gateway.is_some_and(|gateway| source == gateway.address) {
+        return Err(DropReason::GatewayAddressClaimed);
+    }
+    let Some(speaker) = speaker else { return Ok(()) };
+    if packet.version() != 4 {
+        Err(DropReason::GuardMalformed)
+    } else if source.is_unspecified() || speaker.owns(IpAddr::V4(source)) {
+        Ok(())
+    } else {
+        Err(DropReason::GuardIpv4)
+    }
+}
+
+fn check_arp(
+    gateway: Option<&Gateway>,
+    speaker: Option<Speaker<'_>>,
+    payload: &[u8],
+) -> Result<(), DropReason> {
+    // Frames are padded to 60 bytes: the message may be longer than its fields.
+    let Ok(message) = ArpPacket::new_checked(payload) else {
+        return if speaker.is_some() { Err(DropReason::GuardMalformed) } else { Ok(()) };
+    };
+    if message.hardware_len() != 6 || message.protocol_len() != 4 {
+        return if speaker.is_some() { Err(DropReason::GuardArp) } else { Ok(()) };
+    }
+    let sender_mac = MacAddr::from_prefix(message.source_hardware_addr());
+    let &[a, b, c, d] = message.source_protocol_addr() else { return Err(DropReason::GuardMalformed) };
+    let sender = Ipv4Addr::new(a, b, c, d);
+    // Whatever the hardware type says: Linux takes IEEE 802 (6) for Ethernet (1), net/ipv4/arp.c.
+    if gateway.is_some_and(|gateway| sender == gateway.address || sender_mac == gateway.mac) {
+        return Err(DropReason::GatewayAddressClaimed);
+    }
+    let Some(speaker) = speaker else { return Ok(()) };
+    let is_ethernet_ipv4 =
+        message.hardware_type() == ArpHardware::Ethernet && message.protocol_type() == EthernetProtocol::Ipv4;
+    // Sender 0.0.0.0 is a probe (RFC 5227, section 2.1.1).
+    let sender_is_own = sender.is_unspecified() || speaker.owns(IpAddr::V4(sender));
+    if is_ethernet_ipv4 && speaker.has_mac(&sender_mac.0) && sender_is_own {
+        Ok(())
+    } else {
+        Err(DropReason::GuardArp)
+    }
 }

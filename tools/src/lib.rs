@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What helps people work on and with pontoon: namespace labs and traffic, for tests and benches alike.
+
+pub mod lab;
+pub mod traffic;

@@ -1,0 +1,208 @@
+//! The slots and how a key finds its own.
+
+use super::word::Word;
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::{AtomicU64, fence};
+
+/// Slots in a bucket: a cache line's worth.
+pub(super) const SLOTS: usize = 4;
+
+/// Buckets that are searched for an entry to evict when a key's own hold none.
+const NEIGHBOURS: usize = 16;
+
+/// Room for one entry. The value word says whose the slot is; the key is written only by the thread that has
+/// made the value word busy.
+#[derive(Debug)]
+pub(super) struct Slot {
+    key: AtomicU64,
+    value: AtomicU64,
+}
+
+/// One cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Bucket {
+    slots: [Slot; SLOTS],
+}
+
+// The second form is for a model checker's atomics, which are larger.
+const _: () = assert!(size_of::<Bucket>() == 64 || size_of::<AtomicU64>() != 8);
+const _: () = assert!(align_of::<Bucket>() == 64);
+
+impl Bucket {
+    /// A bit for each slot whose key is `key` at first sight.
+    #[inline]
+    fn matches(&self, key: u64) -> u32 {
+        let bit = |place: usize| u32::from(self.slots[place].key.load(Relaxed) == key) << place;
+        (0..SLOTS).fold(0, |bits, place| bits | bit(place))
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self { key: AtomicU64::new(0), value: AtomicU64::new(0) }
+    }
+
+    /// The word, whatever the key.
+    pub(super) fn word(&self) -> Word {
+        Word(self.value.load(Acquire))
+    }
+
+    /// The entry, with the key that it belongs to.
+    ///
+    /// The word is read on both sides of the key: as long as the generation is the same, no other key was there in
+    /// between. If the second read of the word came from a later tenancy, then so might the key; if the key
+    /// came from a later tenancy, then so does the second read of the word (the key is released after
+    /// the word was made busy). Either way the generations differ.
+    #[inline]
+    pub(super) fn read(&self) -> Option<(u64, Word)> {
+        let before = Word(self.value.load(Acquire));
+        let key = self.key.load(Acquire);
+        let word = Word(self.value.load(Acquire));
+        let whole = before.is_entry() && word.is_entry() && before.same_generation(word);
+        whole.then_some((key, word))
+    }
+
+    /// The word, if the slot holds `key`.
+    #[inline]
+    fn read_if(&self, key: u64) -> Option<Word> {
+        self.read().filter(|&(found, _)| found == key).map(|(_, word)| word)
+    }
+
+    /// Puts `new` in the place of `old`, unless the word is `old` no more.
+    pub(super) fn exchange(&self, old: Word, new: Word) -> bool {
+        self.value.compare_exchange(old.0, new.0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Gives the slot, which the caller has made busy, to `key`.
+    pub(super) fn publish(&self, key: u64, word: Word) {
+        self.key.store(key, Release);
+        self.value.store(word.0, Release);
+    }
+
+    /// Frees the slot, unless the word is `old` no more.
+    pub(super) fn retire(&self, old: Word) -> bool {
+        if !self.exchange(old, old.busy()) {
+            return false;
+        }
+        self.key.store(0, Release);
+        self.value.store(old.free().0, Release);
+        true
+    }
+}
+
+/// The buckets, and the secret that spreads keys over them.
+#[derive(Debug)]
+pub(super) struct Table {
+    buckets: Box<[Bucket]>,
+    secret: [u64; 3],
+}
+
+impl Table {
+    /// A table of `buckets` (at least one, at most 2^32) empty buckets.
+    pub(super) fn new(buckets: usize, seed: u64) -> Self {
+        let bucket = || Bucket { slots: core::array::from_fn(|_| Slot::new()) };
+        let mut state = seed;
+        let secret = core::array::from_fn(|_| split_mix(&mut state) | 1);
+        Self { buckets: core::iter::repeat_with(bucket).take(buckets.max(1)).collect(), secret }
+    }
+
+    /// Indexes of the two buckets that `key` may be in; they differ unless there is only one bucket.
+    #[inline]
+    fn pair(&self, key: u64) -> [usize; 2] {
+        // Once would leave a lattice where neighbouring addresses meet under some secrets.
+        let hash = folded_multiply(folded_multiply(key ^ self.secret[0], self.secret[1]), self.secret[2]);
+        let count = self.buckets.len() as u64;
+        // Scales 32 bits of hash to the number of buckets, which need not be a power of two then.
+        let first = ((hash & 0xffff_ffff) * count) >> 32;
+        let second = ((hash >> 32) * count) >> 32;
+        let second = if first != second {
+            second
+        } else if first + 1 == count {
+            0
+        } else {
+            first + 1
+        };
+        [first as usize, second as usize]
+    }
+
+    /// The slot that holds `key`, and its word.
+    ///
+    /// Looks at all keys of a bucket before it branches: which of them it is cannot be predicted, and a wrong guess
+    /// costs more than the comparisons. That it is in the first bucket is a good guess (see [`Table::place_for`]).
+    #[inline]
+    pub(super) fn find(&self, key: u64) -> Option<(&Slot, Word)> {
+        for index in self.pair(key) {
+            let bucket = &self.buckets[index];
+            let mut matches = bucket.matches(key);
+            while matches != 0 {
+                let slot = &bucket.slots[matches.trailing_zeros() as usize % SLOTS];
+                if let Some(word) = slot.read_if(key) {
+                    return Some((slot, word));
+                }
+                matches &= matches - 1;
+            }
+        }
+        None
+    }
+
+    /// Every slot that `key` may be in, in the one order that all threads agree on.
+    pub(super) fn candidates(&self, key: u64) -> impl Iterator<Item = &Slot> {
+        let [first, second] = self.pair(key);
+        let second = if first == second { &[][..] } else { &self.buckets[second].slots[..] };
+        self.buckets[first].slots.iter().chain(second)
+    }
+
+    /// A free slot for `key`, and its word: in its first bucket while that is at most half full, else in the emptier one.
+    pub(super) fn place_for(&self, key: u64) -> Option<(&Slot, Word)> {
+        let free = |index: usize| {
+            let slots = self.buckets[index].slots.iter();
+            slots.map(|slot| (slot, slot.word())).filter(|(_, word)| word.is_free())
+        };
+        let [first, second] = self.pair(key);
+        let room = free(first).count();
+        let index = if room >= SLOTS / 2 || room >= free(second).count() { first } else { second };
+        free(index).next()
+    }
+
+    /// Some slots near to those that `key` may be in.
+    pub(super) fn neighbours(&self, key: u64) -> impl Iterator<Item = &Slot> {
+        let [first, _] = self.pair(key);
+        self.slots(first.min(self.len().saturating_sub(NEIGHBOURS)), NEIGHBOURS)
+    }
+
+    /// The slots that hold `key` now. More than one, for a moment, when two threads inserted it at once.
+    ///
+    /// Of two threads that publish the same key and then call this, one at least sees the other's slot.
+    pub(super) fn holders(&self, key: u64) -> impl Iterator<Item = (&Slot, Word)> {
+        fence(crate::sync::atomic::Ordering::SeqCst);
+        self.candidates(key).filter_map(move |slot| Some((slot, slot.read_if(key)?)))
+    }
+
+    /// How many buckets there are.
+    pub(super) fn len(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// The slots of `count` buckets from `start` on.
+    pub(super) fn slots(&self, start: usize, count: usize) -> impl Iterator<Item = &Slot> {
+        self.buckets.iter().skip(start).take(count).flat_map(|bucket| &bucket.slots)
+    }
+}
+
+/// Multiplies to 128 bits and folds them: every bit of the result depends on every bit of `a`, and without
+/// knowing `b` nobody can tell which keys meet.
+#[inline]
+fn folded_multiply(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): spreads a seed of few bits.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

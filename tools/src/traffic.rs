@@ -1,0 +1,143 @@
+//! Traffic between two namespaces of a lab, by the kernel's own stack on both sides.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::lab::{LabError, Namespace};
+
+/// Bytes of payload that make a 64-byte Ethernet frame (frame check sequence included) of a UDP datagram.
+pub const SMALLEST_PAYLOAD: usize = 18;
+
+/// Gbit/s of one TCP stream over `duration`, by what the receiver got.
+///
+/// # Errors
+/// No connection; a congestion control that the kernel does not have.
+pub fn tcp_stream(
+    from: &Namespace,
+    to: &Namespace,
+    to_address: Ipv4Addr,
+    congestion: &str,
+    duration: Duration,
+) -> Result<f64, LabError> {
+    let listener = to.run(|| TcpListener::bind((to_address, 0)))??;
+    let target = listener.local_addr()?;
+    let stream = from.run(|| TcpStream::connect(target))??;
+    SockRef::from(&stream).set_tcp_congestion(congestion.as_bytes())?;
+    let (mut sink, _) = listener.accept()?;
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(move || send_until(stream, Instant::now() + duration));
+        let mut buffer = vec![0; 256 * 1024];
+        let mut bytes = 0u64;
+        let started = Instant::now();
+        loop {
+            match sink.read(&mut buffer)? {
+                0 => break,
+                read => bytes += read as u64,
+            }
+        }
+        let elapsed = started.elapsed();
+        sender.join().map_err(|_| "the sending thread panicked")??;
+        Ok(bytes as f64 * 8.0 / elapsed.as_secs_f64() / 1e9)
+    })
+}
+
+fn send_until(mut stream: TcpStream, end: Instant) -> io::Result<()> {
+    let buffer = vec![0x5a; 256 * 1024];
+    while Instant::now() < end {
+        stream.write_all(&buffer)?;
+    }
+    Ok(())
+}
+
+/// UDP datagrams of `payload` bytes sent as fast as they go for `duration`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blast {
+    /// Datagrams that the sender's kernel took.
+    pub sent: u64,
+    /// Datagrams that the receiving program read.
+    pub received: u64,
+}
+
+/// Blasts datagrams from one namespace to another.
+///
+/// # Errors
+/// No socket.
+pub fn udp_blast(
+    from: &Namespace,
+    to: &Namespace,
+    to_address: Ipv4Addr,
+    payload: usize,
+    duration: Duration,
+) -> Result<Blast, LabError> {
+    let sink = to.run(|| UdpSocket::bind((to_address, 0)))??;
+    SockRef::from(&sink).set_recv_buffer_size(4 << 20)?;
+    sink.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let target = sink.local_addr()?;
+    let source = from.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+    source.connect(target)?;
+    let finished = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            let mut buffer = [0u8; 2048];
+            let mut received = 0u64;
+            loop {
+                match sink.recv(&mut buffer) {
+                    Ok(_) => received += 1,
+                    // Silence after the end: everything that will come has come.
+                    Err(_) if finished.load(Relaxed) => return received,
+                    Err(_) => {}
+                }
+            }
+        });
+        let datagram = vec![0x5a; payload];
+        let end = Instant::now() + duration;
+        let mut sent = 0u64;
+        while Instant::now() < end {
+            for _ in 0..64 {
+                // A full queue is a loss like any other.
+                sent += u64::from(source.send(&datagram).is_ok());
+            }
+        }
+        finished.store(true, Relaxed);
+        let received = receiver.join().map_err(|_| "the receiving thread panicked")?;
+        Ok(Blast { sent, received })
+    })
+}
+
+/// Half of the round-trip times of `rounds` one-byte exchanges over TCP, sorted.
+///
+/// # Errors
+/// No connection.
+pub fn ping_pong(
+    from: &Namespace,
+    to: &Namespace,
+    to_address: Ipv4Addr,
+    rounds: usize,
+) -> Result<Vec<Duration>, LabError> {
+    let listener = to.run(|| TcpListener::bind((to_address, 0)))??;
+    let SocketAddr::V4(target) = listener.local_addr()? else { return Err("an IPv4 listener".into()) };
+    let mut stream = from.run(|| TcpStream::connect::<SocketAddrV4>(target))??;
+    let (mut echo, _) = listener.accept()?;
+    stream.set_nodelay(true)?;
+    echo.set_nodelay(true)?;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut byte = [0];
+            while echo.read_exact(&mut byte).is_ok() && echo.write_all(&byte).is_ok() {}
+        });
+        let mut halves = Vec::with_capacity(rounds);
+        let mut byte = [0x5a];
+        for _ in 0..rounds {
+            let started = Instant::now();
+            stream.write_all(&byte)?;
+            stream.read_exact(&mut byte)?;
+            halves.push(started.elapsed() / 2);
+        }
+        halves.sort_unstable();
+        Ok(halves)
+    })
+}
