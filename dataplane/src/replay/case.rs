@@ -46,11 +46,13 @@ pub enum CaseError {
     /// A capture could not be read or written.
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    /// A text file could not be read.
-    #[error("cannot read {}: {source}", .path.display())]
+    /// A text file could not be read or written.
+    #[error("cannot {action} {}: {source}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
+        /// What was tried: `read` or `write`.
+        action: &'static str,
         /// The system's error.
         source: std::io::Error,
     },
@@ -103,8 +105,11 @@ impl Case {
     /// See [`CaseError`].
     pub fn load(directory: &Path) -> Result<Case, CaseError> {
         let path = directory.join("case.txt");
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| CaseError::Io { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| CaseError::Io {
+            path: path.clone(),
+            action: "read",
+            source,
+        })?;
         let description = Description::parse(&text).map_err(|(line, what)| CaseError::Line {
             path: path.clone(),
             line,
@@ -142,6 +147,27 @@ impl Case {
             describe_counters(port, &mut outcome.counters);
         }
         outcome
+    }
+}
+
+impl Outcome {
+    /// Writes the captures of what left, `events.txt` and `counters.txt` into a directory.
+    ///
+    /// # Errors
+    /// See [`CaseError`].
+    pub fn write(&self, directory: &Path) -> Result<(), CaseError> {
+        for (port, frames) in &self.sent {
+            let mut writer = pcap::Writer::create(&directory.join(format!("port-{}.out.pcap", port.0)))?;
+            for (at, bytes) in frames {
+                writer.write(*at, bytes)?;
+            }
+            writer.finish()?;
+        }
+        for (name, text) in [("events.txt", &self.events), ("counters.txt", &self.counters)] {
+            let path = directory.join(name);
+            std::fs::write(&path, text).map_err(|source| CaseError::Io { path, action: "write", source })?;
+        }
+        Ok(())
     }
 }
 
