@@ -120,15 +120,17 @@ pub fn ping_pong(
 ) -> Result<Vec<Duration>, LabError> {
     let listener = to.run(|| TcpListener::bind((to_address, 0)))??;
     let SocketAddr::V4(target) = listener.local_addr()? else { return Err("an IPv4 listener".into()) };
-    let mut stream = from.run(|| TcpStream::connect::<SocketAddrV4>(target))??;
+    let stream = from.run(|| TcpStream::connect::<SocketAddrV4>(target))??;
     let (mut echo, _) = listener.accept()?;
     stream.set_nodelay(true)?;
     echo.set_nodelay(true)?;
-    std::thread::scope(|scope| {
+    std::thread::scope(move |scope| {
         scope.spawn(move || {
             let mut byte = [0];
             while echo.read_exact(&mut byte).is_ok() && echo.write_all(&byte).is_ok() {}
         });
+        // Closed on every way out, so that the echo ends before the scope waits for it.
+        let mut stream = stream;
         let mut halves = Vec::with_capacity(rounds);
         let mut byte = [0x5a];
         for _ in 0..rounds {
