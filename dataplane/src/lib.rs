@@ -17,7 +17,8 @@
 //! 6. [`counters`]: everything that came, went or was dropped, by name.
 //!
 //! [`network`] holds what the core decides by, published as immutable snapshots. [`engine`] starts the workers,
-//! takes plain-data commands and gives plain-data events. `sys` wraps the system calls.
+//! takes plain-data commands and gives plain-data events. [`replay`] runs captures through the same decisions. `sys`
+//! wraps the system calls.
 
 pub mod addr;
 pub mod checksum;
@@ -31,6 +32,7 @@ pub mod network;
 pub mod offload;
 pub mod out;
 pub mod port;
+pub mod replay;
 pub mod segment;
 pub mod step;
 mod sync;

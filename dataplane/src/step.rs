@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::fdb::Stickiness;
 use crate::frame::{EthernetView, Frame};
-use crate::gateway::GatewayState;
+use crate::gateway::{GatewayState, Received};
 use crate::guard;
 use crate::network::{Network, Port, PortId, Snapshot};
 use crate::out::Out;
@@ -22,7 +22,7 @@ pub struct Core {
 impl Core {
     /// The core of worker number `worker`: that block of each port's counters is its own.
     pub fn new(worker: usize) -> Self {
-        Self { worker, snapshot: Arc::new(Snapshot::default()), gateway: GatewayState::new() }
+        Self { worker, snapshot: Arc::new(Snapshot::default()), gateway: GatewayState::new(worker) }
     }
 
     /// Decides by `snapshot` from now on.
@@ -73,7 +73,7 @@ impl Core {
     /// (worker 0 only). `out` is cleared first. Returns when it wants to be called again, if ever.
     pub fn tick(&mut self, now: Timestamp, out: &mut Out) -> Option<Timestamp> {
         out.clear();
-        self.gateway.tick(now, &self.snapshot, self.worker, out)
+        self.gateway.tick(now, &self.snapshot, out)
     }
 
     /// The gateway of `network` will announce itself on every port with the next ticks (RFC 5227, section 3).
@@ -102,7 +102,8 @@ fn decide(
 
     if let Some(gateway) = &network.gateway {
         if view.dst == gateway.mac {
-            return gateway_state.receive(now, network, gateway, port, &view, frame, out);
+            let received = Received { snapshot, network, gateway, port, view: &view, frame };
+            return gateway_state.receive(now, &received, out);
         }
         if view.dst.is_group() && gateway_state.answer_group(gateway, port, &view, frame, out) {
             let flooded = flood(snapshot, network, port, &view, frame, FloodCause::Broadcast, out);

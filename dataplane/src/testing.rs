@@ -65,7 +65,6 @@ pub(crate) fn guarded_port(n: u8) -> Port {
     Port { settings, identity: Some(Arc::new(identity(n))), ..open_port(n) }
 }
 
-#[allow(dead_code)]
 /// The one network with these ports.
 pub(crate) fn snapshot(ports: Vec<Port>) -> Snapshot {
     let fdb = Fdb::new(FdbConfig { capacity: 1024, port_share: 256, ageing: DEFAULT_AGEING });

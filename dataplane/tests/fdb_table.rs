@@ -145,7 +145,7 @@ fn a_port_that_floods_the_table_does_not_keep_others_out() {
     // Newcomers with one address each, after the table is full.
     let learned = (100u16..150)
         .filter(|&port| fdb.learn(mac(u64::from(port) << 32), PortId(port), FREE, at(2)) == Learned::New);
-    assert!(learned.count() >= 48);
+    assert_eq!(learned.count(), 50);
     // And a sticky newcomer stays, whatever the others do.
     let (quiet, own_port) = (mac(99 << 32), PortId(99));
     assert_eq!(fdb.learn(quiet, own_port, STICKY, at(2)), Learned::New);
@@ -180,21 +180,21 @@ fn a_static_entry_gets_in_until_all_are_static() {
 }
 
 #[test]
-fn addresses_in_patterns_fill_the_table_without_evictions() {
+fn addresses_in_patterns_fill_the_table_almost_without_evictions() {
     let patterns = [
         ("02:42 and an address", 0x0242_ac11_0000, 1),
         ("every 256th", 0x0011_2200_0000, 256),
         ("every 65536th", 0x5254_0000_0000, 1 << 16),
     ];
     for (name, base, step) in patterns {
-        for seed in 0..8 {
+        for seed in 0..16 {
             let config = FdbConfig { capacity: 16384, port_share: 16384, ..FdbConfig::default() };
             let fdb = Fdb::with_seed(config, seed);
             for n in 0..16384 {
                 fdb.learn(MacAddr::from_u64(base + n * step), A, FREE, at(0));
             }
-            let stats = fdb.stats();
-            assert!(stats.entries >= 16384 - 8, "{name}, seed {seed}: {stats:?}");
+            let evicted = fdb.stats().evicted;
+            assert!(evicted <= 24, "{name}, seed {seed}: {evicted} evicted");
         }
     }
 }

@@ -23,17 +23,17 @@ impl Fdb {
     /// Inserts `new` under `key`, which was not found a moment ago.
     pub(super) fn place(&self, key: u64, new: Word, now: Timestamp) -> Placed {
         let at_share = !new.is_static() && self.counts.is_at_share(new.port());
-        let free = if at_share || self.counts.is_full() { None } else { self.table.roomiest(key) };
-        let Some((slot, old)) = free.or_else(|| self.victim(key, new, at_share, now)) else {
-            return Placed::Full;
+        let free = if at_share || self.counts.is_full() { None } else { self.table.place_for(key) };
+        let victim = || self.victim(self.table.candidates(key), new, at_share, now);
+        let Some((slot, old)) = free.or_else(victim) else {
+            return if !at_share && self.make_room(key, new, now) { Placed::Raced } else { Placed::Full };
         };
         let busy = old.busy_for_next();
         if !self.exchange(slot, old, busy, new) {
             return Placed::Raced;
         }
         if old.is_entry() {
-            let expired = old.is_expired(now, self.ageing_millis());
-            add(if expired { &self.events.expired } else { &self.events.evicted }, 1);
+            self.count_victim(old, now);
         }
         slot.publish(key, new.in_generation_of(busy));
         if self.settle(key, slot) { Placed::Done } else { Placed::Raced }
@@ -62,10 +62,36 @@ impl Fdb {
         retired
     }
 
-    /// The entry that yields to `new`, if any may: see the eviction rule in the module's header.
-    fn victim(&self, key: u64, new: Word, at_share: bool, now: Timestamp) -> Option<(&Slot, Word)> {
-        let candidates = self.table.candidates(key).map(|slot| (slot, slot.word()));
-        let ranked = candidates.filter_map(|(slot, word)| {
+    /// The table is full, and of the slots that `new` might have none holds an entry that yields: lets one nearby
+    /// go, so that a free slot may be used. False: there was none, or no free slot is to be had by it.
+    fn make_room(&self, key: u64, new: Word, now: Timestamp) -> bool {
+        if !self.counts.is_full() || self.table.place_for(key).is_none() {
+            return false;
+        }
+        let Some((slot, old)) = self.victim(self.table.neighbours(key), new, false, now) else {
+            return false;
+        };
+        if self.retire(slot, old) {
+            self.count_victim(old, now);
+        }
+        true
+    }
+
+    fn count_victim(&self, old: Word, now: Timestamp) {
+        let expired = old.is_expired(now, self.ageing_millis());
+        add(if expired { &self.events.expired } else { &self.events.evicted }, 1);
+    }
+
+    /// The one of `slots` that yields to `new`, if any may: see the eviction rule in the module's header.
+    fn victim<'a>(
+        &self,
+        slots: impl Iterator<Item = &'a Slot>,
+        new: Word,
+        at_share: bool,
+        now: Timestamp,
+    ) -> Option<(&'a Slot, Word)> {
+        let ranked = slots.filter_map(|slot| {
+            let word = slot.word();
             let rank = self.victim_rank(word, new, at_share, now)?;
             Some(((rank, Reverse(word.age_millis(now))), (slot, word)))
         });

@@ -7,6 +7,9 @@ use crate::sync::atomic::{AtomicU64, fence};
 /// Slots in a bucket: a cache line's worth.
 pub(super) const SLOTS: usize = 4;
 
+/// Buckets that are searched for an entry to evict when a key's own hold none.
+const NEIGHBOURS: usize = 16;
+
 /// Room for one entry. The value word says whose the slot is; the key is written only by the thread that has
 /// made the value word busy.
 #[derive(Debug)]
@@ -25,6 +28,15 @@ pub(super) struct Bucket {
 // The second form is for a model checker's atomics, which are larger.
 const _: () = assert!(size_of::<Bucket>() == 64 || size_of::<AtomicU64>() != 8);
 const _: () = assert!(align_of::<Bucket>() == 64);
+
+impl Bucket {
+    /// A bit for each slot whose key is `key` at first sight.
+    #[inline]
+    fn matches(&self, key: u64) -> u32 {
+        let bit = |place: usize| u32::from(self.slots[place].key.load(Relaxed) == key) << place;
+        (0..SLOTS).fold(0, |bits, place| bits | bit(place))
+    }
+}
 
 impl Slot {
     fn new() -> Self {
@@ -83,7 +95,7 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Table {
     buckets: Box<[Bucket]>,
-    secret: [u64; 2],
+    secret: [u64; 3],
 }
 
 impl Table {
@@ -98,7 +110,8 @@ impl Table {
     /// Indexes of the two buckets that `key` may be in; they differ unless there is only one bucket.
     #[inline]
     fn pair(&self, key: u64) -> [usize; 2] {
-        let hash = folded_multiply(key ^ self.secret[0], self.secret[1]);
+        // Once would leave a lattice where neighbouring addresses meet under some secrets.
+        let hash = folded_multiply(folded_multiply(key ^ self.secret[0], self.secret[1]), self.secret[2]);
         let count = self.buckets.len() as u64;
         // Scales 32 bits of hash to the number of buckets, which need not be a power of two then.
         let first = ((hash & 0xffff_ffff) * count) >> 32;
@@ -114,15 +127,20 @@ impl Table {
     }
 
     /// The slot that holds `key`, and its word.
+    ///
+    /// Looks at all keys of a bucket before it branches: which of them it is cannot be predicted, and a wrong guess
+    /// costs more than the comparisons. That it is in the first bucket is a good guess (see [`Table::place_for`]).
     #[inline]
     pub(super) fn find(&self, key: u64) -> Option<(&Slot, Word)> {
         for index in self.pair(key) {
-            for slot in &self.buckets[index].slots {
-                if slot.key.load(Relaxed) == key
-                    && let Some(word) = slot.read_if(key)
-                {
+            let bucket = &self.buckets[index];
+            let mut matches = bucket.matches(key);
+            while matches != 0 {
+                let slot = &bucket.slots[matches.trailing_zeros() as usize % SLOTS];
+                if let Some(word) = slot.read_if(key) {
                     return Some((slot, word));
                 }
+                matches &= matches - 1;
             }
         }
         None
@@ -135,15 +153,22 @@ impl Table {
         self.buckets[first].slots.iter().chain(second)
     }
 
-    /// A free slot for `key`, in that bucket of its two which has more of them, and its word.
-    pub(super) fn roomiest(&self, key: u64) -> Option<(&Slot, Word)> {
+    /// A free slot for `key`, and its word: in its first bucket while that is at most half full, else in the emptier one.
+    pub(super) fn place_for(&self, key: u64) -> Option<(&Slot, Word)> {
         let free = |index: usize| {
             let slots = self.buckets[index].slots.iter();
             slots.map(|slot| (slot, slot.word())).filter(|(_, word)| word.is_free())
         };
         let [first, second] = self.pair(key);
-        let roomier = if free(first).count() >= free(second).count() { first } else { second };
-        free(roomier).next()
+        let room = free(first).count();
+        let index = if room >= SLOTS / 2 || room >= free(second).count() { first } else { second };
+        free(index).next()
+    }
+
+    /// Some slots near to those that `key` may be in.
+    pub(super) fn neighbours(&self, key: u64) -> impl Iterator<Item = &Slot> {
+        let [first, _] = self.pair(key);
+        self.slots(first.min(self.len().saturating_sub(NEIGHBOURS)), NEIGHBOURS)
     }
 
     /// The slots that hold `key` now. More than one, for a moment, when two threads inserted it at once.

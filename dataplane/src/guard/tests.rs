@@ -123,7 +123,7 @@ fn arp_senders() {
     let by_other_endpoint = arp(1, (mac(OWN), elsewhere(OWN).0), (zero, GATEWAY.address));
     assert_eq!(guarded(&to_gateway(ethertype::ARP, &by_other_endpoint)), Ok(()));
     // Each field that says what kind of addresses follow.
-    for (at, value) in [(1, 6), (2, 9), (4, 8), (5, 16)] {
+    for (at, value) in [(1, 6), (2, 9), (4, 8), (4, 0), (5, 16), (5, 0)] {
         let mut message = arp(1, (mac(OWN), address(OWN)), (zero, address(9)));
         message[at] = value;
         message.resize(64, 0);

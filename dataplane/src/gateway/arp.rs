@@ -1,0 +1,77 @@
+//! ARP: who has the gateway's address (RFC 826, RFC 5227).
+
+use std::net::Ipv4Addr;
+
+use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol};
+
+use super::packet::make_ethernet;
+use crate::addr::MacAddr;
+use crate::network::{Gateway, PortId};
+use crate::out::Out;
+
+/// Length in bytes of an ARP message for Ethernet and IPv4.
+const MESSAGE_LEN: usize = 28;
+
+/// Somebody asks for the gateway's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request {
+    mac: MacAddr,
+    /// 0.0.0.0 when somebody probes whether it may take the address: it must hear that it may not.
+    address: Ipv4Addr,
+}
+
+impl Request {
+    /// Reads an ARP message, padded or not; `None` unless it is a request for the gateway's address by a station.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the message is cut short.
+    pub(super) fn parse(gateway: &Gateway, payload: &[u8]) -> Result<Option<Request>, Malformed> {
+        let message = ArpPacket::new_checked(payload).map_err(|_| Malformed)?;
+        let is_request = message.hardware_type() == ArpHardware::Ethernet
+            && message.protocol_type() == EthernetProtocol::Ipv4
+            && (message.hardware_len(), message.protocol_len()) == (6, 4)
+            && message.operation() == ArpOperation::Request
+            && message.target_protocol_addr() == gateway.address.octets();
+        if !is_request {
+            return Ok(None);
+        }
+        let mac = MacAddr::from_prefix(message.source_hardware_addr());
+        let &[a, b, c, d] = message.source_protocol_addr() else { return Ok(None) };
+        Ok(mac.is_station().then_some(Request { mac, address: Ipv4Addr::new(a, b, c, d) }))
+    }
+
+    /// Answers by unicast to the MAC that asks. Returns whether there was room.
+    pub(super) fn answer(self, gateway: &Gateway, port: PortId, out: &mut Out) -> bool {
+        let reply = ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Reply,
+            source_hardware_addr: EthernetAddress(gateway.mac.0),
+            source_protocol_addr: gateway.address,
+            target_hardware_addr: EthernetAddress(self.mac.0),
+            target_protocol_addr: self.address,
+        };
+        make(gateway, (&[port], self.mac), reply, out)
+    }
+}
+
+/// The message is cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The gateway tells everybody its address: a request for its own (RFC 5227, section 2.3). Returns whether
+/// there was room.
+pub(super) fn announce(gateway: &Gateway, members: &[PortId], out: &mut Out) -> bool {
+    let announcement = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: EthernetAddress(gateway.mac.0),
+        source_protocol_addr: gateway.address,
+        target_hardware_addr: EthernetAddress(MacAddr::ZERO.0),
+        target_protocol_addr: gateway.address,
+    };
+    make(gateway, (members, MacAddr::BROADCAST), announcement, out)
+}
+
+fn make(gateway: &Gateway, to: (&[PortId], MacAddr), message: ArpRepr, out: &mut Out) -> bool {
+    make_ethernet(gateway, to, EthernetProtocol::Arp, MESSAGE_LEN, out, |bytes| {
+        message.emit(&mut ArpPacket::new_unchecked(bytes));
+    })
+}

@@ -1,0 +1,199 @@
+//! Every interleaving of a few threads on a very small forwarding table, by loom.
+//!
+//! The table's source is taken in here a second time, with loom's atomics in the place of the processor's. The usual run
+//! bounds how often a thread may be preempted; `PONTOON_FULL=1` takes the bound away.
+
+#[allow(dead_code, unreachable_pub, missing_docs)]
+#[path = "../src/fdb.rs"]
+mod fdb;
+
+/// What the table's source finds under `crate::`.
+mod sync {
+    pub(crate) use loom::sync::atomic;
+}
+mod addr {
+    pub(crate) use pontoon_dataplane::addr::MacAddr;
+}
+mod network {
+    pub(crate) use pontoon_dataplane::network::{DEFAULT_AGEING, PortId};
+    pub(crate) const MAX_PORTS: usize = 4;
+}
+mod time {
+    pub(crate) use pontoon_dataplane::time::Timestamp;
+}
+
+use addr::MacAddr;
+use fdb::{Fdb, FdbConfig, Learned, Stickiness};
+use loom::sync::Arc;
+use network::PortId;
+use time::Timestamp;
+
+const K: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const L: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+const A: PortId = PortId(1);
+const B: PortId = PortId(2);
+const FREE: Stickiness = Stickiness::Free;
+const NOW: Timestamp = Timestamp::from_secs(1000);
+
+/// One bucket for a capacity of one or two, two buckets for four.
+fn table(capacity: usize) -> Arc<Fdb> {
+    Arc::new(Fdb::with_seed(FdbConfig { capacity, port_share: capacity, ..FdbConfig::default() }, 1))
+}
+
+fn explore(test: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    let full = std::env::var_os("PONTOON_FULL").is_some_and(|value| value == "1");
+    builder.preemption_bound = if full { None } else { Some(2) };
+    builder.check(test);
+}
+
+/// What holds of any table that nobody is changing.
+fn check(fdb: &Fdb) {
+    let entries = fdb.held_entries(NOW);
+    assert!(
+        entries.windows(2).all(|pair| pair[0].mac < pair[1].mac),
+        "an address is there twice: {entries:?}"
+    );
+    assert_eq!(fdb.stats().entries, entries.len());
+    assert!(entries.len() <= fdb.stats().capacity);
+    for port in [A, B] {
+        let behind = entries.iter().filter(|entry| entry.port == port).count();
+        assert_eq!(fdb.port_entries(port) as usize, behind, "entries behind {port}");
+    }
+}
+
+#[test]
+fn two_threads_learn_one_new_address() {
+    for capacity in [2, 4] {
+        explore(move || {
+            let fdb = table(capacity);
+            let other = fdb.clone();
+            let thread = loom::thread::spawn(move || other.learn(K, B, FREE, NOW));
+            let mine = fdb.learn(K, A, FREE, NOW);
+            let theirs = thread.join().unwrap();
+            check(&fdb);
+            let port = fdb.lookup(K, NOW);
+            assert!(port == Some(A) || port == Some(B), "lost: {mine:?} and {theirs:?}");
+            assert_eq!(fdb.held_entries(NOW).len(), 1);
+        });
+    }
+}
+
+#[test]
+fn an_address_is_learned_while_it_is_removed() {
+    explore(|| {
+        let fdb = table(2);
+        fdb.learn(K, A, FREE, NOW);
+        let other = fdb.clone();
+        let thread = loom::thread::spawn(move || other.remove(K));
+        let learned = fdb.learn(K, B, FREE, NOW);
+        assert!(thread.join().unwrap());
+        check(&fdb);
+        match fdb.lookup(K, NOW) {
+            None => assert_eq!(learned, Learned::Moved { from: A }),
+            port => assert_eq!(port, Some(B)),
+        }
+    });
+}
+
+#[test]
+fn an_address_is_learned_while_its_port_is_flushed() {
+    explore(|| {
+        let fdb = table(2);
+        fdb.learn(K, A, FREE, NOW);
+        let other = fdb.clone();
+        let thread = loom::thread::spawn(move || other.flush_port(A));
+        fdb.learn(L, A, FREE, NOW);
+        assert!((1..=2).contains(&thread.join().unwrap()));
+        check(&fdb);
+        assert_eq!(fdb.lookup(K, NOW), None);
+    });
+}
+
+#[test]
+fn a_reader_never_sees_the_port_of_another_address() {
+    explore(|| {
+        // One slot changes hands: the table holds one entry.
+        let fdb = table(1);
+        fdb.learn(K, A, FREE, NOW);
+        let other = fdb.clone();
+        let thread = loom::thread::spawn(move || {
+            other.remove(K);
+            other.learn(L, B, FREE, NOW);
+            other.remove(L);
+            other.learn(K, A, FREE, NOW);
+        });
+        assert!(fdb.lookup(K, NOW).is_none_or(|port| port == A), "an address that was never behind B");
+        thread.join().unwrap();
+        check(&fdb);
+        assert_eq!(fdb.lookup(K, NOW), Some(A));
+    });
+}
+
+#[test]
+fn a_reader_never_sees_the_port_of_the_address_that_evicts() {
+    explore(|| {
+        let fdb = table(1);
+        fdb.learn(K, A, FREE, NOW);
+        let other = fdb.clone();
+        let thread = loom::thread::spawn(move || other.add_static(L, B));
+        assert!(fdb.lookup(K, NOW).is_none_or(|port| port == A));
+        assert!(fdb.lookup(L, NOW).is_none_or(|port| port == B));
+        thread.join().unwrap().unwrap();
+        check(&fdb);
+        assert_eq!((fdb.lookup(K, NOW), fdb.lookup(L, NOW)), (None, Some(B)));
+    });
+}
+
+#[test]
+fn a_move_is_not_undone_by_a_refresh() {
+    explore(|| {
+        let fdb = table(2);
+        fdb.learn(K, A, FREE, Timestamp::from_secs(900));
+        let other = fdb.clone();
+        // The stamp is old: both have to write.
+        let thread = loom::thread::spawn(move || other.learn(K, A, FREE, NOW));
+        let moved = fdb.learn(K, B, FREE, NOW);
+        let refreshed = thread.join().unwrap();
+        check(&fdb);
+        assert_eq!(moved, Learned::Moved { from: A });
+        // Whoever came last decides: a refresh that came after the move is itself a move.
+        let expected = match refreshed {
+            Learned::Known => B,
+            Learned::Moved { from } => {
+                assert_eq!(from, B);
+                A
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(fdb.lookup(K, NOW), Some(expected));
+    });
+}
+
+#[test]
+fn a_static_entry_wins_against_learning() {
+    for capacity in [2, 4] {
+        explore(move || {
+            let fdb = table(capacity);
+            let other = fdb.clone();
+            let thread = loom::thread::spawn(move || other.add_static(K, B));
+            fdb.learn(K, A, FREE, NOW);
+            thread.join().unwrap().unwrap();
+            check(&fdb);
+            assert_eq!(fdb.lookup(K, NOW), Some(B));
+        });
+    }
+}
+
+#[test]
+fn two_threads_at_the_bound_do_not_exceed_it() {
+    explore(|| {
+        let fdb = table(1);
+        let other = fdb.clone();
+        let thread = loom::thread::spawn(move || other.learn(L, B, FREE, NOW));
+        fdb.learn(K, A, FREE, NOW);
+        thread.join().unwrap();
+        check(&fdb);
+        assert!(fdb.stats().entries <= 1);
+    });
+}
