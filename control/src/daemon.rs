@@ -245,3 +245,44 @@ fn watch(manager: &Arc<Manager>) -> Result<Sender<()>, DaemonError> {
     thread::Builder::new().name("watch".into()).spawn(work).map_err(system("start a thread"))?;
     Ok(alive)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_taken_over_and_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("p.sock");
+        let living = UnixListener::bind(&socket).unwrap();
+        assert!(matches!(take_socket(&socket), Err(DaemonError::Running(_))));
+        drop(living);
+        assert!(socket.exists());
+        let held = take_socket(&socket).unwrap();
+        assert!(!socket.exists());
+        // Whoever holds the lock has not listened yet.
+        assert!(matches!(take_socket(&socket), Err(DaemonError::Running(_))));
+        drop(held);
+        take_socket(&socket).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("precious");
+        fs::write(&socket, "data").unwrap();
+        let error = take_socket(&socket).unwrap_err().to_string();
+        assert!(error.contains("is not a socket"), "{error}");
+        assert_eq!(fs::read_to_string(&socket).unwrap(), "data");
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_and_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("p.sock");
+        let _listener = listen(&socket).unwrap();
+        assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    }
+}
