@@ -125,6 +125,11 @@ impl Case {
         description.with_captures(captures).map_err(|what| CaseError::Unfit { path, what })
     }
 
+    /// The frames that come in, in order.
+    pub fn arrivals(&self) -> &[Arrival] {
+        &self.arrivals
+    }
+
     /// Runs the case from its start and collects what came of it.
     pub fn run(self) -> Outcome {
         let mut outcome = Outcome::default();
@@ -292,7 +297,7 @@ impl Description {
             prefix_len,
         });
         let mtu = network.mtu.unwrap_or(1500);
-        let network = Network { id, gateway, mtu, fdb: Arc::new(Fdb::new(fdb)), members };
+        let network = Network { id, gateway, mtu, fdb: Arc::new(Fdb::with_seed(fdb, 0)), members };
         Ok(Snapshot { generation: 1, networks: vec![Some(Arc::new(network))], ports })
     }
 }
