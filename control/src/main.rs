@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The one binary: see [`pontoon::cli`].
+
+fn main() -> std::process::ExitCode {
+    pontoon::cli::main()
+}

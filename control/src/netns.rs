@@ -126,6 +126,17 @@ impl Netns {
         }
     }
 
+    /// A new namespace without a name: it lives as long as this does, or a device's descriptor opened in it.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn anonymous() -> Result<Netns, NetnsError> {
+        on_own_thread(|| {
+            new_network_namespace()?;
+            Netns::current()
+        })
+    }
+
     /// The namespace of the calling thread.
     ///
     /// # Errors
@@ -166,7 +177,9 @@ impl Netns {
         let filesystem = rustix::fs::fstatfs(&ns.fd)
             .map_err(|source| system(format!("look at {}", path.display()), source))?
             .f_type;
-        if filesystem != NSFS_MAGIC {
+        // The field's type differs between architectures.
+        #[allow(clippy::useless_conversion)]
+        if i64::from(filesystem) != NSFS_MAGIC {
             return Err(NetnsError::NotANamespace { path: path.to_owned() });
         }
         Ok(ns)
@@ -197,6 +210,13 @@ pub fn still_names(sandbox: &SandboxRef, id: NetnsId) -> bool {
         SandboxRef::Netns(name) => named(name),
     };
     fs::metadata(path).is_ok_and(|seen| NetnsId::of(&seen) == id)
+}
+
+/// Whether any process is in the namespace `id`. Opens nothing.
+pub fn is_inhabited(id: NetnsId) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut namespaces = processes.filter_map(|process| fs::metadata(process.path().join("ns/net")).ok());
+    namespaces.any(|seen| NetnsId::of(&seen) == id)
 }
 
 /// Does `work` inside the namespace, on a thread of its own.

@@ -1,0 +1,131 @@
+//! The command line: [`args`] says what can be asked, [`commands`] asks the daemon by the [`client`], [`show`] and
+//! [`table`] print the answer.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use hyper::Method;
+
+pub mod args;
+pub mod client;
+pub mod commands;
+pub mod man;
+pub mod output;
+pub mod show;
+pub mod table;
+
+use crate::daemon::{self, DaemonOptions};
+use crate::{demo, doctor};
+use args::{Cli, Command};
+use commands::Session;
+use output::Output;
+
+/// Why a command failed; each prints as one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The daemon refused or cannot be reached.
+    #[error(transparent)]
+    Client(#[from] client::ClientError),
+    /// Standard output cannot be written to.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
+    /// Anything else, said in full.
+    #[error("{0}")]
+    Sentence(String),
+}
+
+impl Failure {
+    /// A failure in one sentence.
+    pub fn sentence(text: &str) -> Failure {
+        Failure::Sentence(text.to_owned())
+    }
+
+    /// Whoever reads our output has seen enough (`| head`): not an error.
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The program: parses the command line, does what it says, and reports failure as one line on standard error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nowhere is left to report that standard error is closed.
+            let _ = writeln!(io::stderr(), "pontoon: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let out = Output { json: cli.json };
+    let session = || Session::new(&cli.socket, out);
+    match cli.command {
+        Command::Demo(args) => return demo::run(&demo::Options { json: cli.json, keep: args.keep }),
+        Command::Doctor => return doctor::run(out),
+        Command::Daemon(args) => return run_daemon(cli.socket, args),
+        Command::Network(command) => session()?.network(command),
+        Command::Attach(args) => session()?.attach(args),
+        Command::Detach(args) => session()?.detach(&args),
+        Command::Port(command) => session()?.port(command),
+        Command::Fdb(command) => session()?.fdb(command),
+        Command::Stats(args) => session()?.stats(args),
+        Command::Events => session()?.events(),
+        Command::Up(args) => session()?.apply(Method::PUT, &read_document(&args.file)?),
+        Command::Down(args) => session()?.apply(Method::DELETE, &read_document(&args.file)?),
+        Command::Completions { shell } => output::print(&completions(shell)),
+        Command::Man { out: Some(dir) } => man::write_all(&dir).map_err(|e| {
+            Failure::Sentence(format!("cannot write the manual pages into {}: {e}", dir.display()))
+        }),
+        Command::Man { out: None } => {
+            let page =
+                man::page().map_err(|e| Failure::Sentence(format!("cannot make the manual page: {e}")))?;
+            output::print(&page)
+        }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failure> {
+    let options = DaemonOptions {
+        socket,
+        state_dir: args.state,
+        config: args.config,
+        ephemeral: args.ephemeral,
+        workers: args.workers.into(),
+    };
+    daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))
+}
+
+fn read_document(_file: &Path) -> Result<crate::api::types::Document, Failure> {
+    Err(Failure::sentence("not built yet"))
+}
+
+/// The completion script for a shell.
+pub fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pontoon", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn every_shell_gets_completions() {
+        for shell in clap_complete::Shell::value_variants() {
+            let script = completions(*shell);
+            for word in ["pontoon", "network", "attach", "doctor", "ephemeral"] {
+                assert!(script.contains(word), "{shell}: no {word}");
+            }
+        }
+    }
+}

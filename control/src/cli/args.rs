@@ -1,0 +1,570 @@
+//! The command line, defined once: parsing, `--help`, shell completions and man pages all come from here.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
+
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/pontoon/pontoon.sock";
+/// Where the daemon keeps its state unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/pontoon";
+
+const EXAMPLES: &str = "\
+Examples:
+  pontoon demo                    see it work; needs no daemon, changes nothing
+  pontoon doctor                  what this machine has and lacks
+  pontoon daemon &                start the daemon (as root)
+  pontoon network create blue --subnet 10.88.0.0/24
+  pontoon attach blue --netns web
+  pontoon attach blue --pid 4711 --name db --ip 10.88.0.9
+  pontoon fdb ls                  which station is behind which port
+  pontoon detach blue web
+  pontoon network rm blue
+
+Exit status: 0 when done, 1 when something failed (a line on stderr says what),
+2 for a command line that makes no sense.";
+
+/// A software bridge in userspace: container networks on a kernel that has only /dev/net/tun.
+#[derive(Debug, Parser)]
+#[command(name = "pontoon", version, after_help = EXAMPLES, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// The daemon's unix socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "PONTOON_SOCKET",
+        default_value = DEFAULT_SOCKET,
+        hide_env_values = true
+    )]
+    pub socket: PathBuf,
+
+    /// Print JSON with stable field names instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build three namespaces on one network, let them talk, and show the proof
+    Demo(DemoArgs),
+    /// Say what this machine has and lacks, what each lack costs and what to do about it
+    Doctor,
+    /// Run the daemon in the foreground
+    Daemon(DaemonArgs),
+    /// Create, list, inspect, change and remove networks
+    #[command(subcommand, visible_alias = "net")]
+    Network(NetworkCommand),
+    /// Put a network namespace on a network
+    Attach(AttachArgs),
+    /// Take an endpoint off its network and remove its device
+    Detach(DetachArgs),
+    /// Put existing interfaces on a network, list ports, change what ports may do
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// List, add and remove entries of the forwarding database (which station is behind which port)
+    #[command(subcommand)]
+    Fdb(FdbCommand),
+    /// Show what every port carried, and what was dropped and why
+    Stats(StatsArgs),
+    /// Print what happens in the daemon, a line each, until Ctrl-C
+    Events,
+    /// Make everything that a file declares; running it twice changes nothing
+    Up(FileArgs),
+    /// Remove everything that a file declares
+    Down(FileArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  pontoon completions bash > /etc/bash_completion.d/pontoon")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one page for every command
+    Man {
+        /// Write pontoon.1, pontoon-network.1 and so on into this directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `pontoon demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The demo runs in private namespaces of its own: the host is left exactly as it was, whatever happens.
+As root it needs /dev/net/tun; as an ordinary user it needs user namespaces as well.
+
+Exit status: 0 only if every check passed.")]
+pub struct DemoArgs {
+    /// Leave it up until Ctrl-C, and print commands to try
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `pontoon daemon`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SIGTERM ends the daemon and leaves the endpoints in place: the next start takes them up again, and
+connections go on. With --ephemeral everything that the daemon made is removed when it ends.
+
+Examples:
+  pontoon daemon
+  pontoon daemon --config /etc/pontoon.toml
+  pontoon --socket /tmp/p.sock daemon --state /tmp/p --ephemeral")]
+pub struct DaemonArgs {
+    /// Make what this TOML file declares, as `pontoon up -f FILE` does
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the state is kept
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub state: PathBuf,
+    /// Remove every network and endpoint when the daemon ends
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Worker threads that move frames; 0: what is sensible for the machine
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
+    pub workers: u16,
+}
+
+/// `pontoon network`.
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// Create a network
+    #[command(after_help = "\
+Examples:
+  pontoon network create blue --subnet 10.88.0.0/24
+  pontoon network create jumbo --subnet 172.20.0.0/16 --gateway 172.20.255.254 --mtu 9000")]
+    Create {
+        /// The network's name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Its subnet, such as 10.88.0.0/24
+        #[arg(long, value_name = "CIDR", value_parser = parse_subnet)]
+        subnet: IpNet,
+        /// The gateway's address [default: the subnet's first]
+        #[arg(long, value_name = "IP", value_parser = parse_address)]
+        gateway: Option<IpAddr>,
+        /// Largest layer-3 packet in bytes [default: 1500]
+        #[arg(long, value_name = "BYTES")]
+        mtu: Option<u16>,
+        /// How long learned addresses live [default: 300]
+        #[arg(long, value_name = "SECONDS")]
+        ageing: Option<u32>,
+    },
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls {
+        /// How to list
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show everything about a network
+    Inspect {
+        /// The network's name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Remove a network and its endpoints
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// The network's name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Change a network's settings
+    Set {
+        /// The network's name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// How long learned addresses live; 0 keeps nothing
+        #[arg(long, value_name = "SECONDS")]
+        ageing: u32,
+    },
+}
+
+/// How to list.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print names only, one a line
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Which sandbox: one of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SandboxArgs {
+    /// A named network namespace (as `ip netns` lists them), or the path of one
+    #[arg(long, value_name = "NAME|PATH")]
+    pub netns: Option<String>,
+    /// A process whose network namespace it is
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+}
+
+impl SandboxArgs {
+    /// The sandbox as the API names it; clap has seen to it that there is one.
+    pub fn reference(self) -> Option<SandboxRef> {
+        self.netns.map(SandboxRef::Netns).or(self.pid.map(SandboxRef::Pid))
+    }
+}
+
+/// `pontoon attach`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The device is made, put into the namespace, named, given its addresses and a default route via the
+gateway, and brought up, `lo` as well.
+
+Examples:
+  pontoon attach blue --netns web
+  pontoon attach blue --netns /proc/4711/ns/net --name db --ifname net0 --ip 10.88.0.9
+  pontoon attach blue --pid 4711 --mac 02:42:0a:58:00:63 --kind veth --isolated")]
+pub struct AttachArgs {
+    /// The network's name
+    #[arg(value_name = "NETWORK")]
+    pub network: String,
+    /// Which sandbox
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    /// The endpoint's name [default: the namespace's name, or pid-PID]
+    #[arg(long, value_name = "ENDPOINT")]
+    pub name: Option<String>,
+    /// The interface's name inside the namespace [default: eth0]
+    #[arg(long, value_name = "NAME")]
+    pub ifname: Option<String>,
+    /// Its address [default: the lowest free one]
+    #[arg(long, value_name = "IP", value_parser = parse_address)]
+    pub ip: Option<IpAddr>,
+    /// Its MAC [default: 02:42 and the address's four bytes]
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<Mac>,
+    /// The kind of device
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+    pub kind: Kind,
+    /// Let no frame pass between this endpoint and other isolated ones
+    #[arg(long)]
+    pub isolated: bool,
+}
+
+/// The kind of an endpoint's device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Kind {
+    /// A TAP device; needs nothing but /dev/net/tun
+    #[default]
+    Tap,
+    /// A veth pair; needs the kernel's veth
+    Veth,
+}
+
+impl From<Kind> for DeviceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Tap => DeviceKind::Tap,
+            Kind::Veth => DeviceKind::Veth,
+        }
+    }
+}
+
+/// `pontoon detach`.
+#[derive(Debug, Args)]
+pub struct DetachArgs {
+    /// The network's name
+    #[arg(value_name = "NETWORK")]
+    pub network: String,
+    /// The endpoint's name
+    #[arg(value_name = "ENDPOINT")]
+    pub endpoint: String,
+}
+
+/// `pontoon port`.
+#[derive(Debug, Subcommand)]
+pub enum PortCommand {
+    /// Put an existing interface on a network
+    #[command(after_help = "Example:\n  pontoon port add blue --interface eth1")]
+    Add {
+        /// The network's name
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        /// The interface's name
+        #[arg(long, value_name = "IFACE")]
+        interface: String,
+    },
+    /// Take an existing interface off its network and give it back as it was
+    #[command(
+        after_help = "Examples:\n  pontoon port rm blue --interface eth1\n  pontoon port rm blue/eth1",
+        visible_alias = "remove"
+    )]
+    Rm {
+        /// The port (NETWORK/IFACE), or with --interface the network's name
+        #[arg(value_name = "PORT")]
+        port: String,
+        /// The interface's name
+        #[arg(long, value_name = "IFACE")]
+        interface: Option<String>,
+    },
+    /// List ports: endpoints and existing interfaces
+    #[command(visible_alias = "list")]
+    Ls {
+        /// Only the ports of this network
+        #[arg(value_name = "NETWORK")]
+        network: Option<String>,
+        /// How to list
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Change what a port may do
+    #[command(
+        after_help = "Examples:\n  pontoon port set blue/web isolated on\n  pontoon port set blue/eth1 learning off"
+    )]
+    Set {
+        /// The port: NETWORK/ENDPOINT or NETWORK/IFACE
+        #[arg(value_name = "PORT")]
+        port: String,
+        /// What to change
+        #[arg(value_enum)]
+        flag: Flag,
+        /// Whether it may
+        #[arg(value_name = "on|off", value_enum)]
+        value: OnOff,
+    },
+}
+
+/// A port's flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Flag {
+    /// Source addresses go into the FDB
+    Learning,
+    /// Frames to unknown stations leave by it
+    Flood,
+    /// No frame passes between two isolated ports
+    Isolated,
+    /// A frame may leave by the port that it came from
+    Hairpin,
+    /// Frames must carry the endpoint's own addresses
+    Guard,
+}
+
+impl Flag {
+    /// The change that sets this flag and leaves the others.
+    pub fn patch(self, value: OnOff) -> PortPatch {
+        let value = Some(value == OnOff::On);
+        let mut patch = PortPatch::default();
+        *match self {
+            Flag::Learning => &mut patch.learning,
+            Flag::Flood => &mut patch.flood,
+            Flag::Isolated => &mut patch.isolated,
+            Flag::Hairpin => &mut patch.hairpin,
+            Flag::Guard => &mut patch.guard,
+        } = value;
+        patch
+    }
+}
+
+/// A switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// It may
+    On,
+    /// It may not
+    Off,
+}
+
+/// `pontoon fdb`.
+#[derive(Debug, Subcommand)]
+pub enum FdbCommand {
+    /// List entries, as `bridge fdb` does
+    #[command(visible_alias = "list")]
+    Ls {
+        /// Only the entries of this network
+        #[arg(value_name = "NETWORK")]
+        network: Option<String>,
+        /// Print MACs only, one a line
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Add a static entry, which neither ages nor moves
+    #[command(after_help = "Example:\n  pontoon fdb add blue 02:42:0a:58:00:63 eth1")]
+    Add {
+        /// The network's name
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        /// The station
+        #[arg(value_name = "MAC")]
+        mac: Mac,
+        /// The port that it is behind: NETWORK/ENDPOINT, or the endpoint's or interface's name alone
+        #[arg(value_name = "PORT")]
+        port: String,
+    },
+    /// Remove an entry, static or learned
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// The network's name
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        /// The station
+        #[arg(value_name = "MAC")]
+        mac: Mac,
+    },
+    /// Forget all learned entries of a network, or of one of its ports
+    Flush {
+        /// The network's name
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        /// Only the entries of this port
+        #[arg(long, value_name = "PORT")]
+        port: Option<String>,
+    },
+}
+
+/// `pontoon stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Only the ports of this network
+    #[arg(value_name = "NETWORK")]
+    pub network: Option<String>,
+}
+
+/// `pontoon up` and `pontoon down`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example of a file:
+  [[namespace]]
+  name = \"web\"
+  create = true
+
+  [[network]]
+  name = \"blue\"
+  subnet = \"10.88.0.0/24\"
+
+  [[network.endpoint]]
+  netns = \"web\"")]
+pub struct FileArgs {
+    /// The TOML file
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+fn parse_subnet(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| "write it in CIDR notation, such as 10.88.0.0/24".to_owned())
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "write an address without a prefix length, such as 10.88.0.2".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_documented_line_parses() {
+        for line in [
+            "pontoon daemon",
+            "pontoon daemon --config pontoon.toml --state /tmp/state --ephemeral --workers 2",
+            "pontoon --socket /tmp/p.sock daemon",
+            "pontoon daemon --socket /tmp/p.sock",
+            "pontoon network create blue --subnet 10.88.0.0/24",
+            "pontoon network create blue --subnet 10.88.0.0/24 --gateway 10.88.0.254 --mtu 9000",
+            "pontoon network ls",
+            "pontoon network ls -q",
+            "pontoon network ls --json",
+            "pontoon network inspect blue",
+            "pontoon network rm blue",
+            "pontoon network set blue --ageing 30",
+            "pontoon attach blue --netns web",
+            "pontoon attach blue --netns /run/netns/web --name w --ifname net0",
+            "pontoon attach blue --pid 12 --ip 10.88.0.9 --mac 02:42:0a:58:00:09 --kind veth --isolated",
+            "pontoon detach blue web",
+            "pontoon port add blue --interface eth1",
+            "pontoon port rm blue --interface eth1",
+            "pontoon port rm blue/eth1",
+            "pontoon port ls --quiet",
+            "pontoon port set blue/web learning off",
+            "pontoon port set blue/web flood on",
+            "pontoon port set blue/web isolated on",
+            "pontoon port set blue/web hairpin on",
+            "pontoon port set blue/web guard off",
+            "pontoon fdb ls",
+            "pontoon fdb ls blue -q",
+            "pontoon fdb add blue 02:42:0a:58:00:09 blue/web",
+            "pontoon fdb rm blue 02:42:0a:58:00:09",
+            "pontoon fdb flush blue --port web",
+            "pontoon stats --json",
+            "pontoon events",
+            "pontoon up -f net.toml",
+            "pontoon down -f net.toml",
+            "pontoon doctor",
+            "pontoon demo",
+            "pontoon demo --json --keep",
+            "pontoon completions zsh",
+            "pontoon man --out man",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_a_usage_error_with_status_2() {
+        for line in [
+            "pontoon",
+            "pontoon network",
+            "pontoon network create blue",
+            "pontoon network create blue --subnet 10.88.0.0/33",
+            "pontoon network create blue --subnet 10.88.0.0/24 --gateway 10.88.0.1/24",
+            "pontoon network create blue --subnet 10.88.0.0/24 --mtu 70000",
+            "pontoon network set blue",
+            "pontoon attach blue",
+            "pontoon attach blue --netns web --pid 3",
+            "pontoon attach blue --pid 0",
+            "pontoon attach blue --netns web --mac 02-42-0a-58-00-09",
+            "pontoon attach blue --netns web --kind bridge",
+            "pontoon port add blue",
+            "pontoon port set blue/web speed on",
+            "pontoon port set blue/web flood yes",
+            "pontoon fdb add blue nonsense web",
+            "pontoon up",
+            "pontoon daemon --workers 1000",
+            "pontoon frobnicate",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_patch_only_themselves() {
+        let patch = Flag::Guard.patch(OnOff::Off);
+        assert_eq!(patch, PortPatch { guard: Some(false), ..PortPatch::default() });
+        let patch = Flag::Flood.patch(OnOff::On);
+        assert_eq!(patch, PortPatch { flood: Some(true), ..PortPatch::default() });
+    }
+
+    #[test]
+    fn a_sandbox_is_a_namespace_or_a_process() {
+        let sandbox = |line: &str| match parse(line).unwrap().command {
+            Command::Attach(attach) => attach.sandbox.reference(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(sandbox("pontoon attach n --netns web"), Some(SandboxRef::Netns("web".into())));
+        assert_eq!(sandbox("pontoon attach n --pid 7"), Some(SandboxRef::Pid(7)));
+    }
+}

@@ -1,0 +1,248 @@
+//! The commands that are requests to the daemon.
+
+use std::path::Path;
+
+use hyper::Method;
+use serde::Serialize;
+
+use super::args::{AttachArgs, DetachArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs};
+use super::client::{Client, encode, path};
+use super::output::Output;
+use super::{Failure, show};
+use crate::api::types::{
+    Applied, Document, Endpoint, EndpointRequest, FdbEntry, FdbRequest, Interface, InterfaceRequest, Network,
+    NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
+};
+
+type Done = Result<(), Failure>;
+
+/// `{"removed": …}`, what removing commands print with `--json`.
+#[derive(Serialize)]
+struct Removed<'a> {
+    removed: &'a str,
+}
+
+/// The daemon as the commands see it: where to ask, and where the answer is printed.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    out: Output,
+}
+
+impl Session {
+    /// A session with the daemon on `socket`.
+    ///
+    /// # Errors
+    /// When the client cannot start.
+    pub fn new(socket: &Path, out: Output) -> Result<Session, Failure> {
+        Ok(Session { client: Client::new(socket)?, out })
+    }
+
+    /// `pontoon network …`.
+    ///
+    /// # Errors
+    /// The daemon's refusal, or that it cannot be reached; so for all commands.
+    pub fn network(&self, command: NetworkCommand) -> Done {
+        match command {
+            NetworkCommand::Create { name, subnet, gateway, mtu, ageing } => {
+                let request = NetworkRequest { name, subnet, gateway, mtu, ageing_seconds: ageing };
+                let made: Network = self.client.send(Method::POST, "/networks", &request)?;
+                self.out.show(&made, || {
+                    format!("network {}: {}, gateway {}\n", made.name, made.subnet, made.gateway)
+                })
+            }
+            NetworkCommand::Ls { list } => {
+                let all: Vec<Network> = self.client.get("/networks")?;
+                self.out.list(&all, list.quiet, |network| network.name.clone(), show::networks)
+            }
+            NetworkCommand::Inspect { name } => {
+                let network: Network = self.client.get(&path(&["networks", &name]))?;
+                self.out.show(&network, || show::network(&network))
+            }
+            NetworkCommand::Rm { name } => self.remove(&path(&["networks", &name]), &name),
+            NetworkCommand::Set { name, ageing } => {
+                let patch = NetworkPatch { ageing_seconds: Some(ageing) };
+                let network: Network =
+                    self.client.send(Method::PATCH, &path(&["networks", &name]), &patch)?;
+                self.out.show(&network, || format!("network {name}: ageing {ageing} s\n"))
+            }
+        }
+    }
+
+    /// `pontoon attach`.
+    ///
+    /// # Errors
+    /// See [`Session::network`].
+    pub fn attach(&self, args: AttachArgs) -> Done {
+        let sandbox = match args.sandbox.reference() {
+            // The daemon has another working directory than we have.
+            Some(SandboxRef::Netns(name)) if name.contains('/') => SandboxRef::Netns(absolute(&name)?),
+            Some(reference) => reference,
+            None => return Err(Failure::sentence("say --netns NAME or --pid PID")),
+        };
+        let request = EndpointRequest {
+            name: args.name,
+            sandbox,
+            ifname: args.ifname,
+            ip: args.ip,
+            mac: args.mac,
+            kind: args.kind.into(),
+            isolated: args.isolated,
+        };
+        let target = path(&["networks", &args.network, "endpoints"]);
+        let made: Endpoint = self.client.send(Method::POST, &target, &request)?;
+        self.out.show(&made, || show::endpoint(&made))
+    }
+
+    /// `pontoon detach`.
+    ///
+    /// # Errors
+    /// See [`Session::network`].
+    pub fn detach(&self, args: &DetachArgs) -> Done {
+        let target = path(&["networks", &args.network, "endpoints", &args.endpoint]);
+        self.remove(&target, &format!("{}/{}", args.network, args.endpoint))
+    }
+
+    /// `pontoon port …`.
+    ///
+    /// # Errors
+    /// See [`Session::network`].
+    pub fn port(&self, command: PortCommand) -> Done {
+        match command {
+            PortCommand::Add { network, interface } => {
+                let target = path(&["networks", &network, "interfaces"]);
+                let made: Interface =
+                    self.client.send(Method::POST, &target, &InterfaceRequest { interface })?;
+                self.out.show(&made, || format!("{}/{} is a port now\n", made.network, made.interface))
+            }
+            PortCommand::Rm { port, interface } => {
+                let port = interface.map_or(port.clone(), |interface| format!("{port}/{interface}"));
+                let (network, interface) = split_port(&port)?;
+                self.remove(&path(&["networks", network, "interfaces", interface]), &port)
+            }
+            PortCommand::Ls { network, list } => {
+                let mut all: Vec<Port> = self.client.get("/ports")?;
+                self.only(network, &mut all, |port| &port.network)?;
+                self.out.list(&all, list.quiet, |port| port.port.clone(), show::ports)
+            }
+            PortCommand::Set { port, flag, value } => {
+                let (network, name) = split_port(&port)?;
+                let target = path(&["ports", network, name]);
+                let port: Port = self.client.send(Method::PATCH, &target, &flag.patch(value))?;
+                self.out.show(&port, || show::ports(std::slice::from_ref(&port)))
+            }
+        }
+    }
+
+    /// `pontoon fdb …`.
+    ///
+    /// # Errors
+    /// See [`Session::network`].
+    pub fn fdb(&self, command: FdbCommand) -> Done {
+        match command {
+            FdbCommand::Ls { network, quiet } => {
+                let mut all: Vec<FdbEntry> = self.client.get("/fdb")?;
+                self.only(network, &mut all, |entry| &entry.network)?;
+                self.out.list(&all, quiet, |entry| entry.mac.to_string(), show::fdb)
+            }
+            FdbCommand::Add { network, mac, port } => {
+                let request = FdbRequest { network, mac, port };
+                let entry: FdbEntry = self.client.send(Method::POST, "/fdb", &request)?;
+                self.out.show(&entry, || show::fdb(std::slice::from_ref(&entry)))
+            }
+            FdbCommand::Rm { network, mac } => {
+                let mac = mac.to_string();
+                self.remove(&path(&["fdb", &network, &mac]), &mac)
+            }
+            FdbCommand::Flush { network, port } => {
+                let query = port.as_ref().map(|p| format!("?port={}", encode(p))).unwrap_or_default();
+                self.remove(&(path(&["fdb", &network]) + &query), port.as_ref().unwrap_or(&network))
+            }
+        }
+    }
+
+    /// `pontoon stats`.
+    ///
+    /// # Errors
+    /// See [`Session::network`].
+    pub fn stats(&self, args: StatsArgs) -> Done {
+        let mut stats: Stats = self.client.get("/stats")?;
+        self.only(args.network.clone(), &mut stats.ports, |port| &port.network)?;
+        if let Some(network) = args.network {
+            stats.fdbs.retain(|fdb| fdb.network == network);
+        }
+        self.out.show(&stats, || show::stats(&stats))
+    }
+
+    /// `pontoon events`.
+    ///
+    /// # Errors
+    /// See [`Session::network`].
+    pub fn events(&self) -> Done {
+        self.client.lines("/events", |line| {
+            // Comments and blank lines keep the connection alive (server-sent events).
+            let line = line.trim().strip_prefix("data:").unwrap_or(line).trim();
+            match serde_json::from_str::<serde_json::Value>(line) {
+                Ok(event) => self.out.line(&event, || show::event(&event)),
+                Err(_) => Ok(()),
+            }
+        })?
+    }
+
+    /// `pontoon up` and, with `DELETE`, `pontoon down`.
+    ///
+    /// # Errors
+    /// See [`Session::network`].
+    pub fn apply(&self, method: Method, document: &Document) -> Done {
+        let applied: Applied = self.client.send(method, "/apply", document)?;
+        self.out.show(&applied, || {
+            if applied.changes.is_empty() {
+                "nothing to do: everything is as declared\n".to_owned()
+            } else {
+                applied.changes.join("\n") + "\n"
+            }
+        })
+    }
+
+    fn remove(&self, target: &str, name: &str) -> Done {
+        self.client.call(Method::DELETE, target)?;
+        self.out.show(&Removed { removed: name }, String::new)
+    }
+
+    /// Keeps what belongs to `network`, which must exist: a misspelt name is an error, not an empty list.
+    fn only<T>(&self, network: Option<String>, items: &mut Vec<T>, of: impl Fn(&T) -> &String) -> Done {
+        if let Some(network) = network {
+            let _: Network = self.client.get(&path(&["networks", &network]))?;
+            items.retain(|item| *of(item) == network);
+        }
+        Ok(())
+    }
+}
+
+fn split_port(port: &str) -> Result<(&str, &str), Failure> {
+    port.split_once('/').filter(|(network, name)| !network.is_empty() && !name.is_empty()).ok_or_else(|| {
+        Failure::Sentence(format!(
+            "\"{port}\" names no port; write NETWORK/NAME, as `pontoon port ls -q` prints it"
+        ))
+    })
+}
+
+fn absolute(file: &str) -> Result<String, Failure> {
+    let path = std::path::absolute(file)
+        .map_err(|e| Failure::Sentence(format!("cannot make the path {file} absolute: {e}")))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_named_by_network_and_name() {
+        assert_eq!(split_port("blue/web").unwrap(), ("blue", "web"));
+        for bad in ["blue", "/web", "blue/", "/", ""] {
+            let sentence = split_port(bad).unwrap_err().to_string();
+            assert!(sentence.contains("write NETWORK/NAME"), "{sentence}");
+        }
+    }
+}

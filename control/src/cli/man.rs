@@ -1,0 +1,71 @@
+//! Manual pages in roff, from the definition of the command line.
+
+use std::io;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+
+use super::args::Cli;
+
+/// The page pontoon(1).
+///
+/// # Errors
+/// What writing into memory may fail with: nothing, in practice.
+pub fn page() -> io::Result<String> {
+    render(&command())
+}
+
+/// Writes a page for `pontoon` and one for every command below it into `dir`, which is made when it is missing.
+///
+/// # Errors
+/// The directory or a file in it cannot be written.
+pub fn write_all(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    write_tree(&command(), dir)
+}
+
+fn command() -> Command {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    // Gives the commands below their full names: pontoon-network-create.
+    command.build();
+    command
+}
+
+fn write_tree(command: &Command, dir: &Path) -> io::Result<()> {
+    let name = clap_mangen::Man::new(command.clone()).get_filename();
+    std::fs::write(dir.join(name), render(command)?)?;
+    command.get_subcommands().try_for_each(|below| write_tree(below, dir))
+}
+
+fn render(command: &Command) -> io::Result<String> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    let page = String::from_utf8_lossy(&page);
+    // Examples keep their line breaks (.nf), under a heading that says what they are.
+    Ok(page.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n").replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_commands_environment_and_exit_status() {
+        let page = page().unwrap();
+        for word in
+            [".TH pontoon 1", "PONTOON_SOCKET", "pontoon\\-network(1)", "Exit status", ".nf\nExamples:"]
+        {
+            assert!(page.contains(word), "no {word} in {page}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("man1");
+        write_all(&dir).unwrap();
+        for page in ["pontoon.1", "pontoon-network-create.1", "pontoon-attach.1", "pontoon-demo.1"] {
+            assert!(dir.join(page).metadata().unwrap().len() > 200, "{page}");
+        }
+    }
+}

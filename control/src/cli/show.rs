@@ -1,0 +1,364 @@
+//! The API's answers as text. Pure functions: what they return is what is printed.
+
+use std::fmt::Write;
+
+use pontoon_dataplane::DropReason;
+
+use super::table::{Table, age, bytes, count};
+use crate::api::types::{
+    DeviceKind, Endpoint, FdbEntry, Network, Port, PortFlags, PortStats, SandboxRef, Stats, Traffic,
+};
+
+/// `network ls`.
+pub fn networks(networks: &[Network]) -> String {
+    let mut table =
+        Table::new(&["NETWORK", "SUBNET", "GATEWAY", ">MTU", ">AGEING", ">ENDPOINTS", ">INTERFACES"]);
+    for network in networks {
+        table.row([
+            network.name.clone(),
+            network.subnet.to_string(),
+            network.gateway.to_string(),
+            network.mtu.to_string(),
+            age(network.ageing_seconds.into()),
+            network.endpoints.len().to_string(),
+            network.interfaces.len().to_string(),
+        ]);
+    }
+    table.render()
+}
+
+/// `network inspect`.
+pub fn network(network: &Network) -> String {
+    let mut out = format!(
+        "Network:   {}\nSubnet:    {}\nGateway:   {} ({})\nMTU:       {}\nAgeing:    {}\nCreated:   {}\n",
+        network.name,
+        network.subnet,
+        network.gateway,
+        network.gateway_mac,
+        network.mtu,
+        age(network.ageing_seconds.into()),
+        network.created,
+    );
+    if !network.endpoints.is_empty() {
+        let mut table = Table::new(&["ENDPOINT", "ADDRESS", "MAC", "INTERFACE", "SANDBOX", "KIND"]);
+        for endpoint in &network.endpoints {
+            table.row([
+                endpoint.name.clone(),
+                endpoint.address.to_string(),
+                endpoint.mac.to_string(),
+                endpoint.ifname.clone(),
+                sandbox(&endpoint.sandbox),
+                device_kind(endpoint.kind).to_owned(),
+            ]);
+        }
+        out = out + "\n" + &table.render();
+    }
+    if !network.interfaces.is_empty() {
+        let mut table = Table::new(&["INTERFACE", "SINCE"]);
+        for interface in &network.interfaces {
+            table.row([interface.interface.clone(), interface.created.clone()]);
+        }
+        out = out + "\n" + &table.render();
+    }
+    out
+}
+
+/// What `attach` made.
+pub fn endpoint(endpoint: &Endpoint) -> String {
+    format!(
+        "{}/{}: {} in {}, {}, {}\n",
+        endpoint.network,
+        endpoint.name,
+        endpoint.ifname,
+        sandbox(&endpoint.sandbox),
+        endpoint.address,
+        endpoint.mac
+    )
+}
+
+/// `port ls`.
+pub fn ports(ports: &[Port]) -> String {
+    let mut table = Table::new(&["PORT", "KIND", "INTERFACE", "SANDBOX", ">MTU", "OFFLOADS", "FLAGS"]);
+    for port in ports {
+        table.row([
+            port.port.clone(),
+            port.kind.clone(),
+            port.ifname.clone(),
+            port.sandbox.as_ref().map(sandbox).unwrap_or_default(),
+            port.mtu.to_string(),
+            port.offloads.join(","),
+            flags(port.flags),
+        ]);
+    }
+    table.render()
+}
+
+/// `fdb ls`.
+pub fn fdb(entries: &[FdbEntry]) -> String {
+    let mut table = Table::new(&["MAC", "PORT", "NETWORK", "KIND", ">AGE"]);
+    for entry in entries {
+        table.row([
+            entry.mac.to_string(),
+            entry.port.clone(),
+            entry.network.clone(),
+            entry.kind.clone(),
+            entry.age_seconds.map(age).unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+/// `stats`.
+pub fn stats(stats: &Stats) -> String {
+    let mut out = format!(
+        "pontoon {}, up {}, {} worker{}\n\n",
+        stats.version,
+        age(stats.uptime_seconds),
+        stats.workers,
+        if stats.workers == 1 { "" } else { "s" }
+    );
+    out += &traffic(&stats.ports);
+    let drops = drops(&stats.ports);
+    if !drops.is_empty() {
+        out = out + "\n" + &drops;
+    }
+    let mut table = Table::new(&[
+        "FDB OF",
+        ">ENTRIES",
+        ">CAPACITY",
+        ">LEARNED",
+        ">MOVED",
+        ">KEPT",
+        ">REFUSED",
+        ">EVICTED",
+        ">EXPIRED",
+    ]);
+    for fdb in &stats.fdbs {
+        let numbers = [
+            fdb.entries,
+            fdb.capacity,
+            fdb.learned,
+            fdb.moved,
+            fdb.kept,
+            fdb.refused,
+            fdb.evicted,
+            fdb.expired,
+        ];
+        table.row([fdb.network.clone()].into_iter().chain(numbers.map(count)));
+    }
+    if !stats.fdbs.is_empty() {
+        out = out + "\n" + &table.render();
+    }
+    out
+}
+
+/// What every port carried.
+pub fn traffic(ports: &[PortStats]) -> String {
+    let mut table = Table::new(&[
+        "PORT",
+        ">RX FRAMES",
+        ">RX BYTES",
+        ">RX MEAN",
+        ">TX FRAMES",
+        ">TX BYTES",
+        ">TX MEAN",
+        ">DROPS",
+    ]);
+    for port in ports {
+        let dropped = port.drops.values().map(|t| t.frames).sum();
+        let mut row = vec![port.port.clone()];
+        for direction in [port.rx, port.tx] {
+            row.extend([count(direction.frames), bytes(direction.bytes), mean(direction)]);
+        }
+        row.push(count(dropped));
+        table.row(row);
+    }
+    table.render()
+}
+
+/// What was dropped and why; empty when nothing was.
+pub fn drops(ports: &[PortStats]) -> String {
+    let mut table = Table::new(&["DROPS AT", "REASON", ">FRAMES", ">BYTES", "WHY"]);
+    let mut any = false;
+    for port in ports {
+        for (reason, dropped) in &port.drops {
+            any = true;
+            table.row([
+                port.port.clone(),
+                reason.clone(),
+                count(dropped.frames),
+                bytes(dropped.bytes),
+                drop_sentence(reason).to_owned(),
+            ]);
+        }
+    }
+    if any { table.render() } else { String::new() }
+}
+
+/// The sentence that explains a drop reason's name; empty for one that this version does not know.
+pub fn drop_sentence(name: &str) -> &'static str {
+    DropReason::ALL.iter().find(|reason| reason.name() == name).map_or("", |reason| reason.sentence())
+}
+
+/// One of the API's events, from its JSON: `kind: field value, field value`.
+pub fn event(event: &serde_json::Value) -> String {
+    let Some(fields) = event.as_object() else { return format!("{event}\n") };
+    let mut out = String::new();
+    for (name, value) in fields {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let _ = write!(out, "{}{name}={value}", if out.is_empty() { "" } else { "  " });
+    }
+    out + "\n"
+}
+
+/// Mean frame size; empty without frames.
+fn mean(traffic: Traffic) -> String {
+    traffic.bytes.checked_div(traffic.frames).map(bytes).unwrap_or_default()
+}
+
+fn sandbox(sandbox: &SandboxRef) -> String {
+    match sandbox {
+        SandboxRef::Netns(name) => name.clone(),
+        SandboxRef::Pid(pid) => format!("pid {pid}"),
+    }
+}
+
+fn device_kind(kind: DeviceKind) -> &'static str {
+    match kind {
+        DeviceKind::Tap => "tap",
+        DeviceKind::Veth => "veth",
+    }
+}
+
+fn flags(flags: PortFlags) -> String {
+    let names = [
+        (flags.learning, "learning"),
+        (flags.flood, "flood"),
+        (flags.isolated, "isolated"),
+        (flags.hairpin, "hairpin"),
+        (flags.guard, "guard"),
+    ];
+    names.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::api::types::FdbStats;
+
+    fn example_network() -> Network {
+        Network {
+            name: "blue".into(),
+            subnet: "10.88.0.0/24".parse().unwrap(),
+            gateway: "10.88.0.1".parse().unwrap(),
+            gateway_mac: "02:42:0a:58:00:01".parse().unwrap(),
+            mtu: 1500,
+            ageing_seconds: 300,
+            created: "2026-01-01T00:00:00Z".into(),
+            endpoints: vec![Endpoint {
+                name: "web".into(),
+                network: "blue".into(),
+                sandbox: SandboxRef::Pid(12),
+                ifname: "eth0".into(),
+                address: "10.88.0.2/24".parse().unwrap(),
+                mac: "02:42:0a:58:00:02".parse().unwrap(),
+                kind: DeviceKind::Tap,
+                created: "2026-01-01T00:00:00Z".into(),
+            }],
+            interfaces: vec![],
+        }
+    }
+
+    #[test]
+    fn networks_are_listed_and_inspected() {
+        let network_ = example_network();
+        assert_eq!(
+            networks(std::slice::from_ref(&network_)),
+            "NETWORK  SUBNET        GATEWAY     MTU  AGEING  ENDPOINTS  INTERFACES\n\
+             blue     10.88.0.0/24  10.88.0.1  1500   5m 0s          1           0\n"
+        );
+        let text = network(&network_);
+        assert!(text.contains("Gateway:   10.88.0.1 (02:42:0a:58:00:01)\n"), "{text}");
+        assert!(
+            text.contains("web       10.88.0.2/24  02:42:0a:58:00:02  eth0       pid 12   tap\n"),
+            "{text}"
+        );
+        assert!(!text.contains("SINCE"), "{text}");
+    }
+
+    #[test]
+    fn fdb_looks_like_bridge_fdb() {
+        let entry = |kind: &str, age_seconds| FdbEntry {
+            network: "blue".into(),
+            mac: "02:42:0a:58:00:02".parse().unwrap(),
+            port: "blue/web".into(),
+            kind: kind.into(),
+            age_seconds,
+        };
+        assert_eq!(
+            fdb(&[entry("sticky", Some(65)), entry("static", None)]),
+            "MAC                PORT      NETWORK  KIND      AGE\n\
+             02:42:0a:58:00:02  blue/web  blue     sticky  1m 5s\n\
+             02:42:0a:58:00:02  blue/web  blue     static      -\n"
+        );
+    }
+
+    #[test]
+    fn stats_explain_drops_in_a_sentence() {
+        let stats_ = Stats {
+            version: "0.1.0".into(),
+            uptime_seconds: 61,
+            workers: 1,
+            ports: vec![PortStats {
+                port: "blue/web".into(),
+                network: "blue".into(),
+                rx: Traffic { frames: 2000, bytes: 128_000_000 },
+                tx: Traffic::default(),
+                drops: BTreeMap::from([("runt".to_owned(), Traffic { frames: 3, bytes: 30 })]),
+            }],
+            fdbs: vec![FdbStats {
+                network: "blue".into(),
+                entries: 1,
+                capacity: 65536,
+                ..FdbStats::default()
+            }],
+        };
+        let text = stats(&stats_);
+        assert!(text.starts_with("pontoon 0.1.0, up 1m 1s, 1 worker\n"), "{text}");
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<_> = text.lines().map(words).collect();
+        assert!(lines.contains(&"blue/web 2,000 128 MB 64.0 kB 0 0 B - 3".to_owned()), "{text}");
+        let why = "blue/web runt 3 30 B The frame is shorter than an Ethernet header.";
+        assert!(lines.contains(&why.to_owned()), "{text}");
+        assert!(lines.contains(&"blue 1 65,536 0 0 0 0 0 0".to_owned()), "{text}");
+        assert!(drops(&[PortStats::default()]).is_empty());
+    }
+
+    #[test]
+    fn ports_show_flags_by_name() {
+        let port = Port {
+            port: "blue/eth1".into(),
+            network: "blue".into(),
+            kind: "packet".into(),
+            ifname: "eth1".into(),
+            sandbox: None,
+            flags: PortFlags { learning: true, flood: true, isolated: false, hairpin: true, guard: false },
+            mtu: 1500,
+            offloads: vec!["checksum".into(), "tso".into()],
+        };
+        assert_eq!(
+            ports(&[port]),
+            "PORT       KIND    INTERFACE  SANDBOX   MTU  OFFLOADS      FLAGS\n\
+             blue/eth1  packet  eth1       -        1500  checksum,tso  learning,flood,hairpin\n"
+        );
+    }
+
+    #[test]
+    fn events_of_any_shape_are_shown() {
+        let value = serde_json::json!({"event": "port-lost", "port": "blue/web"});
+        assert_eq!(event(&value), "event=port-lost  port=blue/web\n");
+        assert_eq!(event(&serde_json::json!(7)), "7\n");
+    }
+}

@@ -1,0 +1,155 @@
+//! `pontoon demo`: three namespaces on one network, and the proof that they talk.
+//!
+//! The process first moves into private namespaces ([`crate::private`]), so that the host never sees any of it and the
+//! kernel clears everything away when the process ends, however it ends. In there it runs the very daemon that
+//! `pontoon daemon` runs ([`lab`]), lets it make namespaces and network from a declaration, and goes through the
+//! [`checks`]; [`report`] shows them.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::Failure;
+use crate::cli::output::{Output, print};
+use crate::private::{self, Way};
+
+mod arp;
+mod checks;
+mod icmp;
+mod lab;
+mod ping;
+mod report;
+mod tcp;
+
+use checks::{Check, Findings};
+use lab::Lab;
+use report::Stage;
+
+/// How the demo runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Print one JSON document instead of text.
+    pub json: bool,
+    /// Leave everything up until a signal comes.
+    pub keep: bool,
+}
+
+/// Runs the demo. Call it before the process has started any thread.
+///
+/// # Errors
+/// One sentence that says what is missing. Checks that fail are no error but a report with a failing status.
+pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let start = Instant::now();
+    let way = prepare()?;
+    let stage = Stage::new(options.json);
+    // Until all is done a signal means that the checks did not all pass.
+    let signals = watch_signals(stage.bar())?;
+    stage.now(0, "setting up");
+    let lab = Lab::build()?;
+    let mut findings = Findings { offloads: lab.offloads.clone(), ..Findings::default() };
+    stage.picture(&lab)?;
+    go_through(&lab, &stage, &mut findings, start)?;
+    findings.seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    findings.ok = findings.checks.iter().all(|check| check.ok);
+    stage.bar().finish_and_clear();
+    stage.tables(&lab, &findings)?;
+    stage.verdict(&findings)?;
+    if options.json {
+        Output { json: true }.show(&findings, String::new)?;
+    }
+    let code = if findings.ok { 0 } else { 1 };
+    if options.keep {
+        stage.suggestions(&lab, way)?;
+        signals.code.store(code, SeqCst);
+        loop {
+            // The thread that watches for signals ends the process.
+            std::thread::park();
+        }
+    }
+    stage.print(" Nothing is left behind: the namespaces were private.\n")?;
+    Ok(ExitCode::from(code as u8))
+}
+
+/// Sees to it that a TAP device can be had, and moves into private namespaces.
+fn prepare() -> Result<Way, Failure> {
+    const NODE: &str = "/dev/net/tun";
+    std::fs::OpenOptions::new().read(true).write(true).open(NODE).map_err(|error| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => "which this user may not open: run it as root".to_owned(),
+            std::io::ErrorKind::NotFound => "which this machine lacks".to_owned(),
+            _ => format!("which cannot be opened: {error}"),
+        };
+        Failure::Sentence(format!("the demo needs {NODE}, {reason}; `pontoon doctor` says what to do"))
+    })?;
+    private::enter().map_err(|error| Failure::Sentence(format!("the demo cannot run: {error}")))
+}
+
+/// Does every check in turn, showing each as it is done.
+fn go_through(lab: &Lab, stage: &Stage, findings: &mut Findings, start: Instant) -> Result<(), Failure> {
+    let done = |findings: &mut Findings, check: Check| {
+        let shown = stage.check(&check);
+        findings.checks.push(check);
+        shown
+    };
+    let offloads = if lab.offloads.is_empty() { "no offloads".to_owned() } else { lab.offloads.join(", ") };
+    let ready = start.elapsed().as_millis();
+    let made = format!("{} namespaces with TAP devices ({offloads}) in {ready} ms", lab.stations.len());
+    done(findings, Check::of("set up", Ok(made)))?;
+    for (station, percent) in lab.stations.iter().zip([20, 25, 30]) {
+        stage.now(percent, format!("pinging from {}", station.name));
+        let check = checks::ping_from(station, lab, findings);
+        done(findings, check)?;
+    }
+    let [from, to, _] = lab.stations.as_slice() else {
+        return Err(Failure::sentence("a station is missing"));
+    };
+    stage.now(35, "pinging with 20 kB");
+    done(findings, checks::large_ping(from, lab))?;
+    stage.now(40, "reading ARP tables and FDB");
+    let check = checks::arp_tables(lab, findings);
+    done(findings, check)?;
+    let check = checks::learning(lab, findings);
+    done(findings, check)?;
+    stage.now(45, format!("a TCP stream from {} to {}", from.name, to.name));
+    let bar = stage.bar();
+    let progress = |part: f64| bar.set_position(45 + (part.min(1.0) * 50.0) as u64);
+    for check in checks::stream((from, to), lab, findings, &progress) {
+        done(findings, check)?;
+    }
+    stage.now(95, "reading the drop counters");
+    let check = checks::drops(lab, findings);
+    done(findings, check)
+}
+
+/// What happens on Ctrl-C: the thread that waits for it, and the status that it ends the process with.
+struct SignalWatch {
+    code: Arc<AtomicI32>,
+}
+
+/// Ends the process on a signal. Nothing needs to be undone: namespaces, devices, files and sockets of the demo exist
+/// in the process's private namespaces only.
+fn watch_signals(bar: ProgressBar) -> Result<SignalWatch, Failure> {
+    const UNSET: i32 = -1;
+    let code = Arc::new(AtomicI32::new(UNSET));
+    let status = Arc::clone(&code);
+    let cannot = |e: std::io::Error| Failure::Sentence(format!("cannot watch for signals: {e}"));
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
+    let wait = move || {
+        if let Some(signal) = signals.forever().next() {
+            bar.finish_and_clear();
+            // Past "^C" on the terminal; whether anybody reads it does not matter any more.
+            let _ = print("\n");
+            match status.load(SeqCst) {
+                UNSET => std::process::exit(128 + signal),
+                code => std::process::exit(code),
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map_err(cannot)?;
+    Ok(SignalWatch { code })
+}

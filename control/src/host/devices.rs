@@ -1,0 +1,157 @@
+//! Endpoints' devices: how they are made, dressed, found again and deleted.
+//!
+//! A TAP is made in a namespace of our own that nobody watches, and moved into the sandbox: no hotplug daemon of the
+//! host sees it, and its descriptor does not keep the sandbox alive, so that the kernel can tell us when it goes.
+//! Until it is ready it has a name that only it has; whatever carries that name is ours to delete.
+
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use pontoon_dataplane::port::packet::Packet;
+use pontoon_dataplane::port::tap::{Tap, TapError};
+use pontoon_dataplane::port::{Device, Offloads};
+
+use crate::api::types::DeviceKind;
+use crate::error::Error;
+use crate::link::{Link, Links};
+use crate::netns::{Netns, run_in};
+use crate::plan::DevicePlan;
+use crate::store::EndpointRecord;
+use crate::world::Remains;
+
+/// Makes devices.
+#[derive(Debug, Default)]
+pub(super) struct Devices {
+    /// Where TAPs are made; itself made when the first one is.
+    workshop: Mutex<Option<Netns>>,
+}
+
+impl Devices {
+    /// Makes an endpoint's device, in its sandbox and down, under the name that only it has.
+    pub(super) fn create(&self, plan: &DevicePlan) -> Result<Device, Error> {
+        let sandbox = Netns::find(&plan.endpoint.sandbox)?;
+        match plan.endpoint.kind {
+            DeviceKind::Tap => self.create_tap(&plan.endpoint.device, &sandbox),
+            DeviceKind::Veth => create_veth(plan, &sandbox),
+        }
+    }
+
+    fn create_tap(&self, device: &str, sandbox: &Netns) -> Result<Device, Error> {
+        let mut workshop = self.workshop.lock().unwrap_or_else(PoisonError::into_inner);
+        let workshop = match &mut *workshop {
+            Some(workshop) => workshop,
+            empty => empty.insert(Netns::anonymous()?),
+        };
+        run_in(workshop, || {
+            let tap = Tap::open(device, Offloads::ALL)?;
+            let links = Links::open()?;
+            links.move_to(&links.get(device)?, sandbox)?;
+            // Last: until here closing the descriptor is enough to be rid of it.
+            tap.set_persistent(true)
+                .map_err(|source| TapError::Attach { name: device.to_owned(), source })?;
+            Ok(Device::Tap(tap))
+        })?
+    }
+
+    /// Names the device, gives it MAC, MTU, address and default route, brings it and `lo` up.
+    pub(super) fn configure(&self, plan: &DevicePlan) -> Result<(), Error> {
+        let DevicePlan { endpoint, network } = plan;
+        run_in(&Netns::find(&endpoint.sandbox)?, || {
+            let links = Links::open()?;
+            links.dress(&links.get(&endpoint.device)?, &endpoint.ifname, endpoint.mac.0, network.mtu)?;
+            let link = links.get(&endpoint.ifname)?;
+            links.add_address(&link, endpoint.address.into(), network.subnet.prefix_len())?;
+            links.set_up(&links.get("lo")?, true)?;
+            links.set_up(&link, true)?;
+            links.add_default_route(&link, network.gateway)?;
+            Ok(())
+        })?
+    }
+
+    /// Opens the device of an endpoint that an earlier daemon made.
+    pub(super) fn open(&self, endpoint: &EndpointRecord) -> Result<Device, Error> {
+        match endpoint.kind {
+            DeviceKind::Veth => open_packet(&endpoint.device),
+            DeviceKind::Tap => {
+                let gone = || Error::Internal(format!("the sandbox of {} has gone", endpoint.port()));
+                let sandbox = Netns::recover(&endpoint.sandbox, endpoint.netns).ok_or_else(gone)?;
+                let tap = run_in(&sandbox, || Tap::open(&endpoint.ifname, Offloads::ALL))??;
+                Ok(Device::Tap(tap))
+            }
+        }
+    }
+
+    /// Deletes what there is of an endpoint's device.
+    pub(super) fn delete(&self, endpoint: &EndpointRecord) -> Result<(), Error> {
+        if endpoint.kind == DeviceKind::Veth {
+            // Its other end goes with it.
+            let links = Links::open()?;
+            return Ok(links.find(&endpoint.device)?.map_or(Ok(()), |link| links.delete(&link))?);
+        }
+        let Some(sandbox) = Netns::recover(&endpoint.sandbox, endpoint.netns) else {
+            return Ok(());
+        };
+        run_in(&sandbox, || {
+            let links = Links::open()?;
+            match find_own(&links, endpoint)? {
+                Some(link) => Ok(links.delete(&link)?),
+                None => Ok(()),
+            }
+        })?
+    }
+
+    /// What is left of an endpoint's device.
+    pub(super) fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
+        let Some(sandbox) = Netns::recover(&endpoint.sandbox, endpoint.netns) else {
+            return Ok(Remains::Nothing);
+        };
+        let inside = run_in(&sandbox, || find_own(&Links::open()?, endpoint))??;
+        let host_end = match endpoint.kind {
+            DeviceKind::Tap => true,
+            DeviceKind::Veth => Links::open()?.find(&endpoint.device)?.is_some(),
+        };
+        Ok(if inside.is_some() && host_end { Remains::All } else { Remains::Sandbox })
+    }
+}
+
+/// The endpoint's device inside its sandbox: by the name that only it has or, when it was ready, by its name, kind
+/// and MAC together; an interface that somebody else made after ours went is not ours to touch.
+fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Error> {
+    if let Some(link) = links.find(&endpoint.device)? {
+        return Ok(Some(link));
+    }
+    let kind = match endpoint.kind {
+        DeviceKind::Tap => "tun",
+        DeviceKind::Veth => "veth",
+    };
+    let ours = |link: &Link| link.kind == kind && link.mac == Some(endpoint.mac.0);
+    Ok(links.find(&endpoint.ifname)?.filter(ours))
+}
+
+fn create_veth(plan: &DevicePlan, sandbox: &Netns) -> Result<Device, Error> {
+    let device = &plan.endpoint.device;
+    let links = Links::open()?;
+    links.create_veth(device, device, sandbox)?;
+    let host = links.get(device)?;
+    let opened = finish_host_end(&links, &host, plan.network.mtu);
+    if opened.is_err() {
+        // The error above is what matters, and the step must leave nothing.
+        let _ = links.delete(&host);
+    }
+    opened
+}
+
+fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<Device, Error> {
+    links.keep_host_off(host)?;
+    // No netlink attribute says this; without IPv6 or with a read-only /proc there is nothing to say or no way to say it.
+    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", host.name), "1");
+    links.set_mtu(host, mtu)?;
+    links.set_up(host, true)?;
+    open_packet(&host.name)
+}
+
+/// Opens a packet port on an interface of the daemon's own namespace.
+pub(super) fn open_packet(interface: &str) -> Result<Device, Error> {
+    let open = Packet::open(interface, Offloads::ALL);
+    open.map(Device::Packet).map_err(|source| Error::Packet { interface: interface.to_owned(), source })
+}

@@ -1,0 +1,315 @@
+//! Addresses: which subnets, gateways, endpoint addresses and MACs are possible, and which are chosen when none is given.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use pontoon_dataplane::MacAddr;
+
+/// Smallest MTU that a network may have: what every IPv4 host must be able to receive (RFC 791).
+pub const MIN_MTU: u16 = 576;
+/// Largest MTU that a network may have: what a TAP device carries.
+pub const MAX_MTU: u16 = 65521;
+
+/// An address, subnet or MAC that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IpamError {
+    /// No IPv6 gateway yet.
+    #[error(
+        "the subnet {0} is IPv6, which pontoon has no gateway for yet; give an IPv4 subnet: IPv6 frames between endpoints are bridged all the same"
+    )]
+    Ipv6Subnet(IpNet),
+    /// An address where a subnet should be.
+    #[error("{given} is an address, not a subnet; its subnet is {subnet}")]
+    HostBits {
+        /// As given.
+        given: Ipv4Net,
+        /// As meant.
+        subnet: Ipv4Net,
+    },
+    /// No room for a gateway and an endpoint.
+    #[error("the subnet {0} is too small: a gateway and an endpoint need a prefix of at most 30 bits")]
+    TooSmall(Ipv4Net),
+    /// Addresses that no host may have.
+    #[error(
+        "the subnet {0} cannot be used: it has addresses that are reserved for loopback, multicast or \"this network\""
+    )]
+    Reserved(Ipv4Net),
+    /// Another network has some of its addresses.
+    #[error("the subnet {subnet} overlaps with {other} of the network {network}")]
+    Overlap {
+        /// The new subnet.
+        subnet: Ipv4Net,
+        /// The existing one.
+        other: Ipv4Net,
+        /// Whose it is.
+        network: String,
+    },
+    /// A gateway cannot have this address.
+    #[error("{address} cannot be the gateway of {subnet}: {reason}")]
+    Gateway {
+        /// As given.
+        address: IpAddr,
+        /// The network's subnet.
+        subnet: Ipv4Net,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// An endpoint cannot have this address.
+    #[error("{address} cannot be an endpoint's address in {subnet}: {reason}")]
+    Address {
+        /// As given.
+        address: IpAddr,
+        /// The network's subnet.
+        subnet: Ipv4Net,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Another endpoint has it.
+    #[error("the address {address} is in use by the endpoint {endpoint}")]
+    AddressInUse {
+        /// The address.
+        address: Ipv4Addr,
+        /// Who has it.
+        endpoint: String,
+    },
+    /// No address is left.
+    #[error("the subnet {0} has no free address left; detach an endpoint or create a larger network")]
+    Exhausted(Ipv4Net),
+    /// A station cannot have this MAC.
+    #[error("{mac} cannot be a station's MAC: {reason}")]
+    Mac {
+        /// As given.
+        mac: MacAddr,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Another station on the network has it.
+    #[error("the MAC {mac} is in use by {owner}")]
+    MacInUse {
+        /// The MAC.
+        mac: MacAddr,
+        /// Who has it.
+        owner: String,
+    },
+    /// Out of bounds.
+    #[error("an MTU of {0} bytes is not possible; it must be {MIN_MTU} to {MAX_MTU}")]
+    Mtu(u16),
+}
+
+impl IpamError {
+    /// Whether the request would be good if others did not stand in its way.
+    pub fn is_conflict(&self) -> bool {
+        use IpamError::{AddressInUse, Exhausted, MacInUse, Overlap};
+        matches!(self, Overlap { .. } | AddressInUse { .. } | MacInUse { .. } | Exhausted(_))
+    }
+}
+
+/// Checks a new network's subnet against rules and against the subnets of the `others`.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn check_subnet<'a>(
+    subnet: IpNet,
+    others: impl IntoIterator<Item = (&'a str, Ipv4Net)>,
+) -> Result<Ipv4Net, IpamError> {
+    let IpNet::V4(subnet) = subnet else {
+        return Err(IpamError::Ipv6Subnet(subnet));
+    };
+    if subnet.addr() != subnet.network() {
+        return Err(IpamError::HostBits { given: subnet, subnet: subnet.trunc() });
+    }
+    if subnet.prefix_len() > 30 {
+        return Err(IpamError::TooSmall(subnet));
+    }
+    // 0.0.0.0/8, 127.0.0.0/8 and everything from 224.0.0.0 on (RFC 6890).
+    let reserved = [([0, 0, 0, 0], 8), ([127, 0, 0, 0], 8), ([224, 0, 0, 0], 3)];
+    let overlaps = |a: Ipv4Net, b: Ipv4Net| a.contains(&b.network()) || b.contains(&a.network());
+    if reserved.iter().any(|&(start, prefix)| overlaps(subnet, Ipv4Net::new_assert(start.into(), prefix))) {
+        return Err(IpamError::Reserved(subnet));
+    }
+    match others.into_iter().find(|(_, other)| overlaps(subnet, *other)) {
+        Some((network, other)) => Err(IpamError::Overlap { subnet, other, network: network.to_owned() }),
+        None => Ok(subnet),
+    }
+}
+
+/// The gateway's address: the one `wanted`, or the subnet's first.
+///
+/// # Errors
+/// It is not an address of a host in the subnet.
+pub fn gateway(subnet: Ipv4Net, wanted: Option<IpAddr>) -> Result<Ipv4Addr, IpamError> {
+    let Some(wanted) = wanted else {
+        return Ok(first_host(subnet));
+    };
+    host_in(subnet, wanted).map_err(|reason| IpamError::Gateway { address: wanted, subnet, reason })
+}
+
+/// An endpoint's address: the one `wanted`, or the lowest free one. `used` says who has which.
+///
+/// # Errors
+/// It cannot be an endpoint's, it is in use, or none is left.
+pub fn address(
+    subnet: Ipv4Net,
+    gateway: Ipv4Addr,
+    used: &BTreeMap<Ipv4Addr, &str>,
+    wanted: Option<IpAddr>,
+) -> Result<Ipv4Addr, IpamError> {
+    let Some(wanted) = wanted else {
+        let free = |address: &Ipv4Addr| *address != gateway && !used.contains_key(address);
+        return subnet.hosts().find(free).ok_or(IpamError::Exhausted(subnet));
+    };
+    let refuse = |reason| IpamError::Address { address: wanted, subnet, reason };
+    let address = host_in(subnet, wanted).map_err(refuse)?;
+    if address == gateway {
+        return Err(refuse("it is the gateway's"));
+    }
+    match used.get(&address) {
+        Some(endpoint) => Err(IpamError::AddressInUse { address, endpoint: (*endpoint).to_owned() }),
+        None => Ok(address),
+    }
+}
+
+/// An endpoint's MAC: the one `wanted`, or 02:42 and the four bytes of its address. `used` says who has which.
+///
+/// # Errors
+/// It cannot be a station's, or it is in use.
+pub fn mac(
+    address: Ipv4Addr,
+    used: &BTreeMap<MacAddr, &str>,
+    wanted: Option<MacAddr>,
+) -> Result<MacAddr, IpamError> {
+    let mac = wanted.unwrap_or_else(|| MacAddr::from_ipv4(address));
+    check_station(mac)?;
+    match used.get(&mac) {
+        Some(owner) => Err(IpamError::MacInUse { mac, owner: (*owner).to_owned() }),
+        None => Ok(mac),
+    }
+}
+
+/// Checks that a MAC can be a single station's.
+///
+/// # Errors
+/// It is all zeros or a group's.
+pub fn check_station(mac: MacAddr) -> Result<(), IpamError> {
+    let reason = match mac {
+        MacAddr::ZERO => "it is all zeros",
+        MacAddr::BROADCAST => "it is the broadcast address",
+        _ if mac.0[0] & 1 != 0 => "it is a multicast address",
+        _ => return Ok(()),
+    };
+    Err(IpamError::Mac { mac, reason })
+}
+
+/// Checks a network's MTU.
+///
+/// # Errors
+/// It is out of bounds.
+pub fn check_mtu(mtu: u16) -> Result<(), IpamError> {
+    if (MIN_MTU..=MAX_MTU).contains(&mtu) { Ok(()) } else { Err(IpamError::Mtu(mtu)) }
+}
+
+fn first_host(subnet: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.network()) + 1)
+}
+
+fn host_in(subnet: Ipv4Net, address: IpAddr) -> Result<Ipv4Addr, &'static str> {
+    match address {
+        IpAddr::V6(_) => Err("it is IPv6"),
+        IpAddr::V4(address) if !subnet.contains(&address) => Err("it is outside"),
+        IpAddr::V4(address) if address == subnet.network() => Err("it is the subnet's own address"),
+        IpAddr::V4(address) if address == subnet.broadcast() => Err("it is the subnet's broadcast address"),
+        IpAddr::V4(address) => Ok(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> Ipv4Net {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn subnets() {
+        let others = [("old", net("10.1.0.0/16"))];
+        let check = |text: &str| check_subnet(text.parse().unwrap(), others);
+        assert_eq!(check("10.88.0.0/24"), Ok(net("10.88.0.0/24")));
+        assert_eq!(check("192.0.2.0/30"), Ok(net("192.0.2.0/30")));
+        let says = |text: &str| check(text).unwrap_err().to_string();
+        assert_eq!(
+            says("10.88.0.5/24"),
+            "10.88.0.5/24 is an address, not a subnet; its subnet is 10.88.0.0/24"
+        );
+        assert!(says("10.88.0.0/31").contains("too small"));
+        assert!(says("fd00::/64").contains("IPv6"));
+        for inside_or_around in ["10.1.2.0/24", "10.1.0.0/16", "10.0.0.0/8"] {
+            assert!(says(inside_or_around).contains("overlaps with 10.1.0.0/16 of the network old"));
+        }
+        for reserved in ["127.0.0.0/24", "224.0.0.0/8", "0.0.0.0/8", "0.0.0.0/0", "255.255.255.0/24"] {
+            assert!(says(reserved).contains("reserved"), "{reserved}");
+        }
+    }
+
+    #[test]
+    fn gateways() {
+        let subnet = net("10.88.0.0/29");
+        assert_eq!(gateway(subnet, None), Ok(Ipv4Addr::new(10, 88, 0, 1)));
+        assert_eq!(gateway(subnet, Some([10, 88, 0, 6].into())), Ok(Ipv4Addr::new(10, 88, 0, 6)));
+        for bad in ["10.88.0.0", "10.88.0.7", "10.88.0.8", "fd00::1"] {
+            assert!(gateway(subnet, Some(bad.parse().unwrap())).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lowest_free_address_until_none_is_left() {
+        let subnet = net("10.88.0.0/29");
+        let gateway = Ipv4Addr::new(10, 88, 0, 2);
+        let mut used = BTreeMap::new();
+        for expected in [1, 3, 4, 5, 6] {
+            let chosen = address(subnet, gateway, &used, None).unwrap();
+            assert_eq!(chosen, Ipv4Addr::new(10, 88, 0, expected));
+            used.insert(chosen, "x");
+        }
+        assert_eq!(address(subnet, gateway, &used, None), Err(IpamError::Exhausted(subnet)));
+        used.remove(&Ipv4Addr::new(10, 88, 0, 4));
+        assert_eq!(address(subnet, gateway, &used, None), Ok(Ipv4Addr::new(10, 88, 0, 4)));
+    }
+
+    #[test]
+    fn refuses_addresses_that_cannot_be() {
+        let subnet = net("10.88.0.0/24");
+        let used = BTreeMap::from([(Ipv4Addr::new(10, 88, 0, 9), "web")]);
+        let ask = |text: &str| {
+            address(subnet, Ipv4Addr::new(10, 88, 0, 1), &used, Some(text.parse().unwrap()))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(ask("10.88.0.200"), Ok(Ipv4Addr::new(10, 88, 0, 200)));
+        for (bad, reason) in [
+            ("10.88.1.1", "outside"),
+            ("10.88.0.0", "subnet's own"),
+            ("10.88.0.255", "broadcast"),
+            ("10.88.0.1", "gateway's"),
+            ("fd00::2", "IPv6"),
+            ("10.88.0.9", "in use by the endpoint web"),
+        ] {
+            let error = ask(bad).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn macs() {
+        let address = Ipv4Addr::new(10, 88, 0, 2);
+        let free = "02:00:00:00:00:09".parse().unwrap();
+        let taken = MacAddr::from_ipv4(address);
+        let used = BTreeMap::from([(taken, "web")]);
+        assert_eq!(mac(address, &BTreeMap::new(), None), Ok(taken));
+        assert_eq!(mac(address, &used, Some(free)), Ok(free));
+        assert_eq!(mac(address, &used, None), Err(IpamError::MacInUse { mac: taken, owner: "web".into() }));
+        for bad in ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "03:42:00:00:00:00"] {
+            assert!(mac(address, &used, Some(bad.parse().unwrap())).is_err(), "{bad}");
+        }
+    }
+}

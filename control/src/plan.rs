@@ -1,0 +1,354 @@
+//! A change is a list of steps, computed from the state and the request alone. [`apply`](crate::apply) takes them.
+//!
+//! The order is always the same: a record first, then the device, then the port; and backwards to remove.
+
+use std::time::Duration;
+
+use pontoon_dataplane::engine::NetworkSpec;
+use pontoon_dataplane::network::{Gateway, Identity, PortSettings};
+
+use crate::api::types::{Mac, NetworkPatch, PortFlags, PortPatch};
+use crate::netns::NetnsId;
+use crate::state::{NetworkState, PortName, PortRecord, State};
+use crate::store::{Change, EndpointRecord, InterfaceRecord, NetworkRecord, Phase, Record, StaticRecord};
+
+/// What an endpoint's port may do unless told otherwise.
+pub const ENDPOINT_FLAGS: PortFlags =
+    PortFlags { learning: true, flood: true, isolated: false, hairpin: false, guard: true };
+/// What an existing interface's port may do unless told otherwise: there may be anybody behind it.
+pub const INTERFACE_FLAGS: PortFlags = PortFlags { guard: false, ..ENDPOINT_FLAGS };
+
+/// All that is needed to make an endpoint's device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// The endpoint.
+    pub endpoint: EndpointRecord,
+    /// Its network.
+    pub network: NetworkRecord,
+}
+
+/// A port as the engine shall have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPlan {
+    /// Its name.
+    pub port: PortName,
+    /// What it may do.
+    pub settings: PortSettings,
+    /// Who is behind it.
+    pub identity: Option<Identity>,
+    /// Largest layer-3 packet in bytes.
+    pub mtu: u16,
+}
+
+/// One thing to do, as plain data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write to the store, all of it or nothing.
+    Store(Vec<Change>),
+    /// Make a named namespace.
+    CreateNamespace(String),
+    /// Delete a named namespace.
+    DeleteNamespace(String),
+    /// Give the engine a network.
+    AddNetwork(NetworkRecord),
+    /// Change the engine's network.
+    SetNetwork {
+        /// As it was.
+        before: NetworkRecord,
+        /// As it will be.
+        after: NetworkRecord,
+    },
+    /// Take a network without ports from the engine.
+    RemoveNetwork(NetworkRecord),
+    /// Make an endpoint's device, under the name that only it has, in its sandbox and open.
+    CreateDevice(DevicePlan),
+    /// Name it, set MAC, MTU, address and default route, bring it and `lo` up.
+    ConfigureDevice(DevicePlan),
+    /// Open an endpoint's device again.
+    OpenDevice(DevicePlan),
+    /// Delete an endpoint's device, whatever has become of it.
+    DeleteDevice(EndpointRecord),
+    /// Open an existing interface.
+    OpenInterface(InterfaceRecord),
+    /// Close a device that no port was made of yet.
+    CloseDevice(PortName),
+    /// Bring an interface of the host up or take it down.
+    SetLinkUp {
+        /// The interface.
+        interface: String,
+        /// Up or down.
+        up: bool,
+    },
+    /// Give the engine a port with the device that was opened for it.
+    AddPort(PortPlan),
+    /// Take a port from the engine.
+    RemovePort(PortName),
+    /// Change what a port may do.
+    SetPort {
+        /// The port.
+        port: PortName,
+        /// As it was.
+        before: PortSettings,
+        /// As it will be.
+        after: PortSettings,
+    },
+    /// Change who is behind a port.
+    SetIdentity {
+        /// The port.
+        port: PortName,
+        /// As it was.
+        before: Option<Identity>,
+        /// As it will be.
+        after: Option<Identity>,
+    },
+    /// Add a static FDB entry.
+    AddStatic(StaticRecord),
+    /// Remove a static FDB entry.
+    RemoveStatic(StaticRecord),
+    /// The gateway announces itself.
+    Announce(String),
+}
+
+impl Step {
+    /// The step that takes this one back; none when there is nothing to take back.
+    pub fn inverse(&self) -> Option<Step> {
+        Some(match self {
+            Step::Store(changes) => Step::Store(changes.iter().rev().map(Change::inverse).collect()),
+            Step::CreateNamespace(name) => Step::DeleteNamespace(name.clone()),
+            Step::AddNetwork(record) => Step::RemoveNetwork(record.clone()),
+            Step::RemoveNetwork(record) => Step::AddNetwork(record.clone()),
+            Step::SetNetwork { before, after } => {
+                Step::SetNetwork { before: after.clone(), after: before.clone() }
+            }
+            Step::CreateDevice(plan) => Step::DeleteDevice(plan.endpoint.clone()),
+            Step::OpenDevice(plan) => Step::CloseDevice(plan.endpoint.port()),
+            Step::OpenInterface(record) => Step::CloseDevice(record.port()),
+            Step::SetLinkUp { interface, up } => Step::SetLinkUp { interface: interface.clone(), up: !up },
+            Step::AddPort(plan) => Step::RemovePort(plan.port.clone()),
+            Step::SetPort { port, before, after } => {
+                Step::SetPort { port: port.clone(), before: *after, after: *before }
+            }
+            Step::SetIdentity { port, before, after } => {
+                Step::SetIdentity { port: port.clone(), before: after.clone(), after: before.clone() }
+            }
+            Step::AddStatic(record) => Step::RemoveStatic(record.clone()),
+            Step::RemoveStatic(record) => Step::AddStatic(record.clone()),
+            Step::DeleteNamespace(_)
+            | Step::ConfigureDevice(_)
+            | Step::DeleteDevice(_)
+            | Step::CloseDevice(_)
+            | Step::RemovePort(_)
+            | Step::Announce(_) => return None,
+        })
+    }
+}
+
+/// A network's settings as the engine wants them.
+pub fn network_spec(record: &NetworkRecord) -> NetworkSpec {
+    NetworkSpec {
+        gateway: Some(Gateway {
+            mac: record.gateway_mac.0,
+            address: record.gateway,
+            prefix_len: record.subnet.prefix_len(),
+        }),
+        mtu: record.mtu,
+        ageing: Duration::from_secs(record.ageing_seconds.into()),
+    }
+}
+
+/// A port's flags as the engine wants them.
+pub fn settings(flags: PortFlags) -> PortSettings {
+    let PortFlags { learning, flood, isolated, hairpin, guard } = flags;
+    PortSettings { learning, flood, isolated, hairpin, guard }
+}
+
+/// Flags with a patch laid over.
+pub fn patched(flags: PortFlags, patch: &PortPatch) -> PortFlags {
+    PortFlags {
+        learning: patch.learning.unwrap_or(flags.learning),
+        flood: patch.flood.unwrap_or(flags.flood),
+        isolated: patch.isolated.unwrap_or(flags.isolated),
+        hairpin: patch.hairpin.unwrap_or(flags.hairpin),
+        guard: patch.guard.unwrap_or(flags.guard),
+    }
+}
+
+/// Adds a network.
+pub fn add_network(record: NetworkRecord) -> Vec<Step> {
+    vec![Step::Store(vec![Change::Add(Record::Network(record.clone()))]), Step::AddNetwork(record)]
+}
+
+/// Changes a network; nothing to do when nothing differs.
+pub fn set_network(network: &NetworkState, patch: &NetworkPatch) -> Vec<Step> {
+    let before = network.record.clone();
+    let ageing_seconds = patch.ageing_seconds.unwrap_or(before.ageing_seconds);
+    let after = NetworkRecord { ageing_seconds, ..before.clone() };
+    if before == after {
+        return Vec::new();
+    }
+    let change =
+        Change::Replace { before: Record::Network(before.clone()), after: Record::Network(after.clone()) };
+    vec![Step::Store(vec![change]), Step::SetNetwork { before, after }]
+}
+
+/// Removes a network that nothing is on.
+pub fn remove_network(network: &NetworkState) -> Vec<Step> {
+    let record = network.record.clone();
+    let change = Change::Remove(Record::Network(record.clone()));
+    vec![Step::RemoveNetwork(record), Step::Store(vec![change])]
+}
+
+/// Attaches an endpoint: `endpoint` is not in the state yet.
+pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord) -> Vec<Step> {
+    let begun = EndpointRecord { phase: Phase::Attaching, ..endpoint.clone() };
+    let done = EndpointRecord { phase: Phase::Attached, ..endpoint };
+    let device = DevicePlan { endpoint: done.clone(), network: network.record.clone() };
+    let mut with = state.clone();
+    with.apply(&Change::Add(Record::Endpoint(done.clone())));
+
+    let mut steps = vec![
+        Step::Store(vec![Change::Add(Record::Endpoint(begun.clone()))]),
+        Step::CreateDevice(device.clone()),
+        Step::ConfigureDevice(device),
+        Step::AddPort(endpoint_port(&with, network, &done)),
+    ];
+    steps.extend(new_identities(state, &with, done.netns, &done.port()));
+    let change = Change::Replace { before: Record::Endpoint(begun), after: Record::Endpoint(done) };
+    steps.push(Step::Store(vec![change]));
+    steps.push(Step::Announce(network.record.name.clone()));
+    steps
+}
+
+/// Opens an endpoint's device again after a restart.
+pub fn reattach(state: &State, network: &NetworkState, endpoint: &EndpointRecord) -> Vec<Step> {
+    let device = DevicePlan { endpoint: endpoint.clone(), network: network.record.clone() };
+    vec![Step::OpenDevice(device), Step::AddPort(endpoint_port(state, network, endpoint))]
+}
+
+fn endpoint_port(state: &State, network: &NetworkState, endpoint: &EndpointRecord) -> PortPlan {
+    PortPlan {
+        port: endpoint.port(),
+        settings: settings(endpoint.flags),
+        identity: state.identities(endpoint.netns).remove(&endpoint.port()),
+        mtu: network.record.mtu,
+    }
+}
+
+/// Removes an endpoint, whatever phase it is in.
+pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
+    let last = EndpointRecord { phase: Phase::Detaching, ..endpoint.clone() };
+    let mark =
+        Change::Replace { before: Record::Endpoint(endpoint.clone()), after: Record::Endpoint(last.clone()) };
+    let mut without = state.clone();
+    without.apply(&mark);
+    let mut steps = Vec::new();
+    if endpoint.phase != Phase::Detaching {
+        steps.push(Step::Store(vec![mark]));
+    }
+    steps.push(Step::RemovePort(endpoint.port()));
+    steps.extend(new_identities(state, &without, endpoint.netns, &endpoint.port()));
+    steps.push(Step::DeleteDevice(last.clone()));
+    let mut gone = statics_behind(state.networks.get(&endpoint.network), &endpoint.name);
+    gone.push(Change::Remove(Record::Endpoint(last)));
+    steps.push(Step::Store(gone));
+    steps
+}
+
+/// The static entries of a port that goes: the engine drops them with the port.
+fn statics_behind(network: Option<&NetworkState>, port: &str) -> Vec<Change> {
+    let statics = network.into_iter().flat_map(|network| network.statics.values());
+    statics.filter(|it| it.port == port).map(|it| Change::Remove(Record::Static(it.clone()))).collect()
+}
+
+/// Tells the other endpoints of a sandbox which addresses it has now.
+fn new_identities(before: &State, after: &State, netns: NetnsId, except: &PortName) -> Vec<Step> {
+    let (mut before, after) = (before.identities(netns), after.identities(netns));
+    let others = after.into_iter().filter(|(port, _)| port != except);
+    others
+        .map(|(port, identity)| Step::SetIdentity {
+            before: before.remove(&port),
+            after: Some(identity),
+            port,
+        })
+        .collect()
+}
+
+/// Puts an existing interface on a network.
+pub fn add_interface(network: &NetworkState, interface: InterfaceRecord) -> Vec<Step> {
+    let mut steps = vec![Step::Store(vec![Change::Add(Record::Interface(interface.clone()))])];
+    if !interface.was_up {
+        steps.push(Step::SetLinkUp { interface: interface.interface.clone(), up: true });
+    }
+    steps.extend(reopen_interface(network, &interface));
+    steps.push(Step::Announce(network.record.name.clone()));
+    steps
+}
+
+/// Opens an interface again after a restart.
+pub fn reopen_interface(network: &NetworkState, interface: &InterfaceRecord) -> Vec<Step> {
+    let port = PortPlan {
+        port: interface.port(),
+        settings: settings(interface.flags),
+        identity: None,
+        mtu: network.record.mtu,
+    };
+    vec![Step::OpenInterface(interface.clone()), Step::AddPort(port)]
+}
+
+/// Takes an interface from a network and gives it back as it was.
+pub fn remove_interface(network: &NetworkState, interface: &InterfaceRecord) -> Vec<Step> {
+    let mut steps = vec![Step::RemovePort(interface.port())];
+    if !interface.was_up {
+        steps.push(Step::SetLinkUp { interface: interface.interface.clone(), up: false });
+    }
+    let mut gone = statics_behind(Some(network), &interface.interface);
+    gone.push(Change::Remove(Record::Interface(interface.clone())));
+    steps.push(Step::Store(gone));
+    steps
+}
+
+/// Changes what a port may do; nothing to do when nothing differs.
+pub fn set_port(record: PortRecord<'_>, patch: &PortPatch) -> Vec<Step> {
+    let (before, after) = (record.flags(), patched(record.flags(), patch));
+    if before == after {
+        return Vec::new();
+    }
+    let change = match record {
+        PortRecord::Endpoint(it) => Change::Replace {
+            before: Record::Endpoint(it.clone()),
+            after: Record::Endpoint(EndpointRecord { flags: after, ..it.clone() }),
+        },
+        PortRecord::Interface(it) => Change::Replace {
+            before: Record::Interface(it.clone()),
+            after: Record::Interface(InterfaceRecord { flags: after, ..it.clone() }),
+        },
+    };
+    let set = Step::SetPort { port: record.name(), before: settings(before), after: settings(after) };
+    vec![Step::Store(vec![change]), set]
+}
+
+/// Adds a static FDB entry, in place of another for the same station.
+pub fn add_static(network: &NetworkState, mac: Mac, port: &str) -> Vec<Step> {
+    let record = StaticRecord { network: network.record.name.clone(), mac, port: port.to_owned() };
+    match network.statics.get(&mac) {
+        Some(there) if *there == record => Vec::new(),
+        Some(there) => {
+            let (before, after) = (Record::Static(there.clone()), Record::Static(record.clone()));
+            vec![
+                Step::Store(vec![Change::Replace { before, after }]),
+                Step::RemoveStatic(there.clone()),
+                Step::AddStatic(record),
+            ]
+        }
+        None => {
+            let change = Change::Add(Record::Static(record.clone()));
+            vec![Step::Store(vec![change]), Step::AddStatic(record)]
+        }
+    }
+}
+
+/// Removes a static FDB entry.
+pub fn remove_static(record: &StaticRecord) -> Vec<Step> {
+    let change = Change::Remove(Record::Static(record.clone()));
+    vec![Step::RemoveStatic(record.clone()), Step::Store(vec![change])]
+}
