@@ -59,7 +59,10 @@ impl Session {
                 let network: Network = self.client.get(&path(&["networks", &name]))?;
                 self.out.show(&network, || show::network(&network))
             }
-            NetworkCommand::Rm { name } => self.remove(&path(&["networks", &name]), &name),
+            NetworkCommand::Rm { name, force } => {
+                let query = if force { "?force=true" } else { "" };
+                self.remove(&(path(&["networks", &name]) + query), &name)
+            }
             NetworkCommand::Set { name, ageing } => {
                 let patch = NetworkPatch { ageing_seconds: Some(ageing) };
                 let network: Network =
