@@ -45,7 +45,7 @@ impl Failure {
     }
 
     /// Whoever reads our output has seen enough (`| head`): not an error.
-    fn is_broken_pipe(&self) -> bool {
+    pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
     }
 }
