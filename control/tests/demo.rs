@@ -3,6 +3,9 @@
 //! Where the machine lacks what it needs the tests are reported as ignored, with the reason; with CI=true that is a
 //! failure.
 
+// A failed step is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -16,10 +19,12 @@ use serde_json::Value;
 
 const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
 
+type Test = fn() -> Result<(), Failed>;
+
 fn main() -> ExitCode {
     let lack = lack();
     let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    let trials: [(&str, fn() -> Result<(), Failed>); 5] = [
+    let trials: [(&str, Test); 5] = [
         ("passes_every_check_and_leaves_nothing", passes_every_check_and_leaves_nothing),
         ("shows_a_line_for_each_check", shows_a_line_for_each_check),
         ("leaves_nothing_on_signals", leaves_nothing_on_signals),
