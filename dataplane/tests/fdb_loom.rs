@@ -1,7 +1,7 @@
 //! Every interleaving of a few threads on a very small forwarding table, by loom.
 //!
-//! The table's source is taken in here a second time, with loom's atomics in the place of the processor's. The usual run
-//! bounds how often a thread may be preempted; `PONTOON_FULL=1` takes the bound away.
+//! The table's source is taken in here a second time, with loom's atomics in the place of the processor's.
+//! The usual run bounds how often a thread may be preempted; `PONTOON_FULL=1` takes the bound away.
 
 #[allow(dead_code, unreachable_pub, missing_docs)]
 #[path = "../src/fdb.rs"]
@@ -12,10 +12,10 @@ mod sync {
     pub(crate) mod atomic {
         pub(crate) use loom::sync::atomic::{AtomicU32, Ordering, fence};
 
-        /// Loom remembers only the last load of an atomic, by whichever thread: a writer that loads before it stores
-        /// hides the reader before it, and their other orders are never tried. In models that ask for it, a write, and a load by a
-        /// watched thread, is preceded by an exchange of another word, which loom does not overlook. That
-        /// is relaxed: what a load may see of the atomic itself stays as it was.
+        /// Loom remembers only the last load of an atomic, by whichever thread: a writer that loads before it
+        /// stores hides the reader before it, and their other orders are never tried. In models that ask for
+        /// it, a write, and a load by a watched thread, is preceded by an exchange of another word, which
+        /// loom does not overlook. That is relaxed: what a load may see of the atomic itself stays as it was.
         #[derive(Debug)]
         pub(crate) struct AtomicU64 {
             turn: loom::sync::atomic::AtomicU64,
