@@ -9,7 +9,7 @@ use std::time::Duration;
 use pontoon_benches::Spread;
 use pontoon_dataplane::engine::EngineConfig;
 use pontoon_dataplane::port::Offloads;
-use pontoon_tools::lab::{Lab, LabError, address};
+use pontoon_tools::lab::{BridgeFilter, Lab, LabError, address};
 use pontoon_tools::traffic::{SMALLEST_PAYLOAD, ping_pong, tcp_stream, udp_blast};
 
 /// One scenario's figure in one lab.
@@ -40,8 +40,9 @@ fn main() -> Result<(), LabError> {
     let rounds = numbers.next().unwrap_or(5);
     let time = Duration::from_secs(numbers.next().unwrap_or(2));
     let labs = [
-        ("kernel bridge, br_netfilter on", Lab::kernel_bridge(2, true)?),
-        ("kernel bridge, br_netfilter off", Lab::kernel_bridge(2, false)?),
+        ("kernel bridge as docker0", Lab::kernel_bridge(2, BridgeFilter::Docker)?),
+        ("kernel bridge, br_netfilter on", Lab::kernel_bridge(2, BridgeFilter::Hooks)?),
+        ("kernel bridge, br_netfilter off", Lab::kernel_bridge(2, BridgeFilter::Off)?),
         ("pontoon", Lab::pontoon(2, EngineConfig::default(), Offloads::ALL)?),
     ];
     println!("median [min-max] of {rounds} rounds; ratios to {} within a round", labs[0].0);

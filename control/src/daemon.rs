@@ -84,12 +84,11 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
     move |source| DaemonError::System { action, source }
 }
 
-/// Runs a daemon until SIGTERM or SIGINT. Logs to standard error, filtered by PONTOON_LOG (`info` when unset).
+/// Runs a daemon until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// Why it could not start, or what `ephemeral` could not remove.
 pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
-    log_to_stderr();
     // Before anything else, so that a mistake in it changes nothing.
     let declared = options.config.as_deref().map(config::read).transpose()?;
     make_directory(&options.state_dir, 0o700)?;
@@ -121,7 +120,8 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
     served
 }
 
-fn log_to_stderr() {
+/// Sets the process's log up: to standard error, filtered by PONTOON_LOG (`info` when unset).
+pub fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("PONTOON_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     // Fails when a log is set up already, which is as good.

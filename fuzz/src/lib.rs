@@ -1,1 +1,18 @@
-//! Placeholder.
+//! What fuzzing holds the data plane to. Each target is a plain function that panics when something is wrong, so
+//! that an ordinary test runs the seeds through it (`tests/seeds.rs`), and libFuzzer everything else
+//! (`fuzz_targets/`, behind the feature `libfuzzer`).
+//!
+//! Inputs are read by hand, not derived: seeds must stay what their names say when a type changes, and be
+//! made from captures. Numbers are little-endian; an input that ends early is read as far as it goes.
+
+// Failing is what these functions are for.
+#![allow(clippy::expect_used)]
+
+mod fdb;
+mod input;
+mod segment;
+mod step;
+
+pub use fdb::fdb_against_model;
+pub use segment::segment;
+pub use step::step;

@@ -2,8 +2,9 @@
 //!
 //! Everything here lives in namespaces that the lab makes and that vanish with it; the machine's own network is not touched.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -72,6 +73,65 @@ pub fn address(number: u8) -> Ipv4Addr {
 /// How long the prefix of every lab's subnet is.
 pub const PREFIX_LEN: u8 = 24;
 
+/// What netfilter has to do with frames on the kernel's bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BridgeFilter {
+    /// Nothing: br_netfilter is off.
+    Off,
+    /// br_netfilter is on, and there are no rules.
+    Hooks,
+    /// br_netfilter is on, and there are the rules that Docker makes: connection tracking, NAT, the FORWARD chain.
+    Docker,
+}
+
+/// What Docker Engine 28 leaves in a host with one container network, with the bridge's name and subnet of the lab.
+const DOCKER_RULES: &str = "\
+*nat
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 10.88.0.0/24 ! -o br0 -j MASQUERADE
+-A DOCKER -i br0 -j RETURN
+COMMIT
+*filter
+:FORWARD DROP [0:0]
+:DOCKER - [0:0]
+:DOCKER-CT - [0:0]
+:DOCKER-FORWARD - [0:0]
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-FORWARD
+-A DOCKER ! -i br0 -o br0 -j DROP
+-A DOCKER-CT -o br0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A DOCKER-FORWARD -j DOCKER-CT
+-A DOCKER-FORWARD -i br0 -o br0 -j ACCEPT
+-A DOCKER-FORWARD -o br0 -j DOCKER
+-A DOCKER-FORWARD -i br0 -j ACCEPT
+COMMIT
+";
+
+impl BridgeFilter {
+    /// Sets the calling thread's network namespace up.
+    fn apply(self) -> Result<(), LabError> {
+        let switch = if self == BridgeFilter::Off { "0" } else { "1" };
+        match std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", switch) {
+            // A kernel without br_netfilter has no such file, and no filter.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self == BridgeFilter::Off => {}
+            written => written?,
+        }
+        if self == BridgeFilter::Docker {
+            let mut restore = Command::new("iptables-restore").stdin(Stdio::piped()).spawn()?;
+            if let Some(mut input) = restore.stdin.take() {
+                input.write_all(DOCKER_RULES.as_bytes())?;
+            }
+            if !restore.wait()?.success() {
+                return Err("iptables-restore refused Docker's rules".into());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Two or more sandboxes on one network, and whatever joins them.
 #[derive(Debug)]
 pub struct Lab {
@@ -93,26 +153,18 @@ enum Joint {
 }
 
 impl Lab {
-    /// `count` sandboxes on the kernel's bridge, as docker0 joins them: a veth pair each, and br_netfilter's hooks for
-    /// bridged frames on or off.
+    /// `count` sandboxes on the kernel's bridge, with a veth pair each.
     ///
     /// # Errors
-    /// No privilege, or a kernel without bridge, veth or (when asked for) br_netfilter.
-    pub fn kernel_bridge(count: u8, br_netfilter: bool) -> Result<Lab, LabError> {
+    /// No privilege, or a kernel without bridge, veth or (when asked for) br_netfilter or netfilter.
+    pub fn kernel_bridge(count: u8, filter: BridgeFilter) -> Result<Lab, LabError> {
         let bridge = Namespace::new("lab-bridge")?;
         let sandboxes = sandboxes(count)?;
         bridge.run(|| -> Result<(), LabError> {
             let links = Links::open()?;
             let bridges = Bridges::open()?;
             bridges.create("br0")?;
-            let switch = if br_netfilter { "1" } else { "0" };
-            // A kernel without br_netfilter has no such file: that is what "off" asks for.
-            match std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", switch) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound || br_netfilter => {
-                    return Err(error.into());
-                }
-                _ => {}
-            }
+            filter.apply()?;
             for (number, sandbox) in sandboxes.iter().enumerate() {
                 let host_end = format!("port{number}");
                 links.create_veth(&host_end, "eth0", sandbox.netns())?;

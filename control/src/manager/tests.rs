@@ -101,7 +101,8 @@ fn bad_requests_are_refused_before_anything_is_done() {
         let error = lab.manager.attach("red", &request).unwrap_err();
         (error.status(), error.to_string())
     };
-    let cases: [(&dyn Fn(&mut EndpointRequest), u16, &str); 8] = [
+    type Case<'a> = (&'a dyn Fn(&mut EndpointRequest), u16, &'a str);
+    let cases: [Case<'_>; 8] = [
         (&|it| it.ip = Some("10.1.0.2".parse().unwrap()), 409, "in use by the endpoint a"),
         (&|it| it.ip = Some("10.9.0.2".parse().unwrap()), 400, "outside"),
         (&|it| it.ip = Some("10.1.0.1".parse().unwrap()), 400, "gateway's"),

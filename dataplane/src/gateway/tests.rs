@@ -11,6 +11,8 @@ use core::time::Duration;
 
 use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Ipv4Header, NetSlice, SlicedPacket};
 
+use proptest::prelude::*;
+
 use crate::addr::MacAddr;
 use crate::counters::CounterSum;
 use crate::frame::{Frame, ethertype};
@@ -209,7 +211,13 @@ fn malformed_ipv4_is_dropped() {
         ("empty", |p| p.clear()),
         ("cut short", |p| p.truncate(19)),
         ("shorter than it says", |p| p.truncate(p.len() - 1)),
-        ("version 6", |p| p[0] = 0x65),
+        ("version 6", |p| {
+            // With a checksum that agrees.
+            p[0] = 0x65;
+            p[10..12].fill(0);
+            let sum = !smoltcp::wire::checksum::data(&p[..20]);
+            p[10..12].copy_from_slice(&sum.to_be_bytes());
+        }),
         ("header of 16 bytes", |p| p[0] = 0x44),
         ("header checksum", |p| p[10] ^= 1),
     ];
@@ -277,6 +285,70 @@ fn announcing_again_starts_anew_and_a_missing_network_ends_it() {
     lab.core.announce(crate::NetworkId(900), lab.now);
     lab.tick();
     assert_eq!(lab.made(), []);
+    assert!(lab.tick() > Some(lab.now), "nothing stays due for ever");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    /// Frames that are right but for a few bytes, one after the other, with any metadata: no panic, and whatever is
+    /// sent comes from the gateway, goes to who asked, is whole and within the MTU.
+    #[test]
+    fn near_misses_do_no_harm(frames in prop::collection::vec(nearly_right(), 1..8), metadata: [u8; 10]) {
+        let mut lab = Lab::new([ASKER, 3]);
+        for frame in frames {
+            let offload = Offload::parse(&metadata).unwrap_or_default();
+            for offload in [Offload::NONE, offload] {
+                lab.send_with(ASKER, &frame, offload);
+                for (egress, reply) in lab.made() {
+                    prop_assert_eq!(egress, PortId(ASKER.into()));
+                    prop_assert_eq!(&reply[6..12], &GATEWAY.mac.0);
+                    prop_assert_eq!(reply[0] & 1, 0, "replies are unicast");
+                    prop_assert!(reply.len() <= 14 + 1500);
+                    prop_assert!(SlicedPacket::from_ethernet(&reply).is_ok());
+                }
+            }
+        }
+        lab.wait(Duration::from_secs(60));
+        lab.tick();
+    }
+}
+
+fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
+    let own = (mac(ASKER), address(ASKER));
+    let fragment = |offset, more| {
+        let place = FragmentOf { id: 1, offset, more };
+        ipv4_fragment(address(ASKER), GATEWAY.address, ICMP, &pattern(64), place)
+    };
+    let ipv4_frame = |packet: &[u8]| ethernet(GATEWAY.mac, mac(ASKER), ethertype::IPV4, packet);
+    let question = arp(1, own, (MacAddr::ZERO, GATEWAY.address));
+    let seeds = vec![
+        ethernet(MacAddr::BROADCAST, mac(ASKER), ethertype::ARP, &question),
+        ethernet(GATEWAY.mac, mac(ASKER), ethertype::ARP, &question),
+        ipv4_frame(&ipv4(address(ASKER), GATEWAY.address, ICMP, &echo_request(&pattern(40)))),
+        ipv4_frame(&ipv4(address(ASKER), Ipv4Addr::new(192, 0, 2, 9), UDP, &pattern(40))),
+        ipv4_frame(&fragment(0, true)),
+        ipv4_frame(&fragment(64, true)),
+        ipv4_frame(&fragment(128, false)),
+    ];
+    let changes = prop::collection::vec((12usize..60, any::<u8>()), 0..3);
+    (prop::sample::select(seeds), changes, any::<bool>(), 0usize..12).prop_map(
+        |(mut frame, changes, mend, cut)| {
+            for (at, value) in changes {
+                if let Some(byte) = frame.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            if mend && frame.len() >= 34 && frame[12..14] == [8, 0] {
+                // With a header checksum that is right, changes come further.
+                frame[24..26].fill(0);
+                let sum = !smoltcp::wire::checksum::data(&frame[14..34]);
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            }
+            frame.truncate(frame.len() - cut);
+            frame
+        },
+    )
 }
 
 #[test]

@@ -46,11 +46,13 @@ pub enum CaseError {
     /// A capture could not be read or written.
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    /// A text file could not be read.
-    #[error("cannot read {}: {source}", .path.display())]
+    /// A text file could not be read or written.
+    #[error("cannot {action} {}: {source}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
+        /// What was tried: `read` or `write`.
+        action: &'static str,
         /// The system's error.
         source: std::io::Error,
     },
@@ -103,8 +105,11 @@ impl Case {
     /// See [`CaseError`].
     pub fn load(directory: &Path) -> Result<Case, CaseError> {
         let path = directory.join("case.txt");
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| CaseError::Io { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| CaseError::Io {
+            path: path.clone(),
+            action: "read",
+            source,
+        })?;
         let description = Description::parse(&text).map_err(|(line, what)| CaseError::Line {
             path: path.clone(),
             line,
@@ -118,6 +123,11 @@ impl Case {
             }
         }
         description.with_captures(captures).map_err(|what| CaseError::Unfit { path, what })
+    }
+
+    /// The frames that come in, in order.
+    pub fn arrivals(&self) -> &[Arrival] {
+        &self.arrivals
     }
 
     /// Runs the case from its start and collects what came of it.
@@ -142,6 +152,27 @@ impl Case {
             describe_counters(port, &mut outcome.counters);
         }
         outcome
+    }
+}
+
+impl Outcome {
+    /// Writes the captures of what left, `events.txt` and `counters.txt` into a directory.
+    ///
+    /// # Errors
+    /// See [`CaseError`].
+    pub fn write(&self, directory: &Path) -> Result<(), CaseError> {
+        for (port, frames) in &self.sent {
+            let mut writer = pcap::Writer::create(&directory.join(format!("port-{}.out.pcap", port.0)))?;
+            for (at, bytes) in frames {
+                writer.write(*at, bytes)?;
+            }
+            writer.finish()?;
+        }
+        for (name, text) in [("events.txt", &self.events), ("counters.txt", &self.counters)] {
+            let path = directory.join(name);
+            std::fs::write(&path, text).map_err(|source| CaseError::Io { path, action: "write", source })?;
+        }
+        Ok(())
     }
 }
 
@@ -266,7 +297,7 @@ impl Description {
             prefix_len,
         });
         let mtu = network.mtu.unwrap_or(1500);
-        let network = Network { id, gateway, mtu, fdb: Arc::new(Fdb::new(fdb)), members };
+        let network = Network { id, gateway, mtu, fdb: Arc::new(Fdb::with_seed(fdb, 0)), members };
         Ok(Snapshot { generation: 1, networks: vec![Some(Arc::new(network))], ports })
     }
 }

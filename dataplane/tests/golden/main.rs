@@ -12,7 +12,7 @@ mod inputs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -51,10 +51,6 @@ fn directories(root: &Path) -> BTreeSet<String> {
     directories.map(|entry| entry.file_name().into_string().expect("a plain name")).collect()
 }
 
-fn capture_path(directory: &Path, port: PortId, way: &str) -> PathBuf {
-    directory.join(format!("port-{}.{way}.pcap", port.0))
-}
-
 /// The ports that `directory` holds captures of one way for.
 fn captures(directory: &Path, way: &str) -> Result<BTreeMap<PortId, Capture>, Failed> {
     let mut captures = BTreeMap::new();
@@ -88,23 +84,14 @@ fn bless_case(directory: &Path, input: &BTreeMap<PortId, Capture>) -> Result<(),
             std::fs::remove_file(path)?;
         }
     }
-    write_captures(directory, "in", input)?;
-    let Outcome { sent, events, counters } = Case::load(directory)?.run();
-    write_captures(directory, "out", &sent)?;
-    std::fs::write(directory.join("counters.txt"), counters)?;
-    std::fs::write(directory.join("events.txt"), events)?;
-    Ok(())
-}
-
-fn write_captures(directory: &Path, way: &str, captures: &BTreeMap<PortId, Capture>) -> Result<(), Failed> {
-    for (&port, frames) in captures {
-        let mut writer = pcap::Writer::create(&capture_path(directory, port, way))?;
+    for (&port, frames) in input {
+        let mut writer = pcap::Writer::create(&directory.join(format!("port-{}.in.pcap", port.0)))?;
         for (at, bytes) in frames {
             writer.write(*at, bytes)?;
         }
         writer.finish()?;
     }
-    Ok(())
+    Ok(Case::load(directory)?.run().write(directory)?)
 }
 
 /// Fails with the first frame that differs, decoded.

@@ -22,24 +22,28 @@ fn piece(
 #[test]
 fn fragments_that_overlap_or_disagree_take_their_packet_with_them() {
     let message = echo_request(&pattern(192));
-    let other = echo_request(&pattern(193)[1..]);
     let end = message.len();
+    let other = [&[1; 72][..], &message[72..]].concat();
+    let zeros = vec![0; end];
     type Pieces = [(core::ops::Range<usize>, bool)];
-    let cases: [(&str, &Pieces); 7] = [
-        ("shifted", &[(0..64, true), (56..128, true)]),
-        ("inside, cut otherwise, other bytes", &[(0..128, true), (64..72, true)]),
-        ("around", &[(64..128, true), (0..192, true)]),
-        ("two ends", &[(192..end, false), (64..128, false)]),
-        ("data behind the end", &[(64..128, false), (128..192, true)]),
-        ("end before the data", &[(128..192, true), (64..128, false)]),
-        ("more where the end is", &[(64..128, false), (64..128, true)]),
+    // All but the last are held; the last comes from the message given.
+    let cases: [(&str, &[u8], &Pieces); 8] = [
+        ("shifted", &message, &[(0..64, true), (56..128, true)]),
+        ("shifted, as blank as the buffer", &zeros, &[(192..end, false), (64..128, true), (120..192, true)]),
+        ("inside, cut otherwise, other bytes", &other, &[(0..128, true), (64..72, true)]),
+        ("around", &message, &[(64..128, true), (0..192, true)]),
+        ("two ends", &message, &[(192..end, false), (64..128, false)]),
+        ("data behind the end", &message, &[(64..128, false), (128..192, true)]),
+        ("end before the data", &message, &[(128..192, true), (64..128, false)]),
+        ("more where the end is", &message, &[(64..128, false), (64..128, true)]),
     ];
-    for (what, pieces) in cases {
+    for (what, last_source, pieces) in cases {
         let mut lab = Lab::new([ASKER]);
         let last = pieces.len() - 1;
         for (index, (range, more)) in pieces.iter().cloned().enumerate() {
-            let source = if index == last { &other } else { &message };
-            let expected = if index == last { OVERLAP } else { HELD };
+            let is_last = index == last;
+            let source = if is_last || last_source == zeros { last_source } else { &message };
+            let expected = if is_last { OVERLAP } else { HELD };
             assert_eq!(piece(&mut lab, ASKER, 1, range, more, source), expected, "{what}");
         }
         assert_eq!(lab.counters(ASKER).dropped(DropReason::FragmentOverlap), 1, "{what}");
@@ -112,6 +116,9 @@ fn packets_are_kept_apart() {
         FragmentOf { id: 1, offset: 64, more: false },
     );
     assert_eq!(lab.send(3, &ethernet(GATEWAY.mac, mac(3), ethertype::IPV4, &stolen)), HELD);
+    let place = FragmentOf { id: 1, offset: 64, more: false };
+    let other = ipv4_fragment(address(9), GATEWAY.address, ICMP, &message[64..], place);
+    assert_eq!(lab.ask(&other), HELD, "another source");
     assert_eq!(piece(&mut lab, ASKER, 1, 64..128, false, &message), Verdict::Reply(Reply::Echo));
 }
 
@@ -181,6 +188,28 @@ fn a_full_table_takes_from_who_holds_most() {
     assert_eq!(lab.counters(ASKER).dropped(DropReason::FragmentsFull), 0);
     let lost: u64 = greedy.iter().map(|&port| lab.counters(port).dropped(DropReason::FragmentsFull)).sum();
     assert!(lost >= 3, "{lost} packets made room");
+}
+
+#[test]
+fn nobody_takes_from_who_holds_no_more() {
+    let message = echo_request(&pattern(120));
+    let ports: Vec<u8> = (10..10 + MAX_PACKETS as u8).collect();
+    let mut lab = Lab::new(ports.iter().copied());
+    for &port in &ports {
+        assert_eq!(piece(&mut lab, port, 1, 0..64, true, &message), HELD);
+        lab.wait(Duration::from_millis(1));
+    }
+    for asker in [ports[0], ports[MAX_PACKETS / 2], ports[MAX_PACKETS - 1]] {
+        // The others have one packet each as well, so a second one makes its own room.
+        assert_eq!(piece(&mut lab, asker, 2, 0..64, true, &message), HELD);
+        assert_eq!(lab.counters(asker).dropped(DropReason::FragmentsFull), 1, "port {asker}");
+    }
+    for &port in &ports {
+        assert!(lab.counters(port).dropped(DropReason::FragmentsFull) <= 1);
+        let held = 1 + lab.counters(port).dropped(DropReason::FragmentsFull) as u16;
+        let verdict = piece(&mut lab, port, held, 64..128, false, &message);
+        assert_eq!(verdict, Verdict::Reply(Reply::Echo), "port {port}");
+    }
 }
 
 #[test]

@@ -1,0 +1,76 @@
+//! The forwarding table against its model.
+
+use core::time::Duration;
+
+use pontoon_dataplane::fdb::model::FdbModel;
+use pontoon_dataplane::fdb::{Fdb, FdbConfig, Stickiness};
+use pontoon_dataplane::{MacAddr, PortId, Timestamp};
+
+use crate::input::Input;
+
+/// Longer inputs find nothing that shorter ones do not, and the model is slow.
+const MAX_OPERATIONS: usize = 500;
+
+/// Input: capacity, share of a port, seed (a byte each), then operations of four bytes: what (modulo 16), address,
+/// port, argument. The table must answer and hold what the model admits.
+pub fn fdb_against_model(data: &[u8]) {
+    let mut input = Input(data);
+    let Some([capacity, port_share, seed]) = input.array() else { return };
+    let config = FdbConfig {
+        capacity: usize::from(capacity % 48),
+        port_share: usize::from(port_share % 48),
+        ..FdbConfig::default()
+    };
+    let fdb = Fdb::with_seed(config, seed.into());
+    let mut model = FdbModel::new(config);
+    let mut now = Timestamp::ZERO;
+    for _ in 0..MAX_OPERATIONS {
+        let Some([what, address, port, argument]) = input.array() else { return };
+        let mac = match address {
+            0xff => MacAddr::BROADCAST,
+            0xfe => MacAddr::ZERO,
+            n => MacAddr([0x02, 0x42, 10, 0, 0, n % 64]),
+        };
+        let port = if port == 0xff { PortId(u16::MAX) } else { PortId(u16::from(port % 8)) };
+        let judged = match what % 16 {
+            0..=6 => {
+                let stickiness = if argument % 4 == 0 { Stickiness::Sticky } else { Stickiness::Free };
+                let answer = fdb.learn(mac, port, stickiness, now);
+                model.learn(mac, port, stickiness, now, answer, &fdb.held_entries(now))
+            }
+            7 => {
+                let answer = fdb.add_static(mac, port);
+                model.add_static(mac, port, answer, now, &fdb.held_entries(now))
+            }
+            8 => same("remove", fdb.remove(mac), model.remove(mac)),
+            9 => same("flush of a port", fdb.flush_port(port), model.flush_port(port)),
+            10 => {
+                let port = (argument % 2 == 0).then_some(port);
+                same("flush", fdb.flush_learned(port), model.flush_learned(port))
+            }
+            11 => same("sweep", fdb.sweep(now), model.sweep(now)),
+            12 => {
+                let ageing = Duration::from_secs(u64::from(argument) * 2);
+                fdb.set_ageing(ageing);
+                model.set_ageing(ageing);
+                Ok(())
+            }
+            13 => {
+                now = now + Duration::from_millis(u64::from(argument).pow(2) * 10);
+                Ok(())
+            }
+            _ => same("lookup", fdb.lookup(mac, now), model.lookup(mac, now)),
+        };
+        let checked = judged.and_then(|()| model.compare(&fdb.held_entries(now), now));
+        assert_eq!(checked, Ok(()), "{config:?}");
+        assert!(fdb.held_entries(now).len() <= config.capacity, "{config:?}");
+    }
+}
+
+fn same<T: PartialEq + core::fmt::Debug>(what: &str, table: T, model: T) -> Result<(), String> {
+    if table == model {
+        Ok(())
+    } else {
+        Err(format!("{what}: the table says {table:?}, the model {model:?}"))
+    }
+}
