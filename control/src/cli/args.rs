@@ -114,6 +114,7 @@ pub struct DemoArgs {
 #[command(after_help = "\
 SIGTERM ends the daemon and leaves the endpoints in place: the next start takes them up again, and
 connections go on. With --ephemeral everything that the daemon made is removed when it ends.
+It logs to standard error; PONTOON_LOG=debug (error, warn, info) says how much.
 
 Examples:
   pontoon daemon
