@@ -114,6 +114,7 @@ pub struct DemoArgs {
 #[command(after_help = "\
 SIGTERM ends the daemon and leaves the endpoints in place: the next start takes them up again, and
 connections go on. With --ephemeral everything that the daemon made is removed when it ends.
+It logs to standard error; PONTOON_LOG=debug (error, warn, info) says how much.
 
 Examples:
   pontoon daemon
@@ -172,12 +173,15 @@ Examples:
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Remove a network and its endpoints
+    /// Remove a network that nothing is on any more
     #[command(visible_alias = "remove")]
     Rm {
         /// The network's name
         #[arg(value_name = "NAME")]
         name: String,
+        /// Detach its endpoints and give its interfaces back first
+        #[arg(short, long)]
+        force: bool,
     },
     /// Change a network's settings
     Set {
@@ -489,6 +493,7 @@ mod tests {
             "pontoon network ls --json",
             "pontoon network inspect blue",
             "pontoon network rm blue",
+            "pontoon network rm blue --force",
             "pontoon network set blue --ageing 30",
             "pontoon attach blue --netns web",
             "pontoon attach blue --netns /run/netns/web --name w --ifname net0",
