@@ -100,7 +100,9 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         config: args.config,
         ephemeral: args.ephemeral,
         workers: args.workers.into(),
+        offloads: args.offloads.into(),
     };
+    daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))
 }
 

@@ -66,7 +66,7 @@ pub enum Error {
         name: String,
     },
     /// Ports are on a network that should go.
-    #[error("the network {network} is in use by {users}; remove them first, or force it")]
+    #[error("the network {network} is in use by {users}; detach them first, or give --force")]
     InUse {
         /// The network.
         network: String,

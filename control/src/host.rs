@@ -51,14 +51,14 @@ struct Numbers {
 }
 
 impl Host {
-    /// Starts an engine.
+    /// Starts an engine whose ports leave at most `offloads` to the kernel.
     ///
     /// # Errors
     /// Threads or descriptors are not to be had.
-    pub fn start(config: EngineConfig) -> Result<Host, Error> {
+    pub fn start(config: EngineConfig, offloads: Offloads) -> Result<Host, Error> {
         Ok(Host {
             engine: Engine::start(config)?,
-            devices: Devices::default(),
+            devices: Devices::new(offloads),
             opened: Mutex::default(),
             numbers: RwLock::default(),
         })
@@ -176,7 +176,7 @@ impl World for Host {
                 self.devices.delete(endpoint)
             }
             Step::OpenInterface(record) => {
-                let device = devices::open_packet(&record.interface)?;
+                let device = self.devices.open_packet(&record.interface)?;
                 self.opened().insert(record.port(), device);
                 Ok(())
             }

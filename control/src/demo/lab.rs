@@ -14,6 +14,8 @@ use crate::api::types::{
 use crate::cli::Failure;
 use crate::cli::args::DEFAULT_SOCKET;
 use crate::cli::client::{Client, path};
+use pontoon_dataplane::port::Offloads;
+
 use crate::daemon::{self, DaemonOptions};
 use crate::netns::Netns;
 
@@ -77,6 +79,7 @@ fn start_daemon() -> Result<JoinHandle<Result<(), String>>, Failure> {
         config: None,
         ephemeral: true,
         workers: 0,
+        offloads: Offloads::ALL,
     };
     thread::Builder::new()
         .name("daemon".into())
