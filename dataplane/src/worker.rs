@@ -83,6 +83,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) wake: Arc<OwnedFd>,
     pub(crate) epoch: Instant,
     pub(crate) spin: Duration,
+    pub(crate) niceness: i32,
 }
 
 /// A descriptor that wakes a worker up.
@@ -138,6 +139,8 @@ impl Worker {
 
     /// Runs until told to stop.
     pub(crate) fn run(mut self) {
+        // On Linux this is the calling thread's own. Without the privilege the worker is a thread like any other.
+        let _ = rustix::process::nice(self.setup.niceness);
         let mut turns_until_poll = 0;
         loop {
             if self.busy.is_empty() {
