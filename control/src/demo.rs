@@ -15,8 +15,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::Failure;
 use crate::cli::output::{Output, print};
+use crate::failure::Failure;
 use crate::private::{self, Way};
 
 mod arp;

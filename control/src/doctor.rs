@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::Failure;
 use crate::cli::output::Output;
 use crate::cli::table::wrap;
+use crate::failure::Failure;
 
 mod host;
 mod probe;

@@ -66,13 +66,15 @@ use core::time::Duration;
 use std::hash::RandomState;
 
 use crate::addr::MacAddr;
-use crate::network::{DEFAULT_AGEING, MAX_PORTS, PortId};
+use crate::id::{MAX_PORTS, PortId};
 use crate::time::Timestamp;
 use count::{Counts, Events, add};
 use place::Placed;
 use table::{SLOTS, Slot, Table};
 use word::Word;
 
+/// How long learned addresses live unless told otherwise: 300 s, as in a kernel bridge and IEEE 802.1D.
+pub const DEFAULT_AGEING: Duration = Duration::from_secs(300);
 /// How many buckets one [`Fdb::sweep`] looks at: some 20 us.
 const SWEEP_BUCKETS: usize = 4096;
 /// How often a change is tried again when other threads are faster; then it is refused until the next frame.

@@ -60,8 +60,8 @@ mod sync {
 mod addr {
     pub(crate) use pontoon_dataplane::addr::MacAddr;
 }
-mod network {
-    pub(crate) use pontoon_dataplane::network::{DEFAULT_AGEING, PortId};
+mod id {
+    pub(crate) use pontoon_dataplane::id::PortId;
     pub(crate) const MAX_PORTS: usize = 4;
 }
 mod time {
@@ -72,8 +72,8 @@ use core::cell::Cell;
 
 use addr::MacAddr;
 use fdb::{Fdb, FdbConfig, Learned, Stickiness};
+use id::PortId;
 use loom::sync::Arc;
-use network::PortId;
 use time::Timestamp;
 
 const K: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);

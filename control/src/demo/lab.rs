@@ -11,9 +11,9 @@ use crate::api::types::{
     Applied, DeviceKind, Document, EndpointDecl, Mac, NamespaceDecl, Network, NetworkDecl, Port, PortPatch,
     SandboxRef,
 };
-use crate::cli::Failure;
 use crate::cli::args::DEFAULT_SOCKET;
 use crate::cli::client::{Client, path};
+use crate::failure::Failure;
 use pontoon_dataplane::port::Offloads;
 
 use crate::daemon::{self, DaemonOptions};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{EntryKind, FdbConfig, FdbEntry, FdbError, Learned, Stickiness};
 use crate::addr::MacAddr;
-use crate::network::{MAX_PORTS, PortId};
+use crate::id::{MAX_PORTS, PortId};
 use crate::time::Timestamp;
 
 /// A pair of buckets holds this many addresses; a table with fewer cannot have run out of slots.
