@@ -1,18 +1,19 @@
 //! The daemon: takes the socket, takes up the state, serves until it is told to end.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded, never, select, tick};
 use pontoon_dataplane::engine::{EngineConfig, Event};
 use pontoon_dataplane::port::Offloads;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -96,7 +97,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
     let declared = options.config.as_deref().map(config::read).transpose()?;
     make_directory(&options.state_dir, 0o700)?;
     make_directory(options.socket.parent().unwrap_or(Path::new("/")), 0o755)?;
-    let _lock = take_socket(&options.socket)?;
+    let _lock = take_socket(&options.socket, PATIENCE)?;
 
     let store = Store::open(&options.state_dir).map_err(Error::from)?;
     let config = EngineConfig { workers: options.workers, ..EngineConfig::default() };
@@ -139,6 +140,20 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), DaemonError> {
     DirBuilder::new().recursive(true).mode(mode).create(path).map_err(file("create the directory", path))
 }
 
+/// How long a daemon that has been killed may take to vanish before the next one gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether a daemon that lives serves the socket. One that is being killed may still accept, and never answers.
+fn answers(socket: &Path) -> bool {
+    let ask = || -> io::Result<bool> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /info HTTP/1.1\r\nHost: pontoon\r\nConnection: close\r\n\r\n")?;
+        Ok(stream.read(&mut [0u8; 1])? > 0)
+    };
+    ask().unwrap_or(false)
+}
+
 /// The right to serve a socket: a lock on a file beside it, which goes when the right does.
 #[derive(Debug)]
 struct Lock {
@@ -147,24 +162,34 @@ struct Lock {
 }
 
 impl Lock {
-    fn take(socket: &Path) -> Result<Lock, DaemonError> {
+    fn take(socket: &Path, patience: Duration) -> Result<Lock, DaemonError> {
         let mut path = socket.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
-        let held = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let held = held.map_err(file("open", &path))?;
-        match flock(&held, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(DaemonError::Running(socket.to_owned())),
-            Err(error) => return Err(file("lock", &path)(error.into())),
-        }
-        // A daemon that ended between our two calls took the file along, and another may have made it anew.
-        let ours = held.metadata().map_err(file("look at", &path))?.ino();
-        match fs::metadata(&path) {
-            Ok(there) if there.ino() == ours => Ok(Lock { path, _held: held }),
-            _ => Err(DaemonError::Running(socket.to_owned())),
+        let start = Instant::now();
+        loop {
+            let held = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+            let held = held.map_err(file("open", &path))?;
+            match flock(&held, FlockOperation::NonBlockingLockExclusive) {
+                // The daemon that had it may have taken the file along since we opened it.
+                Ok(()) if is_at(&held, &path) => return Ok(Lock { path, _held: held }),
+                Ok(()) => {}
+                // A killed daemon holds its lock until the kernel has closed its devices one by one.
+                Err(Errno::WOULDBLOCK) if start.elapsed() < patience && !answers(socket) => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Err(Errno::WOULDBLOCK) => return Err(DaemonError::Running(socket.to_owned())),
+                Err(error) => return Err(file("lock", &path)(error.into())),
+            }
         }
     }
+}
+
+/// Whether the open file is the one at `path`.
+fn is_at(held: &File, path: &Path) -> bool {
+    let number = |metadata: io::Result<fs::Metadata>| metadata.map(|found| (found.dev(), found.ino())).ok();
+    let ours = number(held.metadata());
+    ours.is_some() && ours == number(fs::metadata(path))
 }
 
 impl Drop for Lock {
@@ -176,8 +201,8 @@ impl Drop for Lock {
 
 /// Makes sure that nobody serves the socket, and that nobody else starts to while the lock lives. Removes a socket
 /// that a dead daemon left.
-fn take_socket(socket: &Path) -> Result<Lock, DaemonError> {
-    let lock = Lock::take(socket)?;
+fn take_socket(socket: &Path, patience: Duration) -> Result<Lock, DaemonError> {
+    let lock = Lock::take(socket, patience)?;
     match fs::symlink_metadata(socket) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(lock),
         Err(error) => return Err(file("look at", socket)(error)),
@@ -286,15 +311,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("p.sock");
         let living = UnixListener::bind(&socket).unwrap();
-        assert!(matches!(take_socket(&socket), Err(DaemonError::Running(_))));
+        assert!(matches!(take_socket(&socket, Duration::ZERO), Err(DaemonError::Running(_))));
         drop(living);
         assert!(socket.exists());
-        let held = take_socket(&socket).unwrap();
+        let held = take_socket(&socket, Duration::ZERO).unwrap();
         assert!(!socket.exists());
         // Whoever holds the lock has not listened yet.
-        assert!(matches!(take_socket(&socket), Err(DaemonError::Running(_))));
+        assert!(matches!(take_socket(&socket, Duration::ZERO), Err(DaemonError::Running(_))));
         drop(held);
-        take_socket(&socket).unwrap();
+        take_socket(&socket, Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_is_being_killed_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("p.sock");
+        let dying = take_socket(&socket, Duration::ZERO).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            let next = scope.spawn(|| {
+                tell.send(()).unwrap();
+                take_socket(&socket, PATIENCE).map(drop)
+            });
+            told.recv().unwrap();
+            drop(dying);
+            assert!(next.join().unwrap().is_ok());
+        });
     }
 
     #[test]
@@ -302,7 +344,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("precious");
         fs::write(&socket, "data").unwrap();
-        let error = take_socket(&socket).unwrap_err().to_string();
+        let error = take_socket(&socket, Duration::ZERO).unwrap_err().to_string();
         assert!(error.contains("is not a socket"), "{error}");
         assert_eq!(fs::read_to_string(&socket).unwrap(), "data");
     }
