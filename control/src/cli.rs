@@ -99,11 +99,12 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         ephemeral: args.ephemeral,
         workers: args.workers.into(),
     };
+    daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))
 }
 
-fn read_document(_file: &Path) -> Result<crate::api::types::Document, Failure> {
-    Err(Failure::sentence("not built yet"))
+fn read_document(file: &Path) -> Result<crate::api::types::Document, Failure> {
+    crate::config::read(file).map_err(|error| Failure::Sentence(error.to_string()))
 }
 
 /// The completion script for a shell.

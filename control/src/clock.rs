@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, RFC 3339 in UTC, whole seconds.
-pub fn now() -> String {
+pub(crate) fn now() -> String {
     // A clock before 1970 is wrong whatever we write.
     rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }

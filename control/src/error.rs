@@ -109,6 +109,9 @@ pub enum Error {
         /// As declared.
         declared: String,
     },
+    /// Something else is in the way.
+    #[error("{0}")]
+    Conflict(String),
     /// A declaration that cannot be right.
     #[error("{0}")]
     Declaration(String),
@@ -170,6 +173,7 @@ impl Error {
             Error::Interface { .. }
             | Error::Differs { .. }
             | Error::Fdb(_)
+            | Error::Conflict(_)
             | Error::Netns(NetnsError::Exists { .. }) => 409,
             Error::Tap(TapError::DeviceNode(_)) | Error::Engine(EngineError::Full { .. }) => 503,
             Error::During { source, .. } => source.status(),

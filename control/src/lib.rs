@@ -2,8 +2,10 @@
 
 pub mod api;
 pub mod apply;
+pub mod choose;
 pub mod cli;
 mod clock;
+pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod doctor;
@@ -11,6 +13,7 @@ pub mod error;
 pub mod host;
 pub mod ipam;
 pub mod link;
+pub mod manager;
 pub mod names;
 pub mod netns;
 pub mod plan;
@@ -18,6 +21,8 @@ pub mod private;
 pub mod state;
 pub mod store;
 pub mod sys;
+#[cfg(test)]
+mod testing;
 pub mod world;
 
 pub use error::Error;

@@ -272,10 +272,7 @@ pub fn create(name: &str) -> Result<NetnsId, NetnsError> {
 
 /// Moves the calling thread into a new network namespace.
 fn new_network_namespace() -> Result<(), NetnsError> {
-    // Deprecated because UnshareFlags::FILES would separate file descriptor tables; NEWNET does not touch them.
-    #[allow(deprecated)]
-    rustix::thread::unshare(UnshareFlags::NEWNET)
-        .map_err(|source| system("create a network namespace", source))
+    crate::sys::unshare(UnshareFlags::NEWNET).map_err(|source| system("create a network namespace", source))
 }
 
 /// Makes /run/netns a shared mount, so that a namespace that is deleted here is gone in other mount namespaces too.

@@ -58,7 +58,7 @@ pub struct NetworkRequest {
     #[schema(value_type = Option<String>, example = "10.88.0.1")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
-    /// Largest layer-3 packet in bytes, 576 to 65535; 1500 when left out.
+    /// Largest layer-3 packet in bytes, 576 to 65521; 1500 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
     /// How long learned addresses live, in seconds; 300 when left out, 0 keeps nothing.
@@ -454,6 +454,22 @@ pub struct FdbDecl {
 pub struct Applied {
     /// One line for each change, in order; empty when everything was as declared.
     pub changes: Vec<String>,
+}
+
+/// Something that happened in the daemon (`GET /events`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+    /// `network-created`, `network-removed`, `endpoint-attached`, `endpoint-detached`, `endpoint-restored`,
+    /// `endpoint-swept`, `interface-added`, `interface-removed`, `interface-swept`, `namespace-created`,
+    /// `namespace-deleted` or `port-lost`.
+    pub event: String,
+    /// The network, port (`NETWORK/NAME`) or namespace.
+    pub subject: String,
+    /// Why, when nobody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// The daemon's paths and its version (`GET /info`).

@@ -1,0 +1,43 @@
+//! The API's description.
+
+use utoipa::OpenApi;
+
+use super::{fdb, networks, ports, system};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "pontoon", description = "The API of the pontoon daemon, on its unix socket."),
+    paths(
+        networks::list,
+        networks::create,
+        networks::get,
+        networks::set,
+        networks::remove,
+        networks::endpoints,
+        networks::attach,
+        networks::endpoint,
+        networks::detach,
+        ports::interfaces,
+        ports::add_interface,
+        ports::remove_interface,
+        ports::list,
+        ports::get,
+        ports::set,
+        fdb::list,
+        fdb::add,
+        fdb::remove,
+        fdb::flush,
+        fdb::flush_network,
+        system::stats,
+        system::events,
+        system::info,
+        system::up,
+        system::down
+    )
+)]
+struct Api;
+
+/// The OpenAPI document of the API.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Api::openapi()
+}

@@ -1,0 +1,368 @@
+//! Declared state: `up` makes it so and `down` removes it. Both look at all of the declaration first.
+
+use std::collections::BTreeSet;
+
+use super::Manager;
+use crate::api::types::{
+    Applied, Document, EndpointDecl, EndpointRequest, InterfaceDecl, Mac, NamespaceDecl, NetworkDecl,
+    NetworkPatch, NetworkRequest, PortFlags, PortPatch, SandboxRef,
+};
+use crate::choose::{self, DEFAULT_AGEING_SECONDS};
+use crate::error::{Error, describe};
+use crate::names;
+use crate::netns::NetnsError;
+use crate::plan::{ENDPOINT_FLAGS, INTERFACE_FLAGS, Step, patched};
+use crate::state::PortName;
+use crate::store::{Change, EndpointRecord, NamespaceRecord, Record};
+
+/// What an `up` has done so far, to be taken back if the rest fails.
+enum Done {
+    Namespace(String),
+    Network(String),
+    Ageing(String, u32),
+    Endpoint(PortName),
+    Interface(PortName),
+    Flags(PortName, PortFlags),
+    Static(String, Mac),
+    StaticMoved(String, Mac, String),
+}
+
+/// An `up` under way.
+struct Up<'a> {
+    manager: &'a Manager,
+    done: Vec<Done>,
+    changes: Vec<String>,
+}
+
+impl NetworkDecl {
+    fn request(&self) -> NetworkRequest {
+        NetworkRequest {
+            name: self.name.clone(),
+            subnet: self.subnet,
+            gateway: self.gateway,
+            mtu: self.mtu,
+            ageing_seconds: self.ageing_seconds,
+        }
+    }
+}
+
+impl EndpointDecl {
+    /// The endpoint as a request.
+    ///
+    /// # Errors
+    /// It names no sandbox, or two.
+    fn request(&self, network: &str) -> Result<EndpointRequest, Error> {
+        let sandbox = match (&self.netns, self.pid) {
+            (Some(name), None) => SandboxRef::Netns(name.clone()),
+            (None, Some(pid)) => SandboxRef::Pid(pid),
+            _ => {
+                let name = self.name.as_deref().unwrap_or("without a name");
+                let text =
+                    format!("the endpoint {name} of the network {network} must have either netns or pid");
+                return Err(Error::Declaration(text));
+            }
+        };
+        Ok(EndpointRequest {
+            name: self.name.clone(),
+            sandbox,
+            ifname: self.ifname.clone(),
+            ip: self.ip,
+            mac: self.mac,
+            kind: self.kind,
+            isolated: false,
+        })
+    }
+}
+
+fn flags_patch(flags: PortFlags) -> PortPatch {
+    PortPatch {
+        learning: Some(flags.learning),
+        flood: Some(flags.flood),
+        isolated: Some(flags.isolated),
+        hairpin: Some(flags.hairpin),
+        guard: Some(flags.guard),
+    }
+}
+
+/// Finds what is wrong with a declaration whatever the machine looks like.
+fn check(document: &Document) -> Result<(), Error> {
+    unique("the namespace", document.namespaces.iter().map(|it| it.name.clone()))?;
+    unique("the network", document.networks.iter().map(|it| it.name.clone()))?;
+    for namespace in &document.namespaces {
+        names::check_namespace(&namespace.name)?;
+        if namespace.name.contains('/') {
+            return Err(names::NameError::Namespace(namespace.name.clone()).into());
+        }
+    }
+    for network in &document.networks {
+        names::check("a network", &network.name)?;
+        choose::network_alone(&network.request())?;
+        let mut ports = Vec::new();
+        for endpoint in &network.endpoints {
+            ports.push(choose::endpoint_names(&endpoint.request(&network.name)?)?.name);
+        }
+        for interface in &network.interfaces {
+            names::check_interface(&interface.name)?;
+            ports.push(interface.name.clone());
+        }
+        unique(&format!("on the network {} the port", network.name), ports)?;
+        let stations = network.fdb.iter().map(|it| it.mac.to_string());
+        unique(&format!("on the network {} the FDB entry", network.name), stations)?;
+    }
+    Ok(())
+}
+
+fn unique(what: &str, names: impl IntoIterator<Item = String>) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    match names.into_iter().find(|name| !seen.insert(name.clone())) {
+        Some(twice) => Err(Error::Declaration(format!("{what} {twice} is declared twice"))),
+        None => Ok(()),
+    }
+}
+
+fn same(what: &str, field: &'static str, is: String, declared: String) -> Result<(), Error> {
+    if is == declared {
+        return Ok(());
+    }
+    Err(Error::Differs { what: what.to_owned(), field, is, declared })
+}
+
+impl Manager {
+    /// Makes what is declared so. A second time changes nothing.
+    ///
+    /// # Errors
+    /// The declaration cannot be met; everything is as before then.
+    pub fn up(&self, document: &Document) -> Result<Applied, Error> {
+        check(document)?;
+        let _turn = self.turn();
+        let mut up = Up { manager: self, done: Vec::new(), changes: Vec::new() };
+        match up.everything(document) {
+            Ok(()) => Ok(Applied { changes: up.changes }),
+            Err(error) => {
+                up.take_back();
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes what is declared: networks with all that is on them, and namespaces that pontoon created.
+    ///
+    /// # Errors
+    /// Something undeclared is in the way (nothing is removed then), or could not be removed.
+    pub fn down(&self, document: &Document) -> Result<Applied, Error> {
+        check(document)?;
+        let _turn = self.turn();
+        let state = self.state().clone();
+        let declared: BTreeSet<&str> = document.networks.iter().map(|it| it.name.as_str()).collect();
+        let networks = document.networks.iter().rev();
+        let networks: Vec<_> = networks.filter_map(|it| Some((it, state.networks.get(&it.name)?))).collect();
+        for (declaration, network) in &networks {
+            let ports = declared_ports(declaration)?;
+            let others = network.endpoints.keys().chain(network.interfaces.keys());
+            let others: Vec<&str> =
+                others.map(String::as_str).filter(|name| !ports.contains(*name)).collect();
+            if !others.is_empty() {
+                let network = declaration.name.clone();
+                return Err(Error::InUse { network, users: others.join(", ") });
+            }
+        }
+        let namespaces = document.namespaces.iter().rev().filter_map(|it| state.namespaces.get(&it.name));
+        let namespaces: Vec<&NamespaceRecord> = namespaces.collect();
+        for namespace in &namespaces {
+            let inside = |it: &&EndpointRecord| {
+                Some(it.netns) == namespace.netns && !declared.contains(it.network.as_str())
+            };
+            if let Some(endpoint) = state.endpoints().find(inside) {
+                let text = format!(
+                    "the namespace {} is in use by {}; detach it first",
+                    namespace.name,
+                    endpoint.port()
+                );
+                return Err(Error::Conflict(text));
+            }
+        }
+
+        let mut changes = Vec::new();
+        for (_, network) in networks {
+            self.remove_network_now(network)?;
+            let ports = network.endpoints.keys().chain(network.interfaces.keys());
+            changes.extend(ports.map(|port| format!("{}/{port} removed", network.record.name)));
+            changes.push(format!("network {} removed", network.record.name));
+        }
+        for namespace in namespaces {
+            self.delete_namespace_now(namespace)?;
+            changes.push(format!("namespace {} deleted", namespace.name));
+        }
+        Ok(Applied { changes })
+    }
+
+    /// Returns whether it was made.
+    fn namespace_up(&self, declaration: &NamespaceDecl) -> Result<bool, Error> {
+        let sandbox = SandboxRef::Netns(declaration.name.clone());
+        match self.world.sandbox(&sandbox) {
+            Ok(_) => return Ok(false),
+            Err(Error::Netns(NetnsError::NoSuchName { .. })) if declaration.create => {}
+            Err(error) => return Err(error),
+        }
+        let before = self.state().namespaces.get(&declaration.name).cloned();
+        let begun = NamespaceRecord { name: declaration.name.clone(), netns: None };
+        let begin = match before {
+            // An earlier one that somebody deleted.
+            Some(before) => {
+                Change::Replace { before: Record::Namespace(before), after: Record::Namespace(begun.clone()) }
+            }
+            None => Change::Add(Record::Namespace(begun.clone())),
+        };
+        self.change(&[Step::Store(vec![begin]), Step::CreateNamespace(declaration.name.clone())])?;
+        let made = NamespaceRecord { netns: Some(self.world.sandbox(&sandbox)?), ..begun.clone() };
+        let change = Change::Replace { before: Record::Namespace(begun), after: Record::Namespace(made) };
+        self.change(&[Step::Store(vec![change])])?;
+        self.journal.note("namespace-created", &declaration.name, "");
+        Ok(true)
+    }
+}
+
+fn declared_ports(declaration: &NetworkDecl) -> Result<BTreeSet<String>, Error> {
+    let mut ports: BTreeSet<String> = declaration.interfaces.iter().map(|it| it.name.clone()).collect();
+    for endpoint in &declaration.endpoints {
+        ports.insert(choose::endpoint_names(&endpoint.request(&declaration.name)?)?.name);
+    }
+    Ok(ports)
+}
+
+impl Up<'_> {
+    fn changed(&mut self, done: Done, change: String) {
+        self.done.push(done);
+        self.changes.push(change);
+    }
+
+    fn everything(&mut self, document: &Document) -> Result<(), Error> {
+        for namespace in &document.namespaces {
+            if self.manager.namespace_up(namespace)? {
+                let done = Done::Namespace(namespace.name.clone());
+                self.changed(done, format!("namespace {} created", namespace.name));
+            }
+        }
+        document.networks.iter().try_for_each(|network| self.network(network))
+    }
+
+    fn network(&mut self, declaration: &NetworkDecl) -> Result<(), Error> {
+        let name = &declaration.name;
+        let there = self.manager.state().networks.get(name).map(|it| it.record.clone());
+        match there {
+            None => {
+                self.manager.create_network_now(&declaration.request())?;
+                self.changed(Done::Network(name.clone()), format!("network {name} created"));
+            }
+            Some(is) => {
+                let declared = choose::network_alone(&declaration.request())?;
+                let what = format!("the network {name}");
+                same(&what, "subnet", is.subnet.to_string(), declared.subnet.to_string())?;
+                same(&what, "gateway", is.gateway.to_string(), declared.gateway.to_string())?;
+                same(&what, "mtu", is.mtu.to_string(), declared.mtu.to_string())?;
+                let ageing = declaration.ageing_seconds.unwrap_or(DEFAULT_AGEING_SECONDS);
+                let patch = NetworkPatch { ageing_seconds: Some(ageing) };
+                if self.manager.set_network_now(name, &patch)? {
+                    let done = Done::Ageing(name.clone(), is.ageing_seconds);
+                    self.changed(done, format!("network {name}: ageing set to {ageing} s"));
+                }
+            }
+        }
+        declaration.endpoints.iter().try_for_each(|endpoint| self.endpoint(name, endpoint))?;
+        declaration.interfaces.iter().try_for_each(|interface| self.interface(name, interface))?;
+        for entry in &declaration.fdb {
+            let before = self.manager.state().network(name)?.statics.get(&entry.mac).cloned();
+            if self.manager.add_fdb_now(name, entry.mac, &entry.port)? {
+                let done = match before {
+                    Some(before) => Done::StaticMoved(name.clone(), entry.mac, before.port),
+                    None => Done::Static(name.clone(), entry.mac),
+                };
+                self.changed(done, format!("{name}: {} set behind {}", entry.mac, entry.port));
+            }
+        }
+        Ok(())
+    }
+
+    fn endpoint(&mut self, network: &str, declaration: &EndpointDecl) -> Result<(), Error> {
+        let request = declaration.request(network)?;
+        let names = choose::endpoint_names(&request)?;
+        let port = PortName::new(network, &names.name);
+        let there = self.manager.state().network(network)?.endpoints.get(&names.name).cloned();
+        let Some(is) = there else {
+            self.manager.attach_now(network, &request, &declaration.port)?;
+            self.changed(Done::Endpoint(port.clone()), format!("{port} attached"));
+            return Ok(());
+        };
+        let what = format!("the endpoint {port}");
+        if self.manager.world.sandbox(&request.sandbox)? != is.netns {
+            let (is, declared) = (describe(&is.sandbox), describe(&request.sandbox));
+            return Err(Error::Differs { what, field: "namespace", is, declared });
+        }
+        same(&what, "ifname", is.ifname.clone(), names.ifname)?;
+        let kind = |kind| format!("{kind:?}").to_lowercase();
+        same(&what, "kind", kind(is.kind), kind(request.kind))?;
+        if let Some(ip) = request.ip {
+            same(&what, "ip", is.address.to_string(), ip.to_string())?;
+        }
+        if let Some(mac) = request.mac {
+            same(&what, "mac", is.mac.to_string(), mac.to_string())?;
+        }
+        self.flags(port, is.flags, patched(ENDPOINT_FLAGS, &declaration.port))
+    }
+
+    fn interface(&mut self, network: &str, declaration: &InterfaceDecl) -> Result<(), Error> {
+        let port = PortName::new(network, &declaration.name);
+        let there = self.manager.state().network(network)?.interfaces.get(&declaration.name).cloned();
+        match there {
+            Some(is) => self.flags(port, is.flags, patched(INTERFACE_FLAGS, &declaration.port)),
+            None => {
+                self.manager.add_interface_now(network, &declaration.name, &declaration.port)?;
+                self.changed(Done::Interface(port.clone()), format!("{port} added"));
+                Ok(())
+            }
+        }
+    }
+
+    fn flags(&mut self, port: PortName, is: PortFlags, declared: PortFlags) -> Result<(), Error> {
+        if self.manager.set_port_now(&port.network, &port.port, &flags_patch(declared))? {
+            self.changed(Done::Flags(port.clone(), is), format!("{port}: flags set"));
+        }
+        Ok(())
+    }
+
+    fn take_back(self) {
+        for done in self.done.into_iter().rev() {
+            if let Err(error) = self.manager.take_back(done) {
+                tracing::error!(%error, "cannot undo all of it");
+            }
+        }
+    }
+}
+
+impl Manager {
+    fn take_back(&self, done: Done) -> Result<(), Error> {
+        match done {
+            Done::Namespace(name) => {
+                let record = self.state().namespaces.get(&name).cloned();
+                record.map_or(Ok(()), |record| self.delete_namespace_now(&record))
+            }
+            Done::Network(name) => {
+                let network = self.state().network(&name)?.clone();
+                self.remove_network_now(&network)
+            }
+            Done::Ageing(name, seconds) => {
+                self.set_network_now(&name, &NetworkPatch { ageing_seconds: Some(seconds) }).map(drop)
+            }
+            Done::Endpoint(port) => self.detach_now(&port.network, &port.port),
+            Done::Interface(port) => self.remove_interface_now(&port.network, &port.port),
+            Done::Flags(port, flags) => {
+                self.set_port_now(&port.network, &port.port, &flags_patch(flags)).map(drop)
+            }
+            Done::Static(network, mac) => {
+                let record = self.state().network(&network)?.statics.get(&mac).cloned();
+                record.map_or(Ok(()), |record| self.change(&crate::plan::remove_static(&record)))
+            }
+            Done::StaticMoved(network, mac, port) => self.add_fdb_now(&network, mac, &port).map(drop),
+        }
+    }
+}

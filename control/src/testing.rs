@@ -1,0 +1,322 @@
+//! A world made of plain data, for tests: every step can be made to fail, and what is left can be looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::{Receiver, never};
+use pontoon_dataplane::counters::CounterSum;
+use pontoon_dataplane::engine::Event;
+use pontoon_dataplane::network::{Identity, PortSettings};
+use pontoon_dataplane::port::Offloads;
+use pontoon_dataplane::{MacAddr, PortId};
+
+use crate::api::types::{EndpointRequest, NetworkRequest, SandboxRef};
+use crate::error::Error;
+use crate::link::Link;
+use crate::manager::{Manager, Settings};
+use crate::netns::{NetnsError, NetnsId};
+use crate::plan::Step;
+use crate::state::PortName;
+use crate::store::{EndpointRecord, Store};
+use crate::world::{FdbCounts, FdbView, Remains, World};
+
+/// What there is. The machine's part outlives a daemon, the engine's does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct There {
+    pub(crate) namespaces: BTreeMap<String, NetnsId>,
+    /// Devices: in which namespace (none: the host's), of which name.
+    pub(crate) devices: BTreeSet<(Option<u64>, String)>,
+    pub(crate) up: BTreeSet<String>,
+    pub(crate) networks: BTreeSet<String>,
+    pub(crate) opened: BTreeSet<PortName>,
+    pub(crate) ports: BTreeMap<PortName, (PortSettings, Option<Identity>)>,
+    pub(crate) statics: BTreeMap<(String, MacAddr), String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeWorld {
+    pub(crate) there: Mutex<There>,
+    /// How many more steps succeed before one fails; none: all do.
+    pub(crate) fail_after: Mutex<Option<usize>>,
+    /// A step waits here until it can lock this.
+    pub(crate) gate: Mutex<()>,
+    pub(crate) taken: Mutex<Vec<Step>>,
+}
+
+/// Where the interface is: under the name that only it has, or under its own.
+fn names_of(endpoint: &EndpointRecord) -> [(Option<u64>, String); 2] {
+    let inside = Some(endpoint.netns.ino);
+    [(inside, endpoint.device.clone()), (inside, endpoint.ifname.clone())]
+}
+
+impl FakeWorld {
+    /// A machine with namespaces of these names and one interface, `nic0`, that is down.
+    pub(crate) fn with_namespaces(names: &[&str]) -> Arc<FakeWorld> {
+        let world = FakeWorld::default();
+        {
+            let mut there = world.there.lock().unwrap();
+            for (number, name) in names.iter().enumerate() {
+                there.namespaces.insert((*name).into(), NetnsId { dev: 4, ino: 100 + number as u64 });
+            }
+            there.devices.insert((None, "nic0".into()));
+        }
+        Arc::new(world)
+    }
+
+    /// What a daemon that ended leaves: the machine's part.
+    pub(crate) fn without_daemon(&self) {
+        let mut there = self.there.lock().unwrap();
+        there.networks.clear();
+        there.opened.clear();
+        there.ports.clear();
+        there.statics.clear();
+    }
+
+    pub(crate) fn delete_namespace(&self, name: &str) {
+        let mut there = self.there.lock().unwrap();
+        let gone = there.namespaces.remove(name).unwrap();
+        there.devices.retain(|(place, _)| *place != Some(gone.ino));
+    }
+
+    pub(crate) fn snapshot(&self) -> There {
+        self.there.lock().unwrap().clone()
+    }
+
+    fn netns(&self, sandbox: &SandboxRef) -> Result<NetnsId, Error> {
+        let SandboxRef::Netns(name) = sandbox else {
+            return Err(NetnsError::NoSuchProcess(0).into());
+        };
+        let missing = || NetnsError::NoSuchName { name: name.clone() }.into();
+        self.there.lock().unwrap().namespaces.get(name).copied().ok_or_else(missing)
+    }
+}
+
+impl World for FakeWorld {
+    fn perform(&self, step: &Step) -> Result<(), Error> {
+        let _open = self.gate.lock().unwrap();
+        if let Some(left) = &mut *self.fail_after.lock().unwrap() {
+            if *left == 0 {
+                // Undoing works.
+                *left = usize::MAX;
+                return Err(Error::Internal("told to fail".into()));
+            }
+            *left -= 1;
+        }
+        self.taken.lock().unwrap().push(step.clone());
+        let mut there = self.there.lock().unwrap();
+        match step {
+            Step::Store(_) => panic!("the world has no store"),
+            Step::CreateNamespace(name) => {
+                let ino = 500 + there.namespaces.len() as u64;
+                assert_eq!(there.namespaces.insert(name.clone(), NetnsId { dev: 4, ino }), None);
+            }
+            Step::DeleteNamespace(name) => {
+                there.namespaces.remove(name);
+            }
+            Step::AddNetwork(record) => assert!(there.networks.insert(record.name.clone())),
+            Step::RemoveNetwork(record) => assert!(there.networks.remove(&record.name)),
+            Step::SetNetwork { after, .. } => assert!(there.networks.contains(&after.name)),
+            Step::CreateDevice(plan) => {
+                let [unready, _] = names_of(&plan.endpoint);
+                assert!(there.devices.insert(unready));
+                there.opened.insert(plan.endpoint.port());
+            }
+            Step::ConfigureDevice(plan) => {
+                let [unready, ready] = names_of(&plan.endpoint);
+                assert!(there.devices.remove(&unready));
+                assert!(there.devices.insert(ready));
+            }
+            Step::OpenDevice(plan) => {
+                assert!(there.devices.contains(&names_of(&plan.endpoint)[1]));
+                there.opened.insert(plan.endpoint.port());
+            }
+            Step::DeleteDevice(endpoint) => {
+                assert!(!there.ports.contains_key(&endpoint.port()), "a port's device is closed first");
+                there.opened.remove(&endpoint.port());
+                for name in names_of(endpoint) {
+                    there.devices.remove(&name);
+                }
+            }
+            Step::OpenInterface(record) => {
+                assert!(there.up.contains(&record.interface));
+                there.opened.insert(record.port());
+            }
+            Step::CloseDevice(port) => {
+                there.opened.remove(port);
+            }
+            Step::SetLinkUp { interface, up: true } => assert!(there.up.insert(interface.clone())),
+            Step::SetLinkUp { interface, up: false } => assert!(there.up.remove(interface)),
+            Step::AddPort(plan) => {
+                assert!(there.networks.contains(&plan.port.network));
+                assert!(there.opened.remove(&plan.port));
+                there.ports.insert(plan.port.clone(), (plan.settings, plan.identity.clone()));
+            }
+            Step::RemovePort(port) => {
+                there.opened.remove(port);
+                there.ports.remove(port);
+                there.statics.retain(|(network, _), of| (network, &*of) != (&port.network, &port.port));
+            }
+            Step::SetPort { port, after, .. } => there.ports.get_mut(port).unwrap().0 = *after,
+            Step::SetIdentity { port, after, .. } => {
+                if let Some(there) = there.ports.get_mut(port) {
+                    there.1.clone_from(after);
+                }
+            }
+            Step::AddStatic(record) => {
+                assert!(there.ports.contains_key(&PortName::new(&record.network, &record.port)));
+                there.statics.insert((record.network.clone(), record.mac.0), record.port.clone());
+            }
+            Step::RemoveStatic(record) => {
+                assert!(there.statics.remove(&(record.network.clone(), record.mac.0)).is_some());
+            }
+            Step::Announce(network) => assert!(there.networks.contains(network)),
+        }
+        Ok(())
+    }
+
+    fn sandbox(&self, sandbox: &SandboxRef) -> Result<NetnsId, Error> {
+        self.netns(sandbox)
+    }
+
+    fn link(&self, sandbox: Option<&SandboxRef>, name: &str) -> Result<Option<Link>, Error> {
+        let place = sandbox.map(|sandbox| self.netns(sandbox)).transpose()?.map(|id| id.ino);
+        let there = self.there.lock().unwrap();
+        let link = Link {
+            index: 7,
+            name: name.to_owned(),
+            mac: Some(MacAddr([2, 0, 0, 0, 0, 7])),
+            mtu: 1500,
+            up: there.up.contains(name),
+            kind: String::new(),
+            loopback: name == "lo",
+        };
+        Ok((name == "lo" || there.devices.contains(&(place, name.to_owned()))).then_some(link))
+    }
+
+    fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
+        let there = self.there.lock().unwrap();
+        if !there.namespaces.values().any(|id| *id == endpoint.netns) {
+            return Ok(Remains::Nothing);
+        }
+        let found = names_of(endpoint).iter().any(|name| there.devices.contains(name));
+        Ok(if found { Remains::All } else { Remains::Sandbox })
+    }
+
+    fn namespace_is(&self, name: &str, netns: NetnsId) -> bool {
+        self.there.lock().unwrap().namespaces.get(name) == Some(&netns)
+    }
+
+    fn orphans(&self) -> Vec<PortName> {
+        Vec::new()
+    }
+
+    fn events(&self) -> Receiver<Event> {
+        never()
+    }
+
+    /// Ports are numbered in the order of their names.
+    fn name_of(&self, id: PortId) -> Option<PortName> {
+        self.there.lock().unwrap().ports.keys().nth(id.index()).cloned()
+    }
+
+    fn offloads(&self, port: &PortName) -> Option<Offloads> {
+        self.there.lock().unwrap().ports.contains_key(port).then_some(Offloads::ALL)
+    }
+
+    fn counters(&self, port: &PortName) -> Option<CounterSum> {
+        self.there.lock().unwrap().ports.contains_key(port).then(CounterSum::default)
+    }
+
+    fn fdb(&self, network: &str) -> Result<Vec<FdbView>, Error> {
+        let there = self.there.lock().unwrap();
+        let here = there.statics.iter().filter(|((of, _), _)| of == network);
+        let view = |((network, mac), port): (&(String, MacAddr), &String)| FdbView {
+            mac: *mac,
+            port: PortName::new(network, port),
+            kind: "static",
+            age: None,
+        };
+        Ok(here.map(view).collect())
+    }
+
+    fn fdb_counts(&self, _: &str) -> Result<FdbCounts, Error> {
+        Ok(FdbCounts::default())
+    }
+
+    fn flush(&self, _: &str, _: Option<&PortName>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn forget(&self, _: &str, _: MacAddr) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn workers(&self) -> usize {
+        1
+    }
+}
+
+/// A manager on a fake world, with a store that lasts as long as this.
+pub(crate) struct Lab {
+    pub(crate) world: Arc<FakeWorld>,
+    pub(crate) manager: Arc<Manager>,
+    dir: tempfile::TempDir,
+}
+
+impl Lab {
+    pub(crate) fn new(namespaces: &[&str]) -> Lab {
+        let world = FakeWorld::with_namespaces(namespaces);
+        let dir = tempfile::tempdir().unwrap();
+        let manager = Lab::manager(&world, dir.path().to_owned());
+        Lab { world, manager, dir }
+    }
+
+    fn manager(world: &Arc<FakeWorld>, state_dir: PathBuf) -> Arc<Manager> {
+        let store = Store::open(&state_dir).unwrap();
+        let settings = Settings { state_dir, ephemeral: false };
+        Arc::new(Manager::start(Arc::clone(world) as Arc<dyn World>, store, settings).unwrap())
+    }
+
+    /// The daemon dies; `meanwhile` happens; another one starts.
+    pub(crate) fn restart(self, meanwhile: impl FnOnce(&FakeWorld)) -> Lab {
+        let Lab { world, manager, dir } = self;
+        assert_eq!(Arc::strong_count(&manager), 1, "the store must be closed");
+        drop(manager);
+        world.without_daemon();
+        meanwhile(&world);
+        let manager = Lab::manager(&world, dir.path().to_owned());
+        Lab { world, manager, dir }
+    }
+
+    pub(crate) fn create(&self, name: &str, subnet: &str) {
+        self.manager.create_network(&network(name, subnet)).unwrap();
+    }
+
+    pub(crate) fn attach(&self, network: &str, netns: &str, ifname: &str) -> Result<String, Error> {
+        let request = EndpointRequest { ifname: Some(ifname.into()), ..endpoint(netns) };
+        self.manager.attach(network, &request).map(|endpoint| endpoint.address.addr().to_string())
+    }
+}
+
+pub(crate) fn network(name: &str, subnet: &str) -> NetworkRequest {
+    NetworkRequest {
+        name: name.into(),
+        subnet: subnet.parse().unwrap(),
+        gateway: None,
+        mtu: None,
+        ageing_seconds: None,
+    }
+}
+
+pub(crate) fn endpoint(netns: &str) -> EndpointRequest {
+    EndpointRequest {
+        name: None,
+        sandbox: SandboxRef::Netns(netns.into()),
+        ifname: None,
+        ip: None,
+        mac: None,
+        kind: Default::default(),
+        isolated: false,
+    }
+}
