@@ -16,6 +16,8 @@ pub mod output;
 pub mod show;
 pub mod table;
 
+use crate::api::types::Document;
+use crate::config;
 use crate::daemon::{self, DaemonOptions};
 use crate::{demo, doctor};
 use args::{Cli, Command};
@@ -43,7 +45,7 @@ impl Failure {
     }
 
     /// Whoever reads our output has seen enough (`| head`): not an error.
-    fn is_broken_pipe(&self) -> bool {
+    pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
     }
 }
@@ -99,12 +101,11 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         ephemeral: args.ephemeral,
         workers: args.workers.into(),
     };
-    daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))
 }
 
-fn read_document(file: &Path) -> Result<crate::api::types::Document, Failure> {
-    crate::config::read(file).map_err(|error| Failure::Sentence(error.to_string()))
+fn read_document(file: &Path) -> Result<Document, Failure> {
+    config::read(file).map_err(|error| Failure::Sentence(error.to_string()))
 }
 
 /// The completion script for a shell.

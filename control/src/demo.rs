@@ -13,6 +13,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::Failure;
 use crate::cli::output::{Output, print};
@@ -44,8 +45,17 @@ pub struct Options {
 /// # Errors
 /// One sentence that says what is missing. Checks that fail are no error but a report with a failing status.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    match show(options) {
+        // Success means that every check was made and passed, which nobody has seen now.
+        Err(failure) if failure.is_broken_pipe() => Ok(ExitCode::FAILURE),
+        shown => shown,
+    }
+}
+
+fn show(options: &Options) -> Result<ExitCode, Failure> {
     let start = Instant::now();
     let way = prepare()?;
+    keep_the_log_quiet();
     let stage = Stage::new(options.json);
     // Until all is done a signal means that the checks did not all pass.
     let signals = watch_signals(stage.bar())?;
@@ -87,6 +97,13 @@ fn prepare() -> Result<Way, Failure> {
         Failure::Sentence(format!("the demo needs {NODE}, {reason}; `pontoon doctor` says what to do"))
     })?;
     private::enter().map_err(|error| Failure::Sentence(format!("the demo cannot run: {error}")))
+}
+
+/// The daemon's log would fall between the lines. Errors still show, and PONTOON_LOG asks for more.
+fn keep_the_log_quiet() {
+    let filter = EnvFilter::try_from_env("PONTOON_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    // Only the first log of a process counts, and this is the first.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
 /// Does every check in turn, showing each as it is done.

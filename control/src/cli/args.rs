@@ -172,12 +172,15 @@ Examples:
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Remove a network and its endpoints
+    /// Remove a network that nothing is on any more
     #[command(visible_alias = "remove")]
     Rm {
         /// The network's name
         #[arg(value_name = "NAME")]
         name: String,
+        /// Detach its endpoints and give its interfaces back first
+        #[arg(short, long)]
+        force: bool,
     },
     /// Change a network's settings
     Set {
@@ -489,6 +492,7 @@ mod tests {
             "pontoon network ls --json",
             "pontoon network inspect blue",
             "pontoon network rm blue",
+            "pontoon network rm blue --force",
             "pontoon network set blue --ageing 30",
             "pontoon attach blue --netns web",
             "pontoon attach blue --netns /run/netns/web --name w --ifname net0",

@@ -46,6 +46,9 @@ pub enum ClientError {
         /// What hyper said.
         source: hyper::Error,
     },
+    /// The connection broke in the middle of an answer that would have gone on.
+    #[error("the daemon on {} has ended", .0.display())]
+    Ended(PathBuf),
     /// The answer is not what this version of the API promises.
     #[error("the daemon on {} answered with something unexpected ({what}); is it another version of pontoon?", path.display())]
     Unexpected {
@@ -138,7 +141,9 @@ impl Client {
             let mut body = self.exchange(Method::GET, path, None).await?.into_body();
             let mut pending = Vec::new();
             while let Some(frame) = body.frame().await {
-                let Ok(data) = frame.map_err(|e| self.broken(e))?.into_data() else { continue };
+                let Ok(data) = frame.map_err(|_| ClientError::Ended(self.socket.clone()))?.into_data() else {
+                    continue;
+                };
                 pending.extend_from_slice(&data);
                 while let Some(end) = pending.iter().position(|&b| b == b'\n') {
                     let text = String::from_utf8_lossy(&pending[..end]).into_owned();
@@ -350,6 +355,17 @@ mod tests {
             if line == "two" { Err("enough") } else { Ok(()) }
         });
         assert_eq!((seen, end.unwrap()), (vec!["one".to_owned(), "two".to_owned()], Err("enough")));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_ends_in_between_is_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("p.sock");
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\none\n";
+        let server = serve_once(UnixListener::bind(&socket).unwrap(), answer);
+        let end = Client::new(&socket).unwrap().lines("/events", |_| Ok::<(), ()>(()));
+        assert_eq!(end.unwrap_err().to_string(), format!("the daemon on {} has ended", socket.display()));
         server.join().unwrap();
     }
 

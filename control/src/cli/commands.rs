@@ -10,8 +10,8 @@ use super::client::{Client, encode, path};
 use super::output::Output;
 use super::{Failure, show};
 use crate::api::types::{
-    Applied, Document, Endpoint, EndpointRequest, FdbEntry, FdbRequest, Interface, InterfaceRequest, Network,
-    NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
+    Applied, Document, Endpoint, EndpointRequest, Event, FdbEntry, FdbRequest, Interface, InterfaceRequest,
+    Network, NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
 };
 
 type Done = Result<(), Failure>;
@@ -20,6 +20,12 @@ type Done = Result<(), Failure>;
 #[derive(Serialize)]
 struct Removed<'a> {
     removed: &'a str,
+}
+
+/// `{"flushed": …}`, what `fdb flush` prints with `--json`.
+#[derive(Serialize)]
+struct Flushed<'a> {
+    flushed: &'a str,
 }
 
 /// The daemon as the commands see it: where to ask, and where the answer is printed.
@@ -59,7 +65,10 @@ impl Session {
                 let network: Network = self.client.get(&path(&["networks", &name]))?;
                 self.out.show(&network, || show::network(&network))
             }
-            NetworkCommand::Rm { name } => self.remove(&path(&["networks", &name]), &name),
+            NetworkCommand::Rm { name, force } => {
+                let query = if force { "?force=true" } else { "" };
+                self.remove(&(path(&["networks", &name]) + query), &name)
+            }
             NetworkCommand::Set { name, ageing } => {
                 let patch = NetworkPatch { ageing_seconds: Some(ageing) };
                 let network: Network =
@@ -156,7 +165,8 @@ impl Session {
             }
             FdbCommand::Flush { network, port } => {
                 let query = port.as_ref().map(|p| format!("?port={}", encode(p))).unwrap_or_default();
-                self.remove(&(path(&["fdb", &network]) + &query), port.as_ref().unwrap_or(&network))
+                self.client.call(Method::DELETE, &(path(&["fdb", &network]) + &query))?;
+                self.out.show(&Flushed { flushed: port.as_ref().unwrap_or(&network) }, String::new)
             }
         }
     }
@@ -179,13 +189,10 @@ impl Session {
     /// # Errors
     /// See [`Session::network`].
     pub fn events(&self) -> Done {
-        self.client.lines("/events", |line| {
-            // Comments and blank lines keep the connection alive (server-sent events).
-            let line = line.trim().strip_prefix("data:").unwrap_or(line).trim();
-            match serde_json::from_str::<serde_json::Value>(line) {
-                Ok(event) => self.out.line(&event, || show::event(&event)),
-                Err(_) => Ok(()),
-            }
+        self.client.lines("/events?follow=true", |line| {
+            let event: Event = serde_json::from_str(line)
+                .map_err(|e| Failure::Sentence(format!("the daemon sent an event that is none: {e}")))?;
+            self.out.line(&event, || show::event(&event))
         })?
     }
 

@@ -1,12 +1,10 @@
 //! The API's answers as text. Pure functions: what they return is what is printed.
 
-use std::fmt::Write;
-
 use pontoon_dataplane::DropReason;
 
 use super::table::{Table, age, bytes, count};
 use crate::api::types::{
-    DeviceKind, Endpoint, FdbEntry, Network, Port, PortFlags, PortStats, SandboxRef, Stats, Traffic,
+    DeviceKind, Endpoint, Event, FdbEntry, Network, Port, PortFlags, PortStats, SandboxRef, Stats, Traffic,
 };
 
 /// `network ls`.
@@ -200,15 +198,10 @@ pub fn drop_sentence(name: &str) -> &'static str {
     DropReason::ALL.iter().find(|reason| reason.name() == name).map_or("", |reason| reason.sentence())
 }
 
-/// One of the API's events, from its JSON: `kind: field value, field value`.
-pub fn event(event: &serde_json::Value) -> String {
-    let Some(fields) = event.as_object() else { return format!("{event}\n") };
-    let mut out = String::new();
-    for (name, value) in fields {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = write!(out, "{}{name}={value}", if out.is_empty() { "" } else { "  " });
-    }
-    out + "\n"
+/// `events`: a line each.
+pub fn event(event: &Event) -> String {
+    let cause = event.cause.as_ref().map(|cause| format!("  ({cause})")).unwrap_or_default();
+    format!("{}  {:<18}  {}{cause}\n", event.time, event.event, event.subject)
 }
 
 /// Mean frame size; empty without frames.
@@ -356,9 +349,17 @@ mod tests {
     }
 
     #[test]
-    fn events_of_any_shape_are_shown() {
-        let value = serde_json::json!({"event": "port-lost", "port": "blue/web"});
-        assert_eq!(event(&value), "event=port-lost  port=blue/web\n");
-        assert_eq!(event(&serde_json::json!(7)), "7\n");
+    fn events_are_lines_with_their_cause() {
+        let lost = |cause| Event {
+            time: "2026-01-01T00:00:00Z".into(),
+            event: "port-lost".into(),
+            subject: "blue/web".into(),
+            cause,
+        };
+        assert_eq!(event(&lost(None)), "2026-01-01T00:00:00Z  port-lost           blue/web\n");
+        assert!(
+            event(&lost(Some("file descriptor in bad state".into())))
+                .ends_with("blue/web  (file descriptor in bad state)\n")
+        );
     }
 }

@@ -298,7 +298,7 @@ fn judge_drops(drops: &[Dropped]) -> Result<String, String> {
     let (expected, unexpected) = (by_reason(true), by_reason(false));
     match (expected.is_empty(), unexpected.is_empty()) {
         (true, true) => Ok("none".to_owned()),
-        (false, true) => Ok(format!("{expected}, while the stations came up; none after that")),
+        (false, true) => Ok(format!("only {expected}, from when the first stations were alone")),
         (_, false) => Err(unexpected),
     }
 }
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(judge(&[]).unwrap(), "none");
         assert_eq!(
             judge(&["no-egress", "no-egress"]).unwrap(),
-            "4 no-egress, while the stations came up; none after that"
+            "only 4 no-egress, from when the first stations were alone"
         );
         assert_eq!(judge(&["no-egress", "port-full"]).unwrap_err(), "2 port-full");
         assert_eq!(dropped(&[port("runt")])[0].why, "The frame is shorter than an Ethernet header.");

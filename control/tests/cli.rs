@@ -1,0 +1,134 @@
+//! The binary as a user calls it, as far as no privilege is needed.
+
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+
+fn pontoon(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pontoon"));
+    command.args(args).env_remove("PONTOON_SOCKET").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    pontoon(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn without_a_daemon_each_command_says_so_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("none.sock");
+    let expected = format!(
+        "pontoon: no daemon is running on {0}; start one with `pontoon --socket {0} daemon`\n",
+        socket.display()
+    );
+    for line in [
+        "network create blue --subnet 10.88.0.0/24",
+        "network ls",
+        "network ls --json",
+        "network inspect blue",
+        "network rm blue",
+        "network set blue --ageing 3",
+        "attach blue --netns web",
+        "detach blue web",
+        "port add blue --interface eth1",
+        "port rm blue/eth1",
+        "port ls -q",
+        "port set blue/web guard off",
+        "fdb ls",
+        "fdb add blue 02:42:0a:58:00:09 web",
+        "fdb rm blue 02:42:0a:58:00:09",
+        "fdb flush blue",
+        "stats",
+        "events",
+    ] {
+        let output =
+            pontoon(&line.split(' ').collect::<Vec<_>>()).env("PONTOON_SOCKET", &socket).output().unwrap();
+        assert_eq!(text(&output.stderr), expected, "{line}");
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()), "{line}");
+    }
+}
+
+#[test]
+fn usage_errors_end_with_2_and_help_with_0() {
+    for args in
+        [&["frobnicate"][..], &["network", "create"], &["attach", "blue"], &["port", "set", "a/b", "x", "on"]]
+    {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains("--help"), "{args:?}");
+    }
+    for args in [&["--help"][..], &["attach", "--help"], &["--version"], &["help", "network", "create"]] {
+        assert_eq!(run(args).status.code(), Some(0), "{args:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_or_wrong_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing.toml");
+    let wrong = dir.path().join("wrong.toml");
+    std::fs::write(&wrong, "[[network]]\nname = \"blue\"\nsubnett = \"10.0.0.0/24\"\n").unwrap();
+    for (file, parts) in [(&missing, &["missing.toml"][..]), (&wrong, &["wrong.toml", "subnett", "3"])] {
+        for command in ["up", "down"] {
+            let output = run(&[command, "-f", file.to_str().unwrap()]);
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{message}");
+            assert!(
+                message.starts_with("pontoon: ") && parts.iter().all(|p| message.contains(p)),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn completions_and_manual_are_printed() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success() && text(&output.stdout).contains("pontoon"), "{shell}");
+    }
+    assert!(text(&run(&["man"]).stdout).contains(".TH pontoon 1"));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    // More than a pipe holds, so that writing goes on after the reader has left.
+    let mut child =
+        pontoon(&["completions", "zsh"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((stderr.as_str(), child.wait().unwrap().code()), ("", Some(0)));
+}
+
+#[test]
+fn the_doctor_looks_at_everything_and_touches_nothing() {
+    let before = std::fs::read_to_string("/proc/net/dev").unwrap();
+    let output = run(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    for name in [
+        "kernel",
+        "tun device",
+        "capabilities",
+        "named netns",
+        "user namespaces",
+        "open files",
+        "TAP devices",
+    ] {
+        assert!(checks.iter().any(|check| check["name"] == name), "no {name} in {report}");
+    }
+    for check in checks {
+        let explained = check["cost"].is_string() && check["remedy"].is_string();
+        assert!(check["status"] == "ok" || explained, "{check}");
+    }
+    assert_eq!(output.status.success(), report["ok"].as_bool().unwrap());
+    let names = |text: &str| {
+        text.lines().filter_map(|l| l.split_once(':')).map(|(n, _)| n.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&before), names(&std::fs::read_to_string("/proc/net/dev").unwrap()));
+}

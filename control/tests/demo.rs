@@ -1,0 +1,212 @@
+//! `pontoon demo` on the real kernel: that it passes, and that it leaves nothing however it ends.
+//!
+//! Where the machine lacks what it needs the tests are reported as ignored, with the reason; with CI=true that is a
+//! failure.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
+
+fn main() -> ExitCode {
+    let lack = lack();
+    let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    let trials: [(&str, fn() -> Result<(), Failed>); 5] = [
+        ("passes_every_check_and_leaves_nothing", passes_every_check_and_leaves_nothing),
+        ("shows_a_line_for_each_check", shows_a_line_for_each_check),
+        ("leaves_nothing_on_signals", leaves_nothing_on_signals),
+        ("stays_up_when_asked_and_can_be_reached", stays_up_when_asked_and_can_be_reached),
+        ("works_or_says_why_not_as_an_ordinary_user", works_or_says_why_not_as_an_ordinary_user),
+    ];
+    let trials = trials.into_iter().map(|(name, test)| match &lack {
+        None => Trial::test(name, test),
+        Some(reason) if in_ci => {
+            let reason = reason.clone();
+            Trial::test(name, move || Err(format!("CI must be able to run this: {reason}").into()))
+        }
+        // The reason becomes part of the name: nothing else of an ignored test is printed.
+        Some(reason) => Trial::test(format!("{name} (ignored: {reason})"), || Ok(())).with_ignored_flag(true),
+    });
+    let trials = trials.collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// What this machine lacks for the demo, by the doctor's word.
+fn lack() -> Option<String> {
+    let output = Command::new(PONTOON).args(["doctor", "--json"]).output().expect("the binary runs");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("the doctor prints JSON");
+    if report["demo"] == true {
+        return None;
+    }
+    let bad = |check: &&Value| check["status"] != "ok" && check["name"] != "capabilities";
+    let bad = report["checks"].as_array().into_iter().flatten().filter(bad);
+    Some(bad.filter_map(|check| check["found"].as_str()).collect::<Vec<_>>().join("; "))
+}
+
+/// What the demo could leave on the host.
+#[derive(Debug, PartialEq)]
+struct Host {
+    interfaces: BTreeSet<String>,
+    mounts: BTreeSet<String>,
+    namespaces: BTreeSet<String>,
+    socket_dir: bool,
+}
+
+impl Host {
+    fn now() -> Host {
+        let read = |file| fs::read_to_string(file).unwrap_or_default();
+        let devices = read("/proc/self/net/dev");
+        let mounts = read("/proc/self/mountinfo");
+        let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+        Host {
+            interfaces: devices
+                .lines()
+                .filter_map(|l| Some(l.split_once(':')?.0.trim().to_owned()))
+                .collect(),
+            mounts: mounts.lines().filter_map(|l| l.split(' ').nth(4)).map(str::to_owned).collect(),
+            namespaces: entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect(),
+            socket_dir: fs::exists("/run/pontoon").unwrap_or(false),
+        }
+    }
+}
+
+fn demo(args: &[&str]) -> Command {
+    let mut command = Command::new(PONTOON);
+    command.arg("demo").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Starts the demo and reads its output up to the line that contains `text`.
+fn start_until(args: &[&str], text: &str) -> (Child, Vec<String>) {
+    let mut child = demo(args).spawn().unwrap();
+    let mut seen = Vec::new();
+    for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
+        seen.push(line.unwrap());
+        if seen.last().unwrap().contains(text) {
+            return (child, seen);
+        }
+    }
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    panic!("the demo ended without \"{text}\": {seen:?} {stderr} {:?}", child.wait());
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn passes_every_check_and_leaves_nothing() -> Result<(), Failed> {
+    let before = Host::now();
+    let output = demo(&["--json"]).output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    assert!(output.status.success() && report["ok"] == true, "{report:#}");
+    assert!(report["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true));
+    // Three stations ping two others and the gateway each, and each has those three in its ARP table.
+    let pings = report["pings"].as_array().unwrap();
+    assert!(pings.len() == 9 && pings.iter().all(|ping| ping["median_us"].as_f64().unwrap() > 0.0));
+    for name in ["red", "green", "blue"] {
+        assert_eq!(report["arp"][name].as_array().unwrap().len(), 3, "{name}");
+        let port = format!("demo/{name}");
+        assert!(
+            report["fdb"].as_array().unwrap().iter().any(|entry| entry["port"] == port.as_str()),
+            "{port}"
+        );
+    }
+    assert!(report["throughput_gbit_per_s"].as_f64().unwrap() > 0.0);
+    if report["offloads"].as_array().unwrap().iter().any(|offload| offload == "tso") {
+        assert!(report["mean_frame_bytes"].as_u64().unwrap() > 1514);
+    }
+    assert!(report["drops"].as_array().unwrap().iter().all(|drop| drop["expected"] == true));
+    assert_eq!(before, Host::now());
+    Ok(())
+}
+
+fn shows_a_line_for_each_check() -> Result<(), Failed> {
+    let output = demo(&[]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(output.status.success(), "{text}");
+    for start in [
+        " ok    set up ",
+        " ok    ping from red ",
+        " ok    ping from green ",
+        " ok    ping from blue ",
+        " ok    ping with 20 kB ",
+        " ok    ARP tables ",
+        " ok    MAC learning ",
+        " ok    TCP from red to green ",
+        " ok    super-frames ",
+        " ok    drops ",
+        " All 10 checks passed in ",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(start)), "no \"{start}\" in\n{text}");
+    }
+    assert!(!text.contains('\x1b'), "colours or a progress bar without a terminal:\n{text}");
+    let widest = text.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{widest:?} columns:\n{text}");
+    Ok(())
+}
+
+fn leaves_nothing_on_signals() -> Result<(), Failed> {
+    let before = Host::now();
+    for (sent, status) in [(Signal::INT, Some(130)), (Signal::TERM, Some(143)), (Signal::KILL, None)] {
+        // In the middle: namespaces, devices and daemon are there.
+        let (mut child, _) = start_until(&[], "MAC learning");
+        signal(&child, sent);
+        let ended = child.wait()?;
+        assert_eq!(ended.code(), status, "{sent:?}: {ended}");
+        assert!(status.is_some() || ended.signal() == Some(9));
+        assert_eq!(before, Host::now(), "after {sent:?}");
+    }
+    Ok(())
+}
+
+fn stays_up_when_asked_and_can_be_reached() -> Result<(), Failed> {
+    let before = Host::now();
+    let (mut child, seen) = start_until(&["--keep"], "ip neigh");
+    let socket = seen.iter().find_map(|line| line.trim().strip_prefix("export PONTOON_SOCKET=")).unwrap();
+    // The very command that is printed for the user to try.
+    let list = Command::new(PONTOON).args(["network", "ls", "-q"]).env("PONTOON_SOCKET", socket).output()?;
+    assert_eq!((String::from_utf8_lossy(&list.stdout).as_ref(), list.status.code()), ("demo\n", Some(0)));
+    let namespace = seen.iter().find_map(|line| line.split_once("--net=")?.1.split(' ').next()).unwrap();
+    assert!(fs::metadata(namespace)?.is_file(), "{namespace}");
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait()?.code(), Some(0));
+    assert_eq!(before, Host::now());
+    Ok(())
+}
+
+fn works_or_says_why_not_as_an_ordinary_user() -> Result<(), Failed> {
+    if !rustix::process::geteuid().is_root() {
+        // Then the other tests have been this one.
+        return Ok(());
+    }
+    const NOBODY: u32 = 65_534;
+    let dir = tempfile::tempdir()?;
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+    let program = dir.path().join("pontoon");
+    fs::copy(PONTOON, &program)?;
+    let output =
+        Command::new(program).args(["demo", "--json"]).current_dir("/").uid(NOBODY).gid(NOBODY).output()?;
+    let stderr = String::from_utf8(output.stderr)?;
+    match output.status.code() {
+        Some(0) => {
+            let report: Value = serde_json::from_slice(&output.stdout)?;
+            assert!(report["ok"] == true && stderr.is_empty(), "{stderr}");
+        }
+        Some(1) => {
+            assert!(stderr.starts_with("pontoon: the demo ") && stderr.lines().count() == 1, "{stderr}");
+            assert!(output.stdout.is_empty());
+        }
+        other => panic!("{other:?}: {stderr}"),
+    }
+    Ok(())
+}
