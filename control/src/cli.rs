@@ -101,6 +101,7 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         ephemeral: args.ephemeral,
         workers: args.workers.into(),
     };
+    daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))
 }
 
