@@ -1,5 +1,5 @@
 use crate::Test;
 
-pub fn tests() -> Vec<Test> {
+pub(crate) fn tests() -> Vec<Test> {
     Vec::new()
 }

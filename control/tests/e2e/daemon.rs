@@ -14,16 +14,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
 /// The program.
-pub const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
+pub(crate) const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
 
 /// How long anything may take that should take no time.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` holds.
 ///
 /// # Panics
 /// When it does not within [`PATIENCE`].
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < end, "this did not come about within {PATIENCE:?}: {what}");
@@ -34,15 +34,15 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// What a command line gave.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Answer {
     /// Runs the program with these arguments.
-    pub fn of(command: &mut Command) -> Answer {
+    pub(crate) fn of(command: &mut Command) -> Answer {
         let output = command.stdin(Stdio::null()).output().expect("the binary runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -51,9 +51,9 @@ impl Answer {
 
 /// A running daemon, killed when dropped. Its log is shown when the test fails.
 #[derive(Debug)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// The namespace that it runs in: the host, as far as it knows.
-    pub host: Namespace,
+    pub(crate) host: Namespace,
     directory: tempfile::TempDir,
     options: Vec<String>,
     process: Option<Process>,
@@ -68,12 +68,12 @@ struct Process {
 
 impl Daemon {
     /// Starts one and waits until it is ready.
-    pub fn start() -> Daemon {
+    pub(crate) fn start() -> Daemon {
         Daemon::start_with(&[])
     }
 
     /// Starts one with further options.
-    pub fn start_with(options: &[&str]) -> Daemon {
+    pub(crate) fn start_with(options: &[&str]) -> Daemon {
         let mut daemon = Daemon {
             host: Namespace::new("e2e-host").expect("a namespace"),
             directory: tempfile::tempdir().expect("a directory"),
@@ -86,12 +86,12 @@ impl Daemon {
     }
 
     /// A file in the daemon's directory.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// A command line for a daemon on the same socket and state.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(PONTOON);
         command.arg("--socket").arg(self.path("pontoon.sock"));
         command.arg("daemon").arg("--state").arg(self.path("state")).args(&self.options);
@@ -100,7 +100,7 @@ impl Daemon {
     }
 
     /// Starts the daemon again after it has ended, and waits until it is ready.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let before = self.log.lock().unwrap().len();
         let mut command = self.command();
@@ -123,12 +123,12 @@ impl Daemon {
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").child.id()
     }
 
     /// Sends it a signal and waits for its end.
-    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+    pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         let pid = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw).expect("a process number");
         kill_process(pid, signal).expect("it can be signalled");
@@ -142,18 +142,18 @@ impl Daemon {
     }
 
     /// Lines that it has logged so far.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
     /// Asks it by the command line.
-    pub fn ask(&self, arguments: &[&str]) -> Answer {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Answer {
         let mut command = Command::new(PONTOON);
         Answer::of(command.arg("--socket").arg(self.path("pontoon.sock")).args(arguments))
     }
 
     /// Asks it for something that must succeed; what was printed.
-    pub fn ok(&self, line: &str) -> String {
+    pub(crate) fn ok(&self, line: &str) -> String {
         let arguments: Vec<_> = line.split_whitespace().collect();
         let answer = self.ask(&arguments);
         assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "pontoon {line}");
@@ -161,42 +161,42 @@ impl Daemon {
     }
 
     /// Asks for JSON.
-    pub fn json<T: DeserializeOwned>(&self, line: &str) -> T {
+    pub(crate) fn json<T: DeserializeOwned>(&self, line: &str) -> T {
         let text = self.ok(&format!("{line} --json"));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("pontoon {line}: {error} in {text}"))
     }
 
     /// Creates the network `blue` (10.88.0.0/24).
-    pub fn network(&self, options: &str) {
+    pub(crate) fn network(&self, options: &str) {
         self.ok(&format!("network create blue --subnet 10.88.0.0/24 {options}"));
     }
 
     /// Attaches a new sandbox to the network `blue`.
-    pub fn attach(&self, options: &str) -> Station {
+    pub(crate) fn attach(&self, options: &str) -> Station {
         let namespace = Namespace::new("e2e").expect("a namespace");
         let endpoint = self.json(&format!("attach blue --netns {} {options}", namespace.name()));
         Station { namespace, endpoint }
     }
 
     /// The forwarding database.
-    pub fn fdb(&self) -> Vec<FdbEntry> {
+    pub(crate) fn fdb(&self) -> Vec<FdbEntry> {
         self.json("fdb ls")
     }
 
     /// The ports.
-    pub fn ports(&self) -> Vec<Port> {
+    pub(crate) fn ports(&self) -> Vec<Port> {
         self.json("port ls")
     }
 
     /// The counters of a station's port.
-    pub fn counters(&self, station: &Station) -> PortStats {
+    pub(crate) fn counters(&self, station: &Station) -> PortStats {
         let stats: Stats = self.json("stats");
         let port = station.port();
         stats.ports.into_iter().find(|stats| stats.port == port).expect("the port has counters")
     }
 
     /// Frames of a station that were dropped for a reason.
-    pub fn dropped(&self, station: &Station, reason: &str) -> u64 {
+    pub(crate) fn dropped(&self, station: &Station, reason: &str) -> u64 {
         self.counters(station).drops.get(reason).map_or(0, |traffic| traffic.frames)
     }
 }
@@ -223,14 +223,14 @@ fn copy_log(stderr: ChildStderr, log: &Mutex<Vec<String>>) {
 
 /// A sandbox with its endpoint.
 #[derive(Debug)]
-pub struct Station {
-    pub namespace: Namespace,
-    pub endpoint: Endpoint,
+pub(crate) struct Station {
+    pub(crate) namespace: Namespace,
+    pub(crate) endpoint: Endpoint,
 }
 
 impl Station {
     /// Its address.
-    pub fn ip(&self) -> Ipv4Addr {
+    pub(crate) fn ip(&self) -> Ipv4Addr {
         match self.endpoint.address.addr() {
             std::net::IpAddr::V4(address) => address,
             std::net::IpAddr::V6(address) => panic!("{address} is no IPv4 address"),
@@ -238,15 +238,15 @@ impl Station {
     }
 
     /// Its MAC.
-    pub fn mac(&self) -> Mac {
+    pub(crate) fn mac(&self) -> Mac {
         self.endpoint.mac
     }
 
     /// Its port's name.
-    pub fn port(&self) -> String {
+    pub(crate) fn port(&self) -> String {
         format!("{}/{}", self.endpoint.network, self.endpoint.name)
     }
 }
 
 /// The gateway of the network `blue`.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);

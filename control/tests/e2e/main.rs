@@ -67,7 +67,9 @@ fn main() -> ExitCode {
         }),
         Some(reason) if ci => Trial::test(name, move || Err(format!("cannot run: {reason}").into())),
         // Nothing else of an ignored test is printed.
-        Some(reason) => Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true),
+        Some(reason) => {
+            Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
+        }
     };
     let trials = all.into_iter().flatten().map(trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()

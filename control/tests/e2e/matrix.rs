@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use pontoon::api::types::Traffic;
-use pontoon_tools::lab::Namespace;
 use pontoon_tools::ping::{Answer, PATIENCE, Pinger};
 use pontoon_tools::{traffic, transfer};
 
@@ -13,7 +12,7 @@ use crate::{Test, full, test};
 /// Drops that belong to stations coming up: their first multicasts find nobody there.
 const EXPECTED_DROPS: [&str; 2] = ["no-egress", "port-down"];
 
-pub fn tests() -> Vec<Test> {
+pub(crate) fn tests() -> Vec<Test> {
     let pairs = [("tap", "tap"), ("tap", "veth"), ("veth", "veth")];
     let mut tests = Vec::new();
     for (one, other) in pairs {
@@ -87,6 +86,3 @@ fn unexpected_drops(daemon: &Daemon) {
         all.filter(|(_, (reason, _))| !EXPECTED_DROPS.contains(&reason.as_str())).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");
 }
-
-#[allow(dead_code)]
-fn _unused(_: Namespace) {}
