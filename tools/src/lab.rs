@@ -17,7 +17,6 @@ use pontoon_dataplane::network::{Gateway, NetworkId, PortId, PortSettings};
 use pontoon_dataplane::port::packet::Packet;
 use pontoon_dataplane::port::tap::Tap;
 use pontoon_dataplane::port::{Device, Offloads};
-use rtnetlink::packet_route::link::VlanProtocol;
 
 /// Whatever went wrong while a lab was built.
 pub type LabError = Box<dyn std::error::Error + Send + Sync>;
@@ -53,31 +52,6 @@ impl Namespace {
     /// The namespace cannot be entered.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
         Ok(netns::run_in(&self.netns, work)?)
-    }
-
-    /// Puts a VLAN device on an interface inside, with the interface's MTU and the address given (/24), and brings it up.
-    /// Its tag is one of IEEE 802.1Q, or with `service` one of 802.1ad.
-    ///
-    /// # Errors
-    /// A kernel without VLANs, or no such interface.
-    pub fn add_vlan(
-        &self,
-        parent: &str,
-        name: &str,
-        id: u16,
-        service: bool,
-        address: Option<Ipv4Addr>,
-    ) -> Result<(), LabError> {
-        self.run(|| -> Result<(), LabError> {
-            let links = Links::open()?;
-            let protocol = if service { VlanProtocol::Ieee8021Ad } else { VlanProtocol::Ieee8021Q };
-            KernelDevices::open()?.create_vlan(name, links.get(parent)?.index, id, protocol)?;
-            let link = links.get(name)?;
-            if let Some(address) = address {
-                links.add_address(&link, address.into(), 24)?;
-            }
-            Ok(links.set_up(&link, true)?)
-        })?
     }
 
     /// The open namespace.
@@ -216,14 +190,14 @@ impl Lab {
         let sandboxes = sandboxes(count)?;
         bridge.run(|| -> Result<(), LabError> {
             let links = Links::open()?;
-            let kernel = KernelDevices::open()?;
-            kernel.create_bridge("br0")?;
+            let bridges = Bridges::open()?;
+            bridges.create("br0")?;
             filter.apply()?;
             for (number, sandbox) in sandboxes.iter().enumerate() {
                 let host_end = format!("port{number}");
                 links.create_veth(&host_end, "eth0", sandbox.netns())?;
                 let link = links.get(&host_end)?;
-                kernel.enslave(link.index, links.get("br0")?.index)?;
+                bridges.enslave(link.index, links.get("br0")?.index)?;
                 links.set_up(&link, true)?;
             }
             links.set_up(&links.get("br0")?, true)?;
@@ -326,24 +300,24 @@ fn sandboxes(count: u8) -> Result<Vec<Namespace>, LabError> {
     (0..count).map(|_| Namespace::new("lab")).collect()
 }
 
-/// Devices that pontoon itself never asks for: the kernel's bridge and VLANs.
-struct KernelDevices {
+/// The kernel's bridge, which pontoon itself never asks for.
+struct Bridges {
     runtime: tokio::runtime::Runtime,
     handle: rtnetlink::Handle,
 }
 
-impl KernelDevices {
-    fn open() -> Result<KernelDevices, LabError> {
+impl Bridges {
+    fn open() -> Result<Bridges, LabError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (connection, handle, _) = {
             let _entered = runtime.enter();
             rtnetlink::new_connection()?
         };
         runtime.spawn(connection);
-        Ok(KernelDevices { runtime, handle })
+        Ok(Bridges { runtime, handle })
     }
 
-    fn create_bridge(&self, name: &str) -> Result<(), LabError> {
+    fn create(&self, name: &str) -> Result<(), LabError> {
         let message = rtnetlink::LinkBridge::new(name).build();
         Ok(self.runtime.block_on(self.handle.link().add(message).execute())?)
     }
@@ -351,16 +325,5 @@ impl KernelDevices {
     fn enslave(&self, port_index: u32, bridge_index: u32) -> Result<(), LabError> {
         let message = rtnetlink::LinkUnspec::new_with_index(port_index).controller(bridge_index).build();
         Ok(self.runtime.block_on(self.handle.link().set(message).execute())?)
-    }
-
-    fn create_vlan(
-        &self,
-        name: &str,
-        parent_index: u32,
-        id: u16,
-        protocol: VlanProtocol,
-    ) -> Result<(), LabError> {
-        let message = rtnetlink::LinkVlan::new(name, parent_index, id).protocol(protocol).build();
-        Ok(self.runtime.block_on(self.handle.link().add(message).execute())?)
     }
 }

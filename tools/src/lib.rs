@@ -5,3 +5,4 @@ pub mod peek;
 pub mod ping;
 pub mod traffic;
 pub mod transfer;
+pub mod vlan;

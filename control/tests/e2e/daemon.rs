@@ -55,7 +55,8 @@ pub(crate) struct Daemon {
     /// The namespace that it runs in: the host, as far as it knows.
     pub(crate) host: Namespace,
     directory: tempfile::TempDir,
-    options: Vec<String>,
+    /// Further options of the daemon, from its next start on.
+    pub(crate) options: Vec<String>,
     process: Option<Process>,
     log: Arc<Mutex<Vec<String>>>,
 }

@@ -159,10 +159,21 @@ fn memory_sends_partial_frames() {
                 peer.send(OwnedFrame { bytes, offload }).unwrap();
                 let mut buffer = [0; 2048];
                 for expected in payload.chunks(size) {
-                    let len = sink.recv(&mut buffer).unwrap_or_else(|error| panic!("{rung:?}: {error}"));
+                    let len = sink.recv(&mut buffer).unwrap_or_else(|error| {
+                        panic!(
+                            "{rung:?}, sandbox {number}, {} bytes: {error}; {:?}",
+                            payload.len(),
+                            counters(&lab)
+                        )
+                    });
                     assert_eq!(buffer[..len], *expected);
                 }
             }
         }
     }
+}
+
+fn counters(lab: &Lab) -> Vec<pontoon_dataplane::counters::CounterSum> {
+    let wired = lab.engine().unwrap();
+    wired.ports.iter().map(|port| wired.engine.port_counters(*port).unwrap()).collect()
 }

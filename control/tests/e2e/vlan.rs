@@ -1,10 +1,11 @@
-//! VLAN-tagged traffic of the kernel's VLAN devices, offloads on, through every kind of port.
+//! VLAN-tagged traffic, offloads on, through every kind of port.
 
 use std::net::Ipv4Addr;
 
 use pontoon_tools::lab::Namespace;
 use pontoon_tools::peek::Peek;
 use pontoon_tools::ping::{Answer, PATIENCE, Pinger};
+use pontoon_tools::vlan::Vlan;
 use pontoon_tools::{traffic, transfer};
 
 use crate::daemon::{self, Daemon};
@@ -25,16 +26,16 @@ fn tagged(one: &str, other: &str) {
         daemon.ok(&format!("port set {} guard off", station.port()));
     }
     // One tag, and one in another (the outer one as providers have it).
-    let single = [Ipv4Addr::new(10, 7, 0, 1), Ipv4Addr::new(10, 7, 0, 2)];
-    let double = [Ipv4Addr::new(10, 8, 0, 1), Ipv4Addr::new(10, 8, 0, 2)];
+    let single = ([Ipv4Addr::new(10, 7, 0, 1), Ipv4Addr::new(10, 7, 0, 2)], &[(0x8100, 7)][..]);
+    let double =
+        ([Ipv4Addr::new(10, 8, 0, 1), Ipv4Addr::new(10, 8, 0, 2)], &[(0x88a8, 100), (0x8100, 8)][..]);
+    let mut vlans = Vec::new();
     for (number, station) in [&a, &b].into_iter().enumerate() {
-        let vlan = |parent: &str, name: &str, id, service, address| {
-            station.namespace.add_vlan(parent, name, id, service, address).unwrap();
-        };
-        vlan("eth0", "eth0.7", 7, false, Some(single[number]));
-        vlan("eth0", "eth0.s", 100, true, None);
-        vlan("eth0.s", "eth0.s.8", 8, false, Some(double[number]));
+        for (name, (addresses, tags)) in [("vlan7", single), ("vlan100.8", double)] {
+            vlans.push(Vlan::new(&station.namespace, "eth0", name, tags, addresses[number]).unwrap());
+        }
     }
+    let (single, double) = (single.0, double.0);
     let dropped = |station| daemon.counters(station).drops;
     for addresses in [single, double] {
         exchange(&a.namespace, &b.namespace, addresses);
@@ -61,5 +62,6 @@ fn exchange(from: &Namespace, to: &Namespace, [_, address]: [Ipv4Addr; 2]) {
     }
     traffic::udp_each(from, to, address, [1, 100, 1472, 5000]).unwrap();
     traffic::udp_super_frame(from, to, address, 1400, 20).unwrap();
-    transfer::tcp(from, to, address, if full() { 100 << 20 } else { 4 << 20 }).unwrap();
+    transfer::tcp(from, to, address, if full() { 100 << 20 } else { 4 << 20 })
+        .unwrap_or_else(|e| panic!("{address} {e}"));
 }
