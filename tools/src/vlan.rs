@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use pontoon::link::Links;
-use pontoon_dataplane::Frame;
 use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::buffer::Buffer;
 use pontoon_dataplane::port::packet::Packet;
 use pontoon_dataplane::port::tap::Tap;
-use pontoon_dataplane::port::{Device, Offloads, Received};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use pontoon_dataplane::port::{Device, Offloads, Received, SendError};
+use pontoon_dataplane::{DropReason, Frame};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::lab::{LabError, Namespace};
 
@@ -37,7 +37,7 @@ struct Wire {
 }
 
 impl Vlan {
-    /// Makes the device `name` above `parent`, with its MAC, its MTU (less what further tags take) and the address given (/24). `tags` are TPID and VLAN
+    /// Makes the device `name` above `parent`, with its MAC, its MTU (less what tags take for which the kernel has no room) and the address given (/24). `tags` are TPID and VLAN
     /// identifier, outer first.
     ///
     /// # Errors
@@ -55,8 +55,9 @@ impl Vlan {
             let tap = Tap::open(name, Offloads::ALL)?;
             let link = links.get(name)?;
             let mac = above.mac.ok_or("the parent has no MAC")?;
-            // A packet socket takes one tag more than the MTU, not two (kernel: packet_snd).
-            let room = 4 * u16::try_from(tags.len())?.saturating_sub(1);
+            // A packet socket takes 4 bytes above the MTU for one tag of 802.1Q and nothing for others (kernel:
+            // packet_extra_vlan_len_allowed).
+            let room = if let [(0x8100, _)] = tags { 0 } else { 4 * u16::try_from(tags.len())? };
             links.dress(&link, name, mac, u16::try_from(above.mtu)? - room)?;
             links.add_address(&link, address.into(), 24)?;
             links.set_up(&link, true)?;
@@ -100,14 +101,13 @@ impl Wire {
             if !fds[0].revents().is_empty() {
                 return Ok(());
             }
-            // A frame that the other side does not take is lost, as on a wire.
             while let Some(frame) = next(&self.tap, &mut buffer)? {
                 let (bytes, offload) = self.tagged(&frame);
-                let _ = self.parent.send(&Frame { bytes: &bytes, offload });
+                send(&self.parent, &Frame { bytes: &bytes, offload })?;
             }
             while let Some(frame) = next(&self.parent, &mut buffer)? {
                 if let Some((bytes, offload)) = self.untagged(&frame) {
-                    let _ = self.tap.send(&Frame { bytes: &bytes, offload });
+                    send(&self.tap, &Frame { bytes: &bytes, offload })?;
                 }
             }
         }
@@ -140,4 +140,13 @@ fn next<'a>(device: &Device, buffer: &'a mut Buffer) -> io::Result<Option<Frame<
             Received::Empty => return Ok(None),
         }
     }
+}
+
+/// Sends a frame, waiting for room: a socket's send buffer holds two super-frames or three, and a real VLAN device would
+/// not lose the fourth. A frame that is refused for another reason is lost, as on a wire.
+fn send(device: &Device, frame: &Frame<'_>) -> io::Result<()> {
+    while let Err(SendError::Dropped(DropReason::PortFull)) = device.send(frame) {
+        poll(&mut [PollFd::new(device, PollFlags::OUT)], Some(&Timespec { tv_sec: 1, tv_nsec: 0 }))?;
+    }
+    Ok(())
 }

@@ -174,7 +174,11 @@ impl Daemon {
 
     /// Attaches a new sandbox to the network `blue`.
     pub(crate) fn attach(&self, options: &str) -> Station {
-        let namespace = Namespace::new("e2e").expect("a namespace");
+        self.attach_to(Namespace::new("e2e").expect("a namespace"), options)
+    }
+
+    /// Attaches a sandbox to the network `blue`.
+    pub(crate) fn attach_to(&self, namespace: Namespace, options: &str) -> Station {
         let endpoint = self.json(&format!("attach blue --netns {} {options}", namespace.name()));
         Station { namespace, endpoint }
     }

@@ -57,6 +57,8 @@ fn datagrams(a: &Station, b: &Station, mtu: u16) {
     let sizes = || (1..=whole).step_by(step).chain([whole]).chain(larger);
     traffic::udp_each(&a.namespace, &b.namespace, b.ip(), sizes()).unwrap();
     traffic::udp_each(&b.namespace, &a.namespace, a.ip(), sizes()).unwrap();
+    traffic::udp_super_frame(&a.namespace, &b.namespace, b.ip(), mtu - 100, 6).unwrap();
+    traffic::udp_super_frame(&b.namespace, &a.namespace, a.ip(), mtu - 100, 6).unwrap();
 }
 
 fn streams(daemon: &Daemon, a: &Station, b: &Station, mtu: u16) {

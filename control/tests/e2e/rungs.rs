@@ -11,10 +11,11 @@ use pontoon_dataplane::port::memory::{self, MemoryPeer, OwnedFrame};
 use pontoon_dataplane::port::{Device, Offloads};
 use pontoon_tools::lab::{Lab, Wire, address, address6};
 use pontoon_tools::peek::Peek;
+use pontoon_tools::ping::{Answer, Pinger};
 use pontoon_tools::traffic::{udp_each, udp_super_frame};
 use pontoon_tools::transfer;
 
-use crate::daemon::PATIENCE;
+use crate::daemon::{GATEWAY, PATIENCE, until};
 use crate::frames::{ethernet, udp};
 use crate::{Test, full, test};
 
@@ -140,6 +141,10 @@ fn memory_sends_partial_frames() {
         for (number, sandbox) in (0u8..).zip(&lab.sandboxes) {
             let sink = sandbox.run(|| UdpSocket::bind((address(number), 9))).unwrap().unwrap();
             sink.set_read_timeout(Some(PATIENCE)).unwrap();
+            // A new link loses frames until the kernel has noticed that it carries.
+            let mut pinger = Pinger::new(sandbox, GATEWAY).unwrap();
+            let answers = || pinger.ping(GATEWAY, 0, PATIENCE / 100).unwrap() == Answer::Reply;
+            until("the link carries", answers);
             // One datagram, then a super-frame of three.
             for (payload, size) in [(vec![1; 100], 100), ((0..=255).cycle().take(3000).collect(), 1000)] {
                 let packet = udp((address(9), 9), (address(number), 9), &payload, true);
