@@ -155,7 +155,7 @@ enum Joint {
     Kernel {
         _bridge: Namespace,
     },
-    Pontoon(Wired),
+    Pontoon(Box<Wired>),
 }
 
 /// An engine that joins sandboxes.
@@ -246,7 +246,7 @@ impl Lab {
             ports.push(engine.add_port(spec, device)?);
         }
         let wired = Wired { engine, network, ports, _host: host };
-        let lab = Lab { sandboxes, joint: Joint::Pontoon(wired) };
+        let lab = Lab { sandboxes, joint: Joint::Pontoon(Box::new(wired)) };
         lab.configure(mtu)?;
         Ok(lab)
     }
