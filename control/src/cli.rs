@@ -19,36 +19,11 @@ pub mod table;
 use crate::api::types::Document;
 use crate::config;
 use crate::daemon::{self, DaemonOptions};
+use crate::failure::Failure;
 use crate::{demo, doctor};
 use args::{Cli, Command};
 use commands::Session;
 use output::Output;
-
-/// Why a command failed; each prints as one sentence.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The daemon refused or cannot be reached.
-    #[error(transparent)]
-    Client(#[from] client::ClientError),
-    /// Standard output cannot be written to.
-    #[error("cannot write to standard output: {0}")]
-    Output(#[source] io::Error),
-    /// Anything else, said in full.
-    #[error("{0}")]
-    Sentence(String),
-}
-
-impl Failure {
-    /// A failure in one sentence.
-    pub fn sentence(text: &str) -> Failure {
-        Failure::Sentence(text.to_owned())
-    }
-
-    /// Whoever reads our output has seen enough (`| head`): not an error.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
-    }
-}
 
 /// The program: parses the command line, does what it says, and reports failure as one line on standard error.
 pub fn main() -> ExitCode {
@@ -100,6 +75,7 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         config: args.config,
         ephemeral: args.ephemeral,
         workers: args.workers.into(),
+        offloads: args.offloads.into(),
     };
     daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded, never, select, tick};
 use pontoon_dataplane::engine::{EngineConfig, Event};
+use pontoon_dataplane::port::Offloads;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,6 +40,8 @@ pub struct DaemonOptions {
     pub ephemeral: bool,
     /// Worker threads; 0: what is sensible for the machine.
     pub workers: usize,
+    /// The most that ports leave to the kernel.
+    pub offloads: Offloads,
 }
 
 /// Why a daemon does not run.
@@ -97,7 +100,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
 
     let store = Store::open(&options.state_dir).map_err(Error::from)?;
     let config = EngineConfig { workers: options.workers, ..EngineConfig::default() };
-    let world = Arc::new(Host::start(config)?);
+    let world = Arc::new(Host::start(config, options.offloads)?);
     let settings = Settings { state_dir: options.state_dir.clone(), ephemeral: options.ephemeral };
     let manager = Arc::new(Manager::start(world, store, settings)?);
     let watcher = watch(&manager)?;
@@ -136,21 +139,47 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), DaemonError> {
     DirBuilder::new().recursive(true).mode(mode).create(path).map_err(file("create the directory", path))
 }
 
+/// The right to serve a socket: a lock on a file beside it, which goes when the right does.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    _held: File,
+}
+
+impl Lock {
+    fn take(socket: &Path) -> Result<Lock, DaemonError> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let held = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let held = held.map_err(file("open", &path))?;
+        match flock(&held, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(DaemonError::Running(socket.to_owned())),
+            Err(error) => return Err(file("lock", &path)(error.into())),
+        }
+        // A daemon that ended between our two calls took the file along, and another may have made it anew.
+        let ours = held.metadata().map_err(file("look at", &path))?.ino();
+        match fs::metadata(&path) {
+            Ok(there) if there.ino() == ours => Ok(Lock { path, _held: held }),
+            _ => Err(DaemonError::Running(socket.to_owned())),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is still held: nobody else can have made it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Makes sure that nobody serves the socket, and that nobody else starts to while the lock lives. Removes a socket
 /// that a dead daemon left.
-fn take_socket(socket: &Path) -> Result<File, DaemonError> {
-    let mut lock = socket.as_os_str().to_owned();
-    lock.push(".lock");
-    let lock = PathBuf::from(lock);
-    let held = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock);
-    let held = held.map_err(file("open", &lock))?;
-    match flock(&held, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(DaemonError::Running(socket.to_owned())),
-        Err(error) => return Err(file("lock", &lock)(error.into())),
-    }
+fn take_socket(socket: &Path) -> Result<Lock, DaemonError> {
+    let lock = Lock::take(socket)?;
     match fs::symlink_metadata(socket) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(held),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(lock),
         Err(error) => return Err(file("look at", socket)(error)),
         Ok(there) if !there.file_type().is_socket() => {
             return Err(DaemonError::NotASocket(socket.to_owned()));
@@ -162,7 +191,7 @@ fn take_socket(socket: &Path) -> Result<File, DaemonError> {
         return Err(DaemonError::Running(socket.to_owned()));
     }
     fs::remove_file(socket).map_err(file("remove the stale socket", socket))?;
-    Ok(held)
+    Ok(lock)
 }
 
 /// Listens with mode 0660 from the first moment: the socket gets its name when it has its mode.
@@ -244,4 +273,45 @@ fn watch(manager: &Arc<Manager>) -> Result<Sender<()>, DaemonError> {
     };
     thread::Builder::new().name("watch".into()).spawn(work).map_err(system("start a thread"))?;
     Ok(alive)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_taken_over_and_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("p.sock");
+        let living = UnixListener::bind(&socket).unwrap();
+        assert!(matches!(take_socket(&socket), Err(DaemonError::Running(_))));
+        drop(living);
+        assert!(socket.exists());
+        let held = take_socket(&socket).unwrap();
+        assert!(!socket.exists());
+        // Whoever holds the lock has not listened yet.
+        assert!(matches!(take_socket(&socket), Err(DaemonError::Running(_))));
+        drop(held);
+        take_socket(&socket).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("precious");
+        fs::write(&socket, "data").unwrap();
+        let error = take_socket(&socket).unwrap_err().to_string();
+        assert!(error.contains("is not a socket"), "{error}");
+        assert_eq!(fs::read_to_string(&socket).unwrap(), "data");
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_and_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("p.sock");
+        let _listener = listen(&socket).unwrap();
+        assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    }
 }

@@ -15,8 +15,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::Failure;
 use crate::cli::output::{Output, print};
+use crate::failure::Failure;
 use crate::private::{self, Way};
 
 mod arp;
@@ -99,9 +99,9 @@ fn prepare() -> Result<Way, Failure> {
     private::enter().map_err(|error| Failure::Sentence(format!("the demo cannot run: {error}")))
 }
 
-/// The daemon's log would fall between the lines. Errors still show, and PONTOON_LOG asks for more.
+/// The daemon's log would fall between the lines, and what fails is said anyway. PONTOON_LOG asks for it.
 fn keep_the_log_quiet() {
-    let filter = EnvFilter::try_from_env("PONTOON_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = EnvFilter::try_from_env("PONTOON_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
     // Only the first log of a process counts, and this is the first.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

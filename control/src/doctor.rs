@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::Failure;
 use crate::cli::output::Output;
 use crate::cli::table::wrap;
+use crate::failure::Failure;
 
 mod host;
 mod probe;
@@ -88,10 +88,11 @@ impl Report {
                 Status::Warn => "warn",
                 Status::Lacks => "lacks",
             };
-            out += &format!("{status:<6} {:<16} {}\n", check.name, check.found);
+            let head = format!("{status:<6} {:<16}", check.name);
+            out += &paragraph(&head, &check.found);
             for (label, text) in [("costs:", &check.cost), ("do:", &check.remedy)] {
-                for (i, line) in wrap(text.as_deref().unwrap_or_default(), 68).iter().enumerate() {
-                    out += &format!("{:23} {:<6} {line}\n", "", if i == 0 { label } else { "" });
+                if let Some(text) = text {
+                    out += &paragraph(&format!("{:23} {label:<6}", ""), text);
                 }
             }
         }
@@ -103,6 +104,13 @@ impl Report {
         );
         out
     }
+}
+
+/// `text` wrapped at 100 columns, beside `head`.
+fn paragraph(head: &str, text: &str) -> String {
+    let indent = head.chars().count();
+    let lines = wrap(text, 99 - indent).into_iter().enumerate();
+    lines.map(|(i, line)| format!("{:indent$} {line}\n", if i == 0 { head } else { "" })).collect()
 }
 
 /// Looks and prints. The process is in private namespaces afterwards, so this is the last thing that it does.

@@ -66,7 +66,7 @@ pub enum Error {
         name: String,
     },
     /// Ports are on a network that should go.
-    #[error("the network {network} is in use by {users}; remove them first, or force it")]
+    #[error("the network {network} is in use by {users}; detach them first, or give --force")]
     InUse {
         /// The network.
         network: String,
@@ -74,7 +74,7 @@ pub enum Error {
         users: String,
     },
     /// The sandbox has an interface of that name.
-    #[error("the sandbox {sandbox} has an interface {ifname} already; choose another name with --ifname")]
+    #[error("{sandbox} has an interface {ifname} already; choose another name with --ifname")]
     IfnameTaken {
         /// The sandbox.
         sandbox: String,
@@ -83,7 +83,7 @@ pub enum Error {
     },
     /// The sandbox is where the daemon itself lives.
     #[error(
-        "{0} is the daemon's own network namespace; attach would change the host's routes, so it is refused: use `pontoon port add` for an interface of the host"
+        "{0} is the daemon's own, and attach would change the host's routes; use `pontoon port add` for an interface of the host"
     )]
     OwnNamespace(String),
     /// The host has no such interface.
@@ -192,7 +192,7 @@ impl Error {
 /// A sandbox in words.
 pub fn describe(sandbox: &SandboxRef) -> String {
     match sandbox {
-        SandboxRef::Netns(name) => name.clone(),
-        SandboxRef::Pid(pid) => format!("of process {pid}"),
+        SandboxRef::Netns(name) => format!("the namespace {name}"),
+        SandboxRef::Pid(pid) => format!("the namespace of process {pid}"),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use crossbeam_channel::Receiver;
 use pontoon_dataplane::counters::CounterSum;
 use pontoon_dataplane::engine::{Engine, EngineConfig, Event, PortSpec};
-use pontoon_dataplane::fdb::EntryKind;
+use pontoon_dataplane::fdb::{EntryKind, FdbStats};
 use pontoon_dataplane::port::{Device, Offloads};
 use pontoon_dataplane::{MacAddr, NetworkId, PortId};
 
@@ -21,7 +21,7 @@ use crate::netns::{self, Netns, NetnsError, NetnsId};
 use crate::plan::{PortPlan, Step, network_spec};
 use crate::state::PortName;
 use crate::store::{EndpointRecord, StaticRecord};
-use crate::world::{FdbCounts, FdbView, Remains, World};
+use crate::world::{FdbView, Remains, World};
 use devices::Devices;
 
 /// This machine and an engine.
@@ -51,14 +51,14 @@ struct Numbers {
 }
 
 impl Host {
-    /// Starts an engine.
+    /// Starts an engine whose ports leave at most `offloads` to the kernel.
     ///
     /// # Errors
     /// Threads or descriptors are not to be had.
-    pub fn start(config: EngineConfig) -> Result<Host, Error> {
+    pub fn start(config: EngineConfig, offloads: Offloads) -> Result<Host, Error> {
         Ok(Host {
             engine: Engine::start(config)?,
-            devices: Devices::default(),
+            devices: Devices::new(offloads),
             opened: Mutex::default(),
             numbers: RwLock::default(),
         })
@@ -176,7 +176,7 @@ impl World for Host {
                 self.devices.delete(endpoint)
             }
             Step::OpenInterface(record) => {
-                let device = devices::open_packet(&record.interface)?;
+                let device = self.devices.open_packet(&record.interface)?;
                 self.opened().insert(record.port(), device);
                 Ok(())
             }
@@ -277,18 +277,8 @@ impl World for Host {
         Ok(entries.into_iter().filter_map(view).collect())
     }
 
-    fn fdb_counts(&self, network: &str) -> Result<FdbCounts, Error> {
-        let stats = self.engine.fdb(self.network(network)?)?.stats();
-        Ok(FdbCounts {
-            entries: stats.entries as u64,
-            capacity: stats.capacity as u64,
-            learned: stats.learned,
-            moved: stats.moved,
-            kept: stats.kept,
-            refused: stats.refused,
-            evicted: stats.evicted,
-            expired: stats.expired,
-        })
+    fn fdb_counts(&self, network: &str) -> Result<FdbStats, Error> {
+        Ok(self.engine.fdb(self.network(network)?)?.stats())
     }
 
     fn flush(&self, network: &str, port: Option<&PortName>) -> Result<(), Error> {

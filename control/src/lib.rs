@@ -1,4 +1,15 @@
-//! The control plane of pontoon.
+//! The control plane of pontoon, in the order of its chapters.
+//!
+//! ```text
+//! cli ──HTTP+JSON──▶ api ──▶ manager ──▶ plan: a list of steps ──▶ apply, undone on failure ──▶ store, host
+//! ```
+//!
+//! 1. [`cli`]: arguments, the client of the API, tables. [`demo`] and [`doctor`] need no daemon.
+//! 2. [`daemon`]: the socket, the signals, the end. [`api`]: resources and verbs.
+//! 3. [`manager`]: operations on what there is ([`state`]); names ([`names`]) and addresses ([`ipam`], [`choose`]).
+//! 4. [`plan`]: a change as a list of steps, without doing it. [`apply`]: does it, and undoes it when a step fails.
+//! 5. [`store`]: what survives. [`world`]: the machine as a trait; [`host`]: this machine, with [`netns`] and [`link`].
+//! 6. [`config`]: the declared state. [`error`], [`failure`]: one sentence each.
 
 pub mod api;
 pub mod apply;
@@ -10,6 +21,7 @@ pub mod daemon;
 pub mod demo;
 pub mod doctor;
 pub mod error;
+pub mod failure;
 pub mod host;
 pub mod ipam;
 pub mod link;

@@ -147,6 +147,12 @@ impl Manager {
         Err(Error::Several(errors).during(format!("remove the network {name}")))
     }
 
+    /// All that is known.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> State {
+        self.state().clone()
+    }
+
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -352,3 +352,118 @@ pub fn remove_static(record: &StaticRecord) -> Vec<Step> {
     let change = Change::Remove(Record::Static(record.clone()));
     vec![Step::RemoveStatic(record.clone()), Step::Store(vec![change])]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Lab;
+
+    /// A state with the endpoint a of the network red, and one more that shares its sandbox on blue.
+    fn state() -> State {
+        let lab = Lab::new(&["a"]);
+        lab.create("red", "10.1.0.0/24");
+        lab.create("blue", "10.2.0.0/24");
+        lab.attach("red", "a", "eth0").unwrap();
+        lab.attach("blue", "a", "eth1").unwrap();
+        lab.manager.known()
+    }
+
+    fn without(state: &State, endpoint: &EndpointRecord) -> State {
+        let mut state = state.clone();
+        state.apply(&Change::Remove(Record::Endpoint(endpoint.clone())));
+        state
+    }
+
+    fn place(steps: &[Step], which: impl Fn(&Step) -> bool) -> usize {
+        steps.iter().position(which).unwrap()
+    }
+
+    #[test]
+    fn a_record_comes_before_the_device_and_goes_after_it() {
+        let state = state();
+        let endpoint = &state.networks["red"].endpoints["a"];
+        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone());
+        let phase = |step: &Step, phase: Phase| match step {
+            Step::Store(changes) => changes.iter().any(|change| {
+                matches!(change, Change::Add(Record::Endpoint(it))
+                    | Change::Replace { after: Record::Endpoint(it), .. } if it.phase == phase)
+            }),
+            _ => false,
+        };
+        let begun = place(&attach, |step| phase(step, Phase::Attaching));
+        let device = place(&attach, |step| matches!(step, Step::CreateDevice(_)));
+        let configured = place(&attach, |step| matches!(step, Step::ConfigureDevice(_)));
+        let port = place(&attach, |step| matches!(step, Step::AddPort(_)));
+        let done = place(&attach, |step| phase(step, Phase::Attached));
+        assert!(begun < device && device < configured && configured < port && port < done);
+
+        let detach = detach(&state, endpoint);
+        let begun = place(&detach, |step| phase(step, Phase::Detaching));
+        let port = place(&detach, |step| matches!(step, Step::RemovePort(_)));
+        let device = place(&detach, |step| matches!(step, Step::DeleteDevice(_)));
+        let is_removal = |change: &Change| matches!(change, Change::Remove(Record::Endpoint(_)));
+        let gone =
+            place(&detach, |step| matches!(step, Step::Store(changes) if changes.iter().any(is_removal)));
+        assert!(begun < port && port < device && device < gone);
+    }
+
+    #[test]
+    fn others_of_the_sandbox_hear_of_it_and_the_port_itself_does_not() {
+        let state = state();
+        let endpoint = &state.networks["red"].endpoints["a"];
+        let told = |steps: Vec<Step>| -> Vec<(String, usize)> {
+            let told = steps.into_iter().filter_map(|step| match step {
+                Step::SetIdentity { port, after: Some(after), .. } => {
+                    Some((port.to_string(), after.sandbox_addresses.len()))
+                }
+                _ => None,
+            });
+            told.collect()
+        };
+        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone());
+        assert_eq!(told(attach), [("blue/a".to_owned(), 2)]);
+        assert_eq!(told(detach(&state, endpoint)), [("blue/a".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn what_changes_nothing_has_no_steps() {
+        let state = state();
+        let network = &state.networks["red"];
+        assert_eq!(set_network(network, &NetworkPatch { ageing_seconds: Some(300) }), []);
+        let port = network.port("a").unwrap();
+        let same = PortPatch { guard: Some(true), ..PortPatch::default() };
+        assert_eq!(set_port(port, &same), []);
+        assert_eq!(set_port(port, &PortPatch::default()), []);
+    }
+
+    #[test]
+    fn taking_back_twice_is_doing_again() {
+        let state = state();
+        let endpoint = &state.networks["red"].endpoints["a"];
+        let hairpin = PortPatch { hairpin: Some(true), ..PortPatch::default() };
+        let steps = [
+            attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone()),
+            set_network(&state.networks["red"], &NetworkPatch { ageing_seconds: Some(1) }),
+            set_port(state.networks["red"].port("a").unwrap(), &hairpin),
+            add_static(&state.networks["red"], Mac("02:00:00:00:00:01".parse().unwrap()), "a"),
+        ];
+        let reversible = |step: &Step| {
+            matches!(
+                step,
+                Step::Store(_)
+                    | Step::SetIdentity { .. }
+                    | Step::SetNetwork { .. }
+                    | Step::SetPort { .. }
+                    | Step::AddStatic(_)
+            )
+        };
+        let mut looked_at = 0;
+        for step in steps.concat().into_iter().filter(reversible) {
+            let back = step.inverse().unwrap();
+            assert_ne!(back, step);
+            assert_eq!(back.inverse(), Some(step));
+            looked_at += 1;
+        }
+        assert_eq!(looked_at, 9);
+    }
+}

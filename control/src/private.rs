@@ -25,8 +25,8 @@ pub enum Way {
 pub enum PrivateError {
     /// An ordinary user, and the kernel permits no user namespace.
     #[error(
-        "this user may not make a private network namespace ({source}{}); run it as root, or permit user namespaces",
-        obstacle()
+        "this user may not make a private network namespace: {}; run it as root, or permit user namespaces",
+        obstacle(source)
     )]
     NotPermitted {
         /// The system's error.
@@ -109,6 +109,7 @@ pub fn forbidding_switch() -> Option<&'static str> {
     .map(|(_, _, sentence)| sentence)
 }
 
-fn obstacle() -> String {
-    forbidding_switch().map(|switch| format!("; {switch}")).unwrap_or_default()
+/// The switch says more than the error that it causes, such as "no space left on device".
+fn obstacle(source: &io::Error) -> String {
+    forbidding_switch().map_or_else(|| source.to_string(), str::to_owned)
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{Receiver, never};
 use pontoon_dataplane::counters::CounterSum;
 use pontoon_dataplane::engine::Event;
+use pontoon_dataplane::fdb::FdbStats;
 use pontoon_dataplane::network::{Identity, PortSettings};
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::{MacAddr, PortId};
@@ -19,7 +20,7 @@ use crate::netns::{NetnsError, NetnsId};
 use crate::plan::Step;
 use crate::state::PortName;
 use crate::store::{EndpointRecord, Store};
-use crate::world::{FdbCounts, FdbView, Remains, World};
+use crate::world::{FdbView, Remains, World};
 
 /// What there is. The machine's part outlives a daemon, the engine's does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -240,8 +241,8 @@ impl World for FakeWorld {
         Ok(here.map(view).collect())
     }
 
-    fn fdb_counts(&self, _: &str) -> Result<FdbCounts, Error> {
-        Ok(FdbCounts::default())
+    fn fdb_counts(&self, _: &str) -> Result<FdbStats, Error> {
+        Ok(FdbStats::default())
     }
 
     fn flush(&self, _: &str, _: Option<&PortName>) -> Result<(), Error> {

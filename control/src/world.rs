@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use pontoon_dataplane::counters::CounterSum;
 use pontoon_dataplane::engine::Event;
+use pontoon_dataplane::fdb::FdbStats;
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::{MacAddr, PortId};
 
@@ -38,20 +39,6 @@ pub struct FdbView {
     pub kind: &'static str,
     /// Time since its last frame; none for static entries.
     pub age: Option<Duration>,
-}
-
-/// Counters of one FDB, named as in [`FdbStats`](crate::api::types::FdbStats).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct FdbCounts {
-    pub entries: u64,
-    pub capacity: u64,
-    pub learned: u64,
-    pub moved: u64,
-    pub kept: u64,
-    pub refused: u64,
-    pub evicted: u64,
-    pub expired: u64,
 }
 
 /// Namespaces, devices and the engine. Everything may be called from any thread and may block.
@@ -108,7 +95,7 @@ pub trait World: Send + Sync {
     ///
     /// # Errors
     /// The engine has no such network.
-    fn fdb_counts(&self, network: &str) -> Result<FdbCounts, Error>;
+    fn fdb_counts(&self, network: &str) -> Result<FdbStats, Error>;
 
     /// Forgets learned addresses of a network, or of one port of it.
     ///

@@ -1,5 +1,8 @@
 //! The binary as a user calls it, as far as no privilege is needed.
 
+// Helpers outside of #[test] functions are test code as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 

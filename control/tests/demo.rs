@@ -3,12 +3,18 @@
 //! Where the machine lacks what it needs the tests are reported as ignored, with the reason; with CI=true that is a
 //! failure.
 
+// A failed step is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,10 +22,12 @@ use serde_json::Value;
 
 const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
 
+type Test = fn() -> Result<(), Failed>;
+
 fn main() -> ExitCode {
     let lack = lack();
     let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    let trials: [(&str, fn() -> Result<(), Failed>); 5] = [
+    let trials: [(&str, Test); 5] = [
         ("passes_every_check_and_leaves_nothing", passes_every_check_and_leaves_nothing),
         ("shows_a_line_for_each_check", shows_a_line_for_each_check),
         ("leaves_nothing_on_signals", leaves_nothing_on_signals),
@@ -99,6 +107,22 @@ fn start_until(args: &[&str], text: &str) -> (Child, Vec<String>) {
     panic!("the demo ended without \"{text}\": {seen:?} {stderr} {:?}", child.wait());
 }
 
+/// Waits for the demo's end; one that does not end is killed, which no test takes for an end of its own.
+fn end_of(mut child: Child) -> ExitStatus {
+    let pid = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel::<()>();
+    let watchdog = thread::spawn(move || {
+        if end.recv_timeout(Duration::from_secs(20)) == Err(RecvTimeoutError::Timeout) {
+            // Not waited for yet, so the number is still the child's.
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+    });
+    let status = child.wait().unwrap();
+    drop(ended);
+    watchdog.join().unwrap();
+    status
+}
+
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
@@ -159,9 +183,9 @@ fn leaves_nothing_on_signals() -> Result<(), Failed> {
     let before = Host::now();
     for (sent, status) in [(Signal::INT, Some(130)), (Signal::TERM, Some(143)), (Signal::KILL, None)] {
         // In the middle: namespaces, devices and daemon are there.
-        let (mut child, _) = start_until(&[], "MAC learning");
+        let (child, _) = start_until(&[], "MAC learning");
         signal(&child, sent);
-        let ended = child.wait()?;
+        let ended = end_of(child);
         assert_eq!(ended.code(), status, "{sent:?}: {ended}");
         assert!(status.is_some() || ended.signal() == Some(9));
         assert_eq!(before, Host::now(), "after {sent:?}");
@@ -171,7 +195,7 @@ fn leaves_nothing_on_signals() -> Result<(), Failed> {
 
 fn stays_up_when_asked_and_can_be_reached() -> Result<(), Failed> {
     let before = Host::now();
-    let (mut child, seen) = start_until(&["--keep"], "ip neigh");
+    let (child, seen) = start_until(&["--keep"], "ip neigh");
     let socket = seen.iter().find_map(|line| line.trim().strip_prefix("export PONTOON_SOCKET=")).unwrap();
     // The very command that is printed for the user to try.
     let list = Command::new(PONTOON).args(["network", "ls", "-q"]).env("PONTOON_SOCKET", socket).output()?;
@@ -179,7 +203,7 @@ fn stays_up_when_asked_and_can_be_reached() -> Result<(), Failed> {
     let namespace = seen.iter().find_map(|line| line.split_once("--net=")?.1.split(' ').next()).unwrap();
     assert!(fs::metadata(namespace)?.is_file(), "{namespace}");
     signal(&child, Signal::INT);
-    assert_eq!(child.wait()?.code(), Some(0));
+    assert_eq!(end_of(child).code(), Some(0));
     assert_eq!(before, Host::now());
     Ok(())
 }

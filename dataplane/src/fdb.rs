@@ -2,46 +2,51 @@
 //!
 //! # Layout
 //!
-//! A bucket is one cache line: four slots of a key word (MAC, and 16 bits of filtering id that stay 0 until VLANs
-//! are filtered) and a value word (port, state, generation, time stamp; see `fdb/word.rs`). A key has two candidate buckets
-//! and goes into the emptier (two-choice hashing), so entries never move between slots: a reader cannot
-//! miss one that is on its way. With two slots for each entry of the capacity, a few addresses in ten thousand
-//! find their eight slots taken when the table is full; the eviction rule decides then. The hash is a multiplication
-//! keyed with a secret, so that a station cannot aim its addresses at one bucket. (A key's first bucket is preferred while it is half empty: a
-//! lookup mostly guesses right and touches one cache line.)
+//! A bucket is one cache line: four slots of a key word (MAC, and 16 bits of filtering id that stay 0 until
+//! VLANs are filtered) and a value word (port, state, generation, time stamp; see `fdb/word.rs`). A key has
+//! two candidate buckets and goes into the emptier (two-choice hashing), so entries never move between slots:
+//! a reader cannot miss one that is on its way. With two slots for each entry of the capacity, a few
+//! addresses in ten thousand find their eight slots taken when the table is full; the eviction rule decides
+//! then. The hash is a multiplication keyed with a secret, so that a station cannot aim its addresses at one
+//! bucket. (A key's first bucket is preferred while it is half empty: a lookup mostly guesses right and
+//! touches one cache line.)
 //!
 //! # Concurrency
 //!
-//! No locks, and no reader waits. The value word alone decides: it goes from *free* or from an entry to *busy* by a
-//! compare-and-swap of the whole word, and only the thread that made it busy writes the key. Each tenancy of a
-//! slot has a new generation. A reader reads value, key, value: equal generations mean that the key belongs to the value
-//! (wrong only if a slot changes hands a multiple of 4096 times between two loads). Refreshing and moving
-//! exchange the value word in place. A thread that dies while a slot is busy costs that slot, and nobody waits for it.
+//! No locks, and no reader waits. The value word alone decides: it goes from *free* or from an entry to
+//! *busy* by a compare-and-swap of the whole word, and only the thread that made it busy writes the key. Each
+//! tenancy of a slot has a new generation. A reader reads value, key, value: equal generations mean that the
+//! key belongs to the value (wrong only if a slot changes hands a multiple of 4096 times between two loads).
+//! Refreshing and moving exchange the value word in place. A thread that dies while a slot is busy costs that
+//! slot, and nobody waits for it.
 //!
-//! Two threads may insert one address at the same time into different slots. After publishing, each looks at all
-//! candidates once more, with a full fence between, so one at least sees both and removes the lesser (static before
-//! sticky before learned, then the first in the table). For that moment a lookup may answer with either.
+//! Two threads may insert one address at the same time into different slots. After publishing, each looks at
+//! all candidates once more, with a full fence between, so one at least sees both and removes the lesser
+//! (static before sticky before learned, then the first in the table). For that moment a lookup may answer
+//! with either.
 //!
 //! A frame from a known station writes nothing unless its stamp is older than a second (or an eighth of
 //! the ageing time): ageing is that much coarse, and the hot path shares its cache lines.
 //!
 //! # Bounds
 //!
-//! The table holds `capacity` entries, and a port `port_share` learned ones; counts are raised before an entry goes in. By
-//! default 16384 entries (512 KiB; open vSwitch allows 8192, a kernel bridge any number) and a quarter of
-//! that for a port: an endpoint has one address, but behind an existing interface there may be a whole LAN, and it
-//! takes four such ports in league to fill the table.
+//! The table holds `capacity` entries, and a port `port_share` learned ones; counts are raised before an
+//! entry goes in. By default 16384 entries (512 KiB; open vSwitch allows 8192, a kernel bridge any number)
+//! and a quarter of that for a port: an endpoint has one address, but behind an existing interface there may
+//! be a whole LAN, and it takes four such ports in league to fill the table.
 //!
-//! A new address finds its port at its share: an own dynamic entry among the candidates yields (expired first, then the oldest), or
-//! the address is refused (if it moved from another port it is forgotten there all the same). It finds the table or its buckets full: an expired entry yields, else the port's own oldest,
-//! else the oldest learned entry of a port that holds more than the learner does (as open vSwitch's `mac-learning`
-//! evicts from the port with most), else it is refused. So who floods the table evicts itself, and a port
-//! with few addresses gets them in. Sticky and static entries do not yield to other ports; a static entry, which the
-//! administrator wants, takes the place of any dynamic one.
+//! A new address finds its port at its share: an own dynamic entry among the candidates yields (expired
+//! first, then the oldest), or the address is refused (if it moved from another port it is forgotten there
+//! all the same). It finds the table or its buckets full: an expired entry yields, else the port's own
+//! oldest, else the oldest learned entry of a port that holds more than the learner does (as open vSwitch's
+//! `mac-learning` evicts from the port with most), else it is refused. So who floods the table evicts itself,
+//! and a port with few addresses gets them in. Sticky and static entries do not yield to other ports; a
+//! static entry, which the administrator wants, takes the place of any dynamic one.
 //!
 //! # Ageing
 //!
-//! An entry that was not seen for the ageing time counts as absent at once; [`Fdb::sweep`] takes such entries out.
+//! An entry that was not seen for the ageing time counts as absent at once; [`Fdb::sweep`] takes such entries
+//! out.
 
 #[path = "fdb/count.rs"] // Paths, so that the model checker's test can take this file in from where it is.
 mod count;
@@ -61,13 +66,15 @@ use core::time::Duration;
 use std::hash::RandomState;
 
 use crate::addr::MacAddr;
-use crate::network::{DEFAULT_AGEING, MAX_PORTS, PortId};
+use crate::id::{MAX_PORTS, PortId};
 use crate::time::Timestamp;
 use count::{Counts, Events, add};
 use place::Placed;
 use table::{SLOTS, Slot, Table};
 use word::Word;
 
+/// How long learned addresses live unless told otherwise: 300 s, as in a kernel bridge and IEEE 802.1D.
+pub const DEFAULT_AGEING: Duration = Duration::from_secs(300);
 /// How many buckets one [`Fdb::sweep`] looks at: some 20 us.
 const SWEEP_BUCKETS: usize = 4096;
 /// How often a change is tried again when other threads are faster; then it is refused until the next frame.
@@ -197,7 +204,8 @@ impl Fdb {
         Self::with_seed(config, RandomState::new().build_hasher().finish())
     }
 
-    /// An empty table whose secret comes from `seed`: two such tables treat the same frames in the same way, even when full.
+    /// An empty table whose secret comes from `seed`: two such tables treat the same frames in the same way,
+    /// even when full.
     pub fn with_seed(config: FdbConfig, seed: u64) -> Self {
         let fdb = Self {
             table: Table::new(config.capacity.min(1 << 32).div_ceil(SLOTS / 2), seed),
@@ -239,13 +247,14 @@ impl Fdb {
         Duration::from_millis(self.ageing_millis())
     }
 
-    /// Changes how long a learned address lives after its last frame, at once and for those already there. Zero: nothing is
-    /// kept. More than two years count as two years.
+    /// Changes how long a learned address lives after its last frame, at once and for those already there.
+    /// Zero: nothing is kept. More than two years count as two years.
     pub fn set_ageing(&self, ageing: Duration) {
         self.ageing.store(ageing.min(word::MAX_AGEING).as_millis() as u64, Relaxed);
     }
 
-    /// Puts `mac` behind `port` for good. Replaces what was known of it, and a dynamic entry if the table is full.
+    /// Puts `mac` behind `port` for good. Replaces what was known of it, and a dynamic entry if the table is
+    /// full.
     ///
     /// # Errors
     /// [`FdbError`] says why the table is as it was.
@@ -284,8 +293,9 @@ impl Fdb {
         false
     }
 
-    /// Forgets everything behind `port`, static entries included, and says how many there were. What other threads learn on
-    /// the port meanwhile may stay: for a port's removal, call this when no worker knows the port any more.
+    /// Forgets everything behind `port`, static entries included, and says how many there were. What other
+    /// threads learn on the port meanwhile may stay: for a port's removal, call this when no worker knows the
+    /// port any more.
     pub fn flush_port(&self, port: PortId) -> usize {
         self.retire_where(0, self.table.len(), |word| word.port() == port)
     }
@@ -297,8 +307,8 @@ impl Fdb {
         })
     }
 
-    /// Takes out entries that have expired and says how many. One call looks at a part of a large table (8192 entries), the
-    /// next call at the next part; for an empty table it does nothing.
+    /// Takes out entries that have expired and says how many. One call looks at a part of a large table (8192
+    /// entries), the next call at the next part; for an empty table it does nothing.
     pub fn sweep(&self, now: Timestamp) -> usize {
         if self.counts.entries() == 0 {
             return 0;

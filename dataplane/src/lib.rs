@@ -28,6 +28,7 @@ pub mod fdb;
 pub mod frame;
 pub mod gateway;
 pub mod guard;
+pub mod id;
 pub mod network;
 pub mod offload;
 pub mod out;
@@ -45,6 +46,6 @@ pub mod worker;
 
 pub use addr::MacAddr;
 pub use frame::Frame;
-pub use network::{NetworkId, PortId};
+pub use id::{NetworkId, PortId};
 pub use time::Timestamp;
 pub use verdict::{DropReason, Verdict};

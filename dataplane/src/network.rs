@@ -3,8 +3,6 @@
 //! Control builds a [`Snapshot`] whenever something changes; workers pick it up between two batches.
 //! Nothing in it changes afterwards but the FDB (lock-free) and the counters (one writer each).
 
-use core::fmt;
-use core::time::Duration;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -12,40 +10,8 @@ use crate::addr::MacAddr;
 use crate::counters::PortCounters;
 use crate::fdb::Fdb;
 
-/// How many ports an engine has at most: bounds every table that is indexed by port.
-pub const MAX_PORTS: usize = 4096;
-/// How many networks an engine has at most.
-pub const MAX_NETWORKS: usize = 1024;
-
-/// A port's number, below [`MAX_PORTS`]; given anew only when no frame of the old port can be on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortId(pub u16);
-
-impl PortId {
-    /// The number as an index.
-    #[inline]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-impl fmt::Display for PortId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {}", self.0)
-    }
-}
-
-/// A network's number, below [`MAX_NETWORKS`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NetworkId(pub u16);
-
-impl NetworkId {
-    /// The number as an index.
-    #[inline]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
+pub use crate::fdb::DEFAULT_AGEING;
+pub use crate::id::{MAX_NETWORKS, MAX_PORTS, NetworkId, PortId};
 
 /// What a port may do. The defaults are those of a kernel bridge port (`bridge link`), guard aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,9 +129,6 @@ impl Snapshot {
         self.networks.get(id.index())?.as_deref()
     }
 }
-
-/// How long learned addresses live unless told otherwise: 300 s, as in a kernel bridge and IEEE 802.1D.
-pub const DEFAULT_AGEING: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

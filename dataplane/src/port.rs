@@ -57,6 +57,9 @@ pub enum Received {
     Skipped,
     /// The device has nothing more.
     Empty,
+    /// The interface went down. It may come up again, or be on its way out: that the kernel does not tell, so
+    /// [`Device::is_gone`] must be asked from time to time.
+    Down,
 }
 
 /// Why a device did not take a frame.
@@ -89,6 +92,14 @@ impl Device {
             Device::Tap(tap) => tap.recv(buffer),
             Device::Packet(packet) => packet.recv(buffer),
             Device::Memory(memory) => Ok(memory.recv(buffer)),
+        }
+    }
+
+    /// Whether the interface of a port that went down has vanished. The other kinds of port tell when they are read.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Device::Packet(packet) => !packet.interface_exists(),
+            Device::Tap(_) | Device::Memory(_) => false,
         }
     }
 

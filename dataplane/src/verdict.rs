@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::network::PortId;
+use crate::id::PortId;
 
 /// The decision about one frame. [`fmt::Display`] says it in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

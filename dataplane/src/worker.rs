@@ -36,6 +36,9 @@ const BATCH: usize = 32;
 /// for this many turns at most.
 const TURNS_BETWEEN_POLLS: u32 = 16;
 
+/// How often a port that went down is looked at, whether it is still there.
+const LOOK_AFTER_DOWN: Duration = Duration::from_millis(250);
+
 /// Marks the worker's own wake-up descriptor among the ports' numbers.
 const WAKE: u64 = u64::MAX;
 
@@ -80,6 +83,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) wake: Arc<OwnedFd>,
     pub(crate) epoch: Instant,
     pub(crate) spin: Duration,
+    pub(crate) niceness: i32,
 }
 
 /// A descriptor that wakes a worker up.
@@ -104,6 +108,9 @@ pub(crate) struct Worker {
     egress: Egress,
     lanes: Vec<Option<Lane>>,
     busy: VecDeque<PortId>,
+    /// Ports whose interface went down, and when to look at them next.
+    down: Vec<PortId>,
+    next_look: Timestamp,
     epoll: OwnedFd,
     spin: Spin,
     next_tick: Option<Timestamp>,
@@ -121,6 +128,8 @@ impl Worker {
             egress: Egress::new(setup.events.clone()),
             lanes: Vec::new(),
             busy: VecDeque::new(),
+            down: Vec::new(),
+            next_look: Timestamp::ZERO,
             epoll,
             spin: Spin::new(setup.spin),
             next_tick: Some(Timestamp::ZERO),
@@ -130,6 +139,8 @@ impl Worker {
 
     /// Runs until told to stop.
     pub(crate) fn run(mut self) {
+        // On Linux this is the calling thread's own. Without the privilege the worker is a thread like any other.
+        let _ = rustix::process::nice(self.setup.niceness);
         let mut turns_until_poll = 0;
         loop {
             if self.busy.is_empty() {
@@ -164,6 +175,9 @@ impl Worker {
             match self.read_batch(now, &io) {
                 Ok(read) => {
                     frames += read;
+                    if read > 0 && !self.down.is_empty() {
+                        self.down.retain(|&down| down != id);
+                    }
                     self.busy.push_back(id);
                 }
                 Err(error) => self.lose(&io, &error),
@@ -198,21 +212,46 @@ impl Worker {
                 }
                 Received::Skipped => {}
                 Received::Empty => return Ok(read),
+                Received::Down => {
+                    if !self.down.contains(&ingress.id) {
+                        self.down.push(ingress.id);
+                    }
+                    self.next_look = now + LOOK_AFTER_DOWN;
+                    return Ok(read);
+                }
             }
         }
         Ok(BATCH)
     }
 
     fn tick_if_due(&mut self, now: Timestamp) {
+        if !self.down.is_empty() && now >= self.next_look {
+            self.next_look = now + LOOK_AFTER_DOWN;
+            self.look_after_down();
+        }
         if self.next_tick.is_some_and(|due| now >= due) {
             self.next_tick = self.core.tick(now, &mut self.out);
             self.egress.send_made(&self.core, &self.out);
         }
     }
 
+    fn look_after_down(&mut self) {
+        for id in std::mem::take(&mut self.down) {
+            let Some(lane) = self.lanes.get(id.index()).and_then(Option::as_ref) else { continue };
+            let io = Arc::clone(&lane.io);
+            if io.device.is_gone() {
+                self.lose(&io, &Errno::NODEV.into());
+            } else {
+                self.down.push(id);
+            }
+        }
+    }
+
     /// Sleeps until a port or control has something, or time does. Returns whether to stop.
     fn wait_for_work(&mut self) -> bool {
-        let timeout = self.next_tick.map(|due| due.since(self.now()));
+        let next_look = (!self.down.is_empty()).then_some(self.next_look);
+        let due = [self.next_tick, next_look].into_iter().flatten().min();
+        let timeout = due.map(|due| due.since(self.now()));
         let stop = self.poll(timeout);
         self.spin.woke_up();
         stop
@@ -283,6 +322,7 @@ impl Worker {
             // Fails only when the kernel has already taken it out.
             let _ = epoll::delete(&self.epoll, lane.io.device.as_fd());
             self.busy.retain(|&busy| busy != id);
+            self.down.retain(|&down| down != id);
         }
     }
 

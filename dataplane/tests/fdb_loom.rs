@@ -1,7 +1,7 @@
 //! Every interleaving of a few threads on a very small forwarding table, by loom.
 //!
-//! The table's source is taken in here a second time, with loom's atomics in the place of the processor's. The usual run
-//! bounds how often a thread may be preempted; `PONTOON_FULL=1` takes the bound away.
+//! The table's source is taken in here a second time, with loom's atomics in the place of the processor's.
+//! The usual run bounds how often a thread may be preempted; `PONTOON_FULL=1` takes the bound away.
 
 #[allow(dead_code, unreachable_pub, missing_docs)]
 #[path = "../src/fdb.rs"]
@@ -9,23 +9,71 @@ mod fdb;
 
 /// What the table's source finds under `crate::`.
 mod sync {
-    pub(crate) use loom::sync::atomic;
+    pub(crate) mod atomic {
+        pub(crate) use loom::sync::atomic::{AtomicU32, Ordering, fence};
+
+        /// Loom remembers only the last load of an atomic, by whichever thread: a writer that loads before it
+        /// stores hides the reader before it, and their other orders are never tried. In models that ask for
+        /// it, a write, and a load by a watched thread, is preceded by an exchange of another word, which
+        /// loom does not overlook. That is relaxed: what a load may see of the atomic itself stays as it was.
+        #[derive(Debug)]
+        pub(crate) struct AtomicU64 {
+            turn: loom::sync::atomic::AtomicU64,
+            value: loom::sync::atomic::AtomicU64,
+        }
+
+        impl AtomicU64 {
+            pub(crate) fn new(value: u64) -> Self {
+                let [turn, value] = [0, value].map(loom::sync::atomic::AtomicU64::new);
+                Self { turn, value }
+            }
+
+            pub(crate) fn load(&self, order: Ordering) -> u64 {
+                if crate::is_watched() { self.take_turn().load(order) } else { self.value.load(order) }
+            }
+
+            pub(crate) fn store(&self, value: u64, order: Ordering) {
+                self.written().store(value, order);
+            }
+
+            pub(crate) fn compare_exchange(
+                &self,
+                old: u64,
+                new: u64,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<u64, u64> {
+                self.written().compare_exchange(old, new, success, failure)
+            }
+
+            fn written(&self) -> &loom::sync::atomic::AtomicU64 {
+                if crate::has_watched() { self.take_turn() } else { &self.value }
+            }
+
+            fn take_turn(&self) -> &loom::sync::atomic::AtomicU64 {
+                self.turn.swap(0, Ordering::Relaxed);
+                &self.value
+            }
+        }
+    }
 }
 mod addr {
     pub(crate) use pontoon_dataplane::addr::MacAddr;
 }
-mod network {
-    pub(crate) use pontoon_dataplane::network::{DEFAULT_AGEING, PortId};
+mod id {
+    pub(crate) use pontoon_dataplane::id::PortId;
     pub(crate) const MAX_PORTS: usize = 4;
 }
 mod time {
     pub(crate) use pontoon_dataplane::time::Timestamp;
 }
 
+use core::cell::Cell;
+
 use addr::MacAddr;
 use fdb::{Fdb, FdbConfig, Learned, Stickiness};
+use id::PortId;
 use loom::sync::Arc;
-use network::PortId;
 use time::Timestamp;
 
 const K: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -40,10 +88,49 @@ fn table(capacity: usize) -> Arc<Fdb> {
     Arc::new(Fdb::with_seed(FdbConfig { capacity, port_share: capacity, ..FdbConfig::default() }, 1))
 }
 
+std::thread_local! {
+    // All threads of a model run on the one thread of its test.
+    static HAS_WATCHED: Cell<bool> = const { Cell::new(false) };
+}
+
+loom::thread_local! {
+    static WATCHED: Cell<bool> = Cell::new(false);
+}
+
+/// Does `act` in such a way that every one of its loads is tried before and after other threads' writes.
+fn watched<T>(act: impl FnOnce() -> T) -> T {
+    WATCHED.with(|watched| watched.set(true));
+    let done = act();
+    WATCHED.with(|watched| watched.set(false));
+    done
+}
+
+fn is_watched() -> bool {
+    WATCHED.with(Cell::get)
+}
+
+fn has_watched() -> bool {
+    HAS_WATCHED.with(Cell::get)
+}
+
+fn full() -> bool {
+    std::env::var_os("PONTOON_FULL").is_some_and(|value| value == "1")
+}
+
+/// One bucket, and in the full run two.
+fn capacities() -> impl Iterator<Item = usize> {
+    [2, 4].into_iter().take(if full() { 2 } else { 1 })
+}
+
+/// Explores a model that has [`watched`] acts.
+fn explore_watched(test: impl Fn() + Send + Sync + 'static) {
+    HAS_WATCHED.with(|has| has.set(true));
+    explore(test);
+}
+
 fn explore(test: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    let full = std::env::var_os("PONTOON_FULL").is_some_and(|value| value == "1");
-    builder.preemption_bound = if full { None } else { Some(2) };
+    builder.preemption_bound = if full() { None } else { Some(2) };
     builder.check(test);
 }
 
@@ -64,7 +151,7 @@ fn check(fdb: &Fdb) {
 
 #[test]
 fn two_threads_learn_one_new_address() {
-    for capacity in [2, 4] {
+    for capacity in capacities() {
         explore(move || {
             let fdb = table(capacity);
             let other = fdb.clone();
@@ -81,12 +168,12 @@ fn two_threads_learn_one_new_address() {
 
 #[test]
 fn an_address_is_learned_while_it_is_removed() {
-    explore(|| {
+    explore_watched(|| {
         let fdb = table(2);
         fdb.learn(K, A, FREE, NOW);
         let other = fdb.clone();
         let thread = loom::thread::spawn(move || other.remove(K));
-        let learned = fdb.learn(K, B, FREE, NOW);
+        let learned = watched(|| fdb.learn(K, B, FREE, NOW));
         assert!(thread.join().unwrap());
         check(&fdb);
         match fdb.lookup(K, NOW) {
@@ -112,18 +199,20 @@ fn an_address_is_learned_while_its_port_is_flushed() {
 
 #[test]
 fn a_reader_never_sees_the_port_of_another_address() {
-    explore(|| {
+    explore_watched(|| {
         // One slot changes hands: the table holds one entry.
         let fdb = table(1);
         fdb.learn(K, A, FREE, NOW);
         let other = fdb.clone();
         let thread = loom::thread::spawn(move || {
-            other.remove(K);
+            // Each evicts the other: its port holds more.
             other.learn(L, B, FREE, NOW);
-            other.remove(L);
             other.learn(K, A, FREE, NOW);
         });
-        assert!(fdb.lookup(K, NOW).is_none_or(|port| port == A), "an address that was never behind B");
+        assert!(
+            watched(|| fdb.lookup(K, NOW)).is_none_or(|port| port == A),
+            "an address that was never behind B"
+        );
         thread.join().unwrap();
         check(&fdb);
         assert_eq!(fdb.lookup(K, NOW), Some(A));
@@ -132,13 +221,13 @@ fn a_reader_never_sees_the_port_of_another_address() {
 
 #[test]
 fn a_reader_never_sees_the_port_of_the_address_that_evicts() {
-    explore(|| {
+    explore_watched(|| {
         let fdb = table(1);
         fdb.learn(K, A, FREE, NOW);
         let other = fdb.clone();
         let thread = loom::thread::spawn(move || other.add_static(L, B));
-        assert!(fdb.lookup(K, NOW).is_none_or(|port| port == A));
-        assert!(fdb.lookup(L, NOW).is_none_or(|port| port == B));
+        assert!(watched(|| fdb.lookup(K, NOW)).is_none_or(|port| port == A));
+        assert!(watched(|| fdb.lookup(L, NOW)).is_none_or(|port| port == B));
         thread.join().unwrap().unwrap();
         check(&fdb);
         assert_eq!((fdb.lookup(K, NOW), fdb.lookup(L, NOW)), (None, Some(B)));
@@ -147,13 +236,13 @@ fn a_reader_never_sees_the_port_of_the_address_that_evicts() {
 
 #[test]
 fn a_move_is_not_undone_by_a_refresh() {
-    explore(|| {
+    explore_watched(|| {
         let fdb = table(2);
         fdb.learn(K, A, FREE, Timestamp::from_secs(900));
         let other = fdb.clone();
         // The stamp is old: both have to write.
         let thread = loom::thread::spawn(move || other.learn(K, A, FREE, NOW));
-        let moved = fdb.learn(K, B, FREE, NOW);
+        let moved = watched(|| fdb.learn(K, B, FREE, NOW));
         let refreshed = thread.join().unwrap();
         check(&fdb);
         assert_eq!(moved, Learned::Moved { from: A });
@@ -172,7 +261,7 @@ fn a_move_is_not_undone_by_a_refresh() {
 
 #[test]
 fn a_static_entry_wins_against_learning() {
-    for capacity in [2, 4] {
+    for capacity in capacities() {
         explore(move || {
             let fdb = table(capacity);
             let other = fdb.clone();

@@ -157,6 +157,43 @@ fn a_port_that_floods_the_table_does_not_keep_others_out() {
 }
 
 #[test]
+fn who_yields_when_the_table_is_full() {
+    // One bucket: every entry is a candidate.
+    let macs = |fdb: &Fdb| fdb.held_entries(at(0)).iter().map(|entry| entry.mac).collect::<Vec<_>>();
+    // The learner's own oldest, although the other port's is older.
+    let fdb = table(2, 2);
+    fdb.learn(mac(1), A, FREE, at(0));
+    fdb.learn(mac(2), B, FREE, at(1));
+    assert_eq!(fdb.learn(mac(3), B, FREE, at(2)), Learned::New);
+    assert_eq!(macs(&fdb), [mac(1), mac(3)]);
+    // What has expired, before that.
+    assert_eq!(fdb.learn(mac(4), B, FREE, at(301)), Learned::New);
+    assert_eq!(macs(&fdb), [mac(3), mac(4)]);
+    // The oldest of a port that holds more, unless it is sticky.
+    assert_eq!(fdb.learn(mac(5), A, FREE, at(301)), Learned::New);
+    assert_eq!(macs(&fdb), [mac(4), mac(5)]);
+    assert_eq!(fdb.learn(mac(6), PortId(3), FREE, at(301)), Learned::New);
+    fdb.flush_learned(None);
+    fdb.learn(mac(1), A, STICKY, at(0));
+    fdb.learn(mac(2), A, STICKY, at(0));
+    assert_eq!(fdb.learn(mac(3), B, FREE, at(1)), Learned::Refused);
+    assert_eq!(fdb.learn(mac(3), A, STICKY, at(1)), Learned::New);
+    assert_eq!(fdb.stats().entries, 2);
+}
+
+#[test]
+fn a_port_at_its_share_replaces_its_own_oldest() {
+    let fdb = table(2, 1);
+    fdb.learn(mac(1), A, FREE, at(0));
+    fdb.learn(mac(2), B, FREE, at(200));
+    // Even when what others hold has expired.
+    assert_eq!(fdb.learn(mac(3), B, FREE, at(400)), Learned::New);
+    assert_eq!(fdb.lookup(mac(2), at(400)), None);
+    assert_eq!((fdb.port_entries(A), fdb.port_entries(B)), (1, 1));
+    assert_eq!(table(2, 0).learn(mac(1), A, FREE, at(0)), Learned::Refused);
+}
+
+#[test]
 fn a_station_that_moves_to_a_full_port_is_not_sought_where_it_was() {
     let fdb = table(64, 1);
     fdb.learn(mac(1), A, FREE, at(0));
@@ -193,8 +230,8 @@ fn addresses_in_patterns_fill_the_table_almost_without_evictions() {
             for n in 0..16384 {
                 fdb.learn(MacAddr::from_u64(base + n * step), A, FREE, at(0));
             }
-            let evicted = fdb.stats().evicted;
-            assert!(evicted <= 24, "{name}, seed {seed}: {evicted} evicted");
+            let stats = fdb.stats();
+            assert!(stats.evicted <= 24 && stats.refused == 0, "{name}, seed {seed}: {stats:?}");
         }
     }
 }

@@ -5,6 +5,9 @@
 //! Inputs are read by hand, not derived: seeds must stay what their names say when a type changes, and be
 //! made from captures. Numbers are little-endian; an input that ends early is read as far as it goes.
 
+// Failing is what these functions are for.
+#![allow(clippy::expect_used)]
+
 mod fdb;
 mod input;
 mod segment;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use pontoon_dataplane::port::Offloads;
 
 use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
 
@@ -114,6 +115,7 @@ pub struct DemoArgs {
 #[command(after_help = "\
 SIGTERM ends the daemon and leaves the endpoints in place: the next start takes them up again, and
 connections go on. With --ephemeral everything that the daemon made is removed when it ends.
+It logs to standard error; PONTOON_LOG=debug (error, warn, info) says how much.
 
 Examples:
   pontoon daemon
@@ -132,6 +134,37 @@ pub struct DaemonArgs {
     /// Worker threads that move frames; 0: what is sensible for the machine
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
     pub workers: u16,
+    /// The most that ports leave to the kernel; each rung below `all` is what some older kernel offers
+    #[arg(long, hide = true, value_enum, default_value_t = OffloadRung::All)]
+    pub offloads: OffloadRung,
+}
+
+/// The rungs that a port falls back by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OffloadRung {
+    /// Everything that the kernel has.
+    All,
+    /// Without UDP super-frames.
+    Tso,
+    /// Without super-frames.
+    Checksum,
+    /// The virtio-net header and no work left to anyone.
+    Header,
+    /// Plain frames.
+    None,
+}
+
+impl From<OffloadRung> for Offloads {
+    fn from(rung: OffloadRung) -> Offloads {
+        let reaches = |lowest: &[OffloadRung]| !lowest.contains(&rung);
+        use OffloadRung::{Checksum, Header, None, Tso};
+        Offloads {
+            uso: reaches(&[Tso, Checksum, Header, None]),
+            tso: reaches(&[Checksum, Header, None]),
+            checksum: reaches(&[Header, None]),
+            vnet_header: reaches(&[None]),
+        }
+    }
 }
 
 /// `pontoon network`.

@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::args::{AttachArgs, DetachArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs};
 use super::client::{Client, encode, path};
 use super::output::Output;
-use super::{Failure, show};
+use super::show;
 use crate::api::types::{
     Applied, Document, Endpoint, EndpointRequest, Event, FdbEntry, FdbRequest, Interface, InterfaceRequest,
     Network, NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
 };
+use crate::failure::Failure;
 
 type Done = Result<(), Failure>;
 

@@ -11,9 +11,11 @@ use crate::api::types::{
     Applied, DeviceKind, Document, EndpointDecl, Mac, NamespaceDecl, Network, NetworkDecl, Port, PortPatch,
     SandboxRef,
 };
-use crate::cli::Failure;
 use crate::cli::args::DEFAULT_SOCKET;
 use crate::cli::client::{Client, path};
+use crate::failure::Failure;
+use pontoon_dataplane::port::Offloads;
+
 use crate::daemon::{self, DaemonOptions};
 use crate::netns::Netns;
 
@@ -77,6 +79,7 @@ fn start_daemon() -> Result<JoinHandle<Result<(), String>>, Failure> {
         config: None,
         ephemeral: true,
         workers: 0,
+        offloads: Offloads::ALL,
     };
     thread::Builder::new()
         .name("daemon".into())

@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::checks::{Check, Findings};
 use super::lab::{Lab, NAMES};
-use crate::cli::Failure;
 use crate::cli::output::print;
 use crate::cli::show;
 use crate::cli::table::Table;
+use crate::failure::Failure;
 use crate::private::Way;
 
 /// Prints as the demo goes. With `--json` only the progress bar is shown, and that on a terminal only.

@@ -20,19 +20,25 @@ use crate::store::EndpointRecord;
 use crate::world::Remains;
 
 /// Makes devices.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Devices {
+    /// The most that ports leave to the kernel.
+    offloads: Offloads,
     /// Where TAPs are made; itself made when the first one is.
     workshop: Mutex<Option<Netns>>,
 }
 
 impl Devices {
+    pub(super) fn new(offloads: Offloads) -> Self {
+        Devices { offloads, workshop: Mutex::default() }
+    }
+
     /// Makes an endpoint's device, in its sandbox and down, under the name that only it has.
     pub(super) fn create(&self, plan: &DevicePlan) -> Result<Device, Error> {
         let sandbox = Netns::find(&plan.endpoint.sandbox)?;
         match plan.endpoint.kind {
             DeviceKind::Tap => self.create_tap(&plan.endpoint.device, &sandbox),
-            DeviceKind::Veth => create_veth(plan, &sandbox),
+            DeviceKind::Veth => self.create_veth(plan, &sandbox),
         }
     }
 
@@ -43,7 +49,7 @@ impl Devices {
             empty => empty.insert(Netns::anonymous()?),
         };
         run_in(workshop, || {
-            let tap = Tap::open(device, Offloads::ALL)?;
+            let tap = Tap::open(device, self.offloads)?;
             let links = Links::open()?;
             links.move_to(&links.get(device)?, sandbox)?;
             // Last: until here closing the descriptor is enough to be rid of it.
@@ -60,6 +66,9 @@ impl Devices {
             let links = Links::open()?;
             links.dress(&links.get(&endpoint.device)?, &endpoint.ifname, endpoint.mac.0, network.mtu)?;
             let link = links.get(&endpoint.ifname)?;
+            // A sandbox with several endpoints would else ask for the gateway here in the name of another interface's
+            // address, which the guard refuses. Where /proc cannot be written it costs just that.
+            let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{}/arp_announce", endpoint.ifname), "2");
             links.add_address(&link, endpoint.address.into(), network.subnet.prefix_len())?;
             links.set_up(&links.get("lo")?, true)?;
             links.set_up(&link, true)?;
@@ -71,11 +80,11 @@ impl Devices {
     /// Opens the device of an endpoint that an earlier daemon made.
     pub(super) fn open(&self, endpoint: &EndpointRecord) -> Result<Device, Error> {
         match endpoint.kind {
-            DeviceKind::Veth => open_packet(&endpoint.device),
+            DeviceKind::Veth => self.open_packet(&endpoint.device),
             DeviceKind::Tap => {
                 let gone = || Error::Internal(format!("the sandbox of {} has gone", endpoint.port()));
                 let sandbox = Netns::recover(&endpoint.sandbox, endpoint.netns).ok_or_else(gone)?;
-                let tap = run_in(&sandbox, || Tap::open(&endpoint.ifname, Offloads::ALL))??;
+                let tap = run_in(&sandbox, || Tap::open(&endpoint.ifname, self.offloads))??;
                 Ok(Device::Tap(tap))
             }
         }
@@ -98,6 +107,26 @@ impl Devices {
                 None => Ok(()),
             }
         })?
+    }
+
+    fn create_veth(&self, plan: &DevicePlan, sandbox: &Netns) -> Result<Device, Error> {
+        let device = &plan.endpoint.device;
+        let links = Links::open()?;
+        links.create_veth(device, device, sandbox)?;
+        let host = links.get(device)?;
+        let opened =
+            finish_host_end(&links, &host, plan.network.mtu).and_then(|()| self.open_packet(&host.name));
+        if opened.is_err() {
+            // The error above is what matters, and the step must leave nothing.
+            let _ = links.delete(&host);
+        }
+        opened
+    }
+
+    /// Opens a packet port on an interface of the daemon's own namespace.
+    pub(super) fn open_packet(&self, interface: &str) -> Result<Device, Error> {
+        let open = Packet::open(interface, self.offloads);
+        open.map(Device::Packet).map_err(|source| Error::Packet { interface: interface.to_owned(), source })
     }
 
     /// What is left of an endpoint's device.
@@ -128,30 +157,10 @@ fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Er
     Ok(links.find(&endpoint.ifname)?.filter(ours))
 }
 
-fn create_veth(plan: &DevicePlan, sandbox: &Netns) -> Result<Device, Error> {
-    let device = &plan.endpoint.device;
-    let links = Links::open()?;
-    links.create_veth(device, device, sandbox)?;
-    let host = links.get(device)?;
-    let opened = finish_host_end(&links, &host, plan.network.mtu);
-    if opened.is_err() {
-        // The error above is what matters, and the step must leave nothing.
-        let _ = links.delete(&host);
-    }
-    opened
-}
-
-fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<Device, Error> {
+fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {
     links.keep_host_off(host)?;
     // No netlink attribute says this; without IPv6 or with a read-only /proc there is nothing to say or no way to say it.
     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", host.name), "1");
     links.set_mtu(host, mtu)?;
-    links.set_up(host, true)?;
-    open_packet(&host.name)
-}
-
-/// Opens a packet port on an interface of the daemon's own namespace.
-pub(super) fn open_packet(interface: &str) -> Result<Device, Error> {
-    let open = Packet::open(interface, Offloads::ALL);
-    open.map(Device::Packet).map_err(|source| Error::Packet { interface: interface.to_owned(), source })
+    Ok(links.set_up(host, true)?)
 }

@@ -344,7 +344,11 @@ fn up_brings_flags_and_ageing_back_and_names_what_differs() {
     for (was, is, words) in [
         ("10.1.0.0/24", "10.1.0.0/16", "another subnet (10.1.0.0/24, not 10.1.0.0/16)"),
         ("10.1.0.9", "10.1.0.8", "the endpoint red/second exists with another ip"),
-        ("netns = \"web\"", "name = \"web\"\nnetns = \"a\"", "another namespace (web, not a)"),
+        (
+            "netns = \"web\"",
+            "name = \"web\"\nnetns = \"a\"",
+            "another namespace (the namespace web, not the namespace a)",
+        ),
     ] {
         let error = lab.manager.up(&document(&LAB.replace(was, is))).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");

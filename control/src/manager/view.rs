@@ -210,8 +210,8 @@ impl Manager {
         let counts = self.world.fdb_counts(network).ok()?;
         Some(FdbStats {
             network: network.to_owned(),
-            entries: counts.entries,
-            capacity: counts.capacity,
+            entries: counts.entries as u64,
+            capacity: counts.capacity as u64,
             learned: counts.learned,
             moved: counts.moved,
             kept: counts.kept,

@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicU64;
 
 use super::word::Word;
 use super::{FdbConfig, Learned};
-use crate::network::{MAX_PORTS, PortId};
+use crate::id::{MAX_PORTS, PortId};
 use crate::sync::atomic::AtomicU32;
 use crate::sync::atomic::Ordering::Relaxed;
 

@@ -1,14 +1,14 @@
 //! What the table does, said plainly: a map. Property tests and fuzzing hold the table against it.
 //!
-//! Single-threaded. Where the answer depends on which slots an address may be in (evictions and refusals at a bound), the model
-//! does not predict it but judges whether the rules admit what the table did.
+//! Single-threaded. Where the answer depends on which slots an address may be in (evictions and refusals at a
+//! bound), the model does not predict it but judges whether the rules admit what the table did.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::{EntryKind, FdbConfig, FdbEntry, FdbError, Learned, Stickiness};
 use crate::addr::MacAddr;
-use crate::network::{MAX_PORTS, PortId};
+use crate::id::{MAX_PORTS, PortId};
 use crate::time::Timestamp;
 
 /// A pair of buckets holds this many addresses; a table with fewer cannot have run out of slots.
@@ -134,7 +134,8 @@ impl FdbModel {
         self.config.ageing = ageing;
     }
 
-    /// Holds the model against all that the table holds ([`super::Fdb::held_entries`] at `now`), bounds included.
+    /// Holds the model against all that the table holds ([`super::Fdb::held_entries`] at `now`), bounds
+    /// included.
     ///
     /// # Errors
     /// Where they differ, in words.

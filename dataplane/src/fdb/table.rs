@@ -50,9 +50,9 @@ impl Slot {
 
     /// The entry, with the key that it belongs to.
     ///
-    /// The word is read on both sides of the key: as long as the generation is the same, no other key was there in
-    /// between. If the second read of the word came from a later tenancy, then so might the key; if the key
-    /// came from a later tenancy, then so does the second read of the word (the key is released after
+    /// The word is read on both sides of the key: as long as the generation is the same, no other key was
+    /// there in between. If the second read of the word came from a later tenancy, then so might the key; if
+    /// the key came from a later tenancy, then so does the second read of the word (the key is released after
     /// the word was made busy). Either way the generations differ.
     #[inline]
     pub(super) fn read(&self) -> Option<(u64, Word)> {
@@ -128,8 +128,9 @@ impl Table {
 
     /// The slot that holds `key`, and its word.
     ///
-    /// Looks at all keys of a bucket before it branches: which of them it is cannot be predicted, and a wrong guess
-    /// costs more than the comparisons. That it is in the first bucket is a good guess (see [`Table::place_for`]).
+    /// Looks at all keys of a bucket before it branches: which of them it is cannot be predicted, and a wrong
+    /// guess costs more than the comparisons. That it is in the first bucket is a good guess (see
+    /// [`Table::place_for`]).
     #[inline]
     pub(super) fn find(&self, key: u64) -> Option<(&Slot, Word)> {
         for index in self.pair(key) {
@@ -153,7 +154,8 @@ impl Table {
         self.buckets[first].slots.iter().chain(second)
     }
 
-    /// A free slot for `key`, and its word: in its first bucket while that is at most half full, else in the emptier one.
+    /// A free slot for `key`, and its word: in its first bucket while that is at most half full, else in the
+    /// emptier one.
     pub(super) fn place_for(&self, key: u64) -> Option<(&Slot, Word)> {
         let free = |index: usize| {
             let slots = self.buckets[index].slots.iter();

@@ -13,7 +13,7 @@
 use core::time::Duration;
 
 use super::EntryKind;
-use crate::network::{MAX_PORTS, PortId};
+use crate::id::{MAX_PORTS, PortId};
 use crate::time::Timestamp;
 
 const PORT_BITS: u32 = 12;

@@ -91,8 +91,9 @@ impl Packet {
             Some(Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => Ok(Received::Skipped),
             // A super-frame of a kind that virtio cannot name; the kernel has dropped it.
             Some(Errno::INVAL) => Ok(Received::Dropped(DropReason::MalformedOffload)),
-            // Said once when the interface goes down, and when it goes away.
-            Some(Errno::NETDOWN) if self.interface_exists() => Ok(Received::Skipped),
+            // Said once when the interface goes down; that it goes away after that is not said any more
+            // (net/packet/af_packet.c, packet_notifier).
+            Some(Errno::NETDOWN) if self.interface_exists() => Ok(Received::Down),
             _ => Err(error),
         }
     }
@@ -133,7 +134,7 @@ impl Packet {
     }
 
     /// Asked through the socket, so in its own network namespace, wherever the thread is.
-    fn interface_exists(&self) -> bool {
+    pub(super) fn interface_exists(&self) -> bool {
         rustix::net::netdevice::index_to_name(self.socket.as_fd(), self.interface_index).is_ok()
     }
 }

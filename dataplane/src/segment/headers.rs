@@ -4,6 +4,7 @@ use smoltcp::wire::{
     IPV6_HEADER_LEN, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UDP_HEADER_LEN, UdpPacket,
 };
 
+use crate::checksum::checksum;
 use crate::frame::{EthernetView, Frame, ethertype};
 use crate::offload::Gso;
 use crate::verdict::DropReason;
@@ -112,7 +113,7 @@ impl Headers {
                 let mut ip = Ipv4Packet::new_unchecked(packet);
                 ip.set_total_len(len);
                 ip.set_ident(ip.ident().wrapping_add(index as u16));
-                ip.fill_checksum();
+                fill_checksum(ip);
             }
             Version::V6 => Ipv6Packet::new_unchecked(packet).set_payload_len(len - IPV6_HEADER_LEN as u16),
         }
@@ -127,8 +128,16 @@ impl Headers {
         ip.clear_flags();
         ip.set_more_frags(!is_last);
         ip.set_frag_offset(offset as u16);
-        ip.fill_checksum();
+        fill_checksum(ip);
     }
+}
+
+fn fill_checksum(mut ip: Ipv4Packet<&mut [u8]>) {
+    ip.set_checksum(0);
+    let header_len = usize::from(ip.header_len());
+    let packet = ip.into_inner();
+    let sum = checksum(&packet[..header_len]);
+    Ipv4Packet::new_unchecked(packet).set_checksum(sum);
 }
 
 /// Lengths in bytes of the IPv4 header and of the packet.

@@ -28,6 +28,7 @@ pub(crate) fn all() -> BTreeMap<&'static str, Case> {
         ("flood", flood()),
         ("flood-off", flood_off()),
         ("gateway", gateway()),
+        ("gateway-fragments", gateway_fragments()),
         ("guard-drops", guard_drops()),
         ("guard-passes", guard_passes()),
         ("hairpin", hairpin()),
@@ -435,4 +436,31 @@ fn gateway() -> Case {
     line.send(2, ethernet(mac(GATEWAY), mac(2), IPV4, &[0x45; 10]));
     line.send(2, tagged(&echo(64, address(GATEWAY), b"in a VLAN"), 0x8100, 100));
     line.done()
+}
+
+/// Echo requests in fragments: in order, turned round, and one that never becomes whole.
+fn gateway_fragments() -> Case {
+    let mut line = Timeline::default();
+    let fragment = |id: u16, message: &[u8], offset: usize, more: bool| {
+        let mut header = etherparse::Ipv4Header::new(
+            message.len() as u16,
+            64,
+            etherparse::IpNumber::ICMP,
+            address(2).octets(),
+            address(GATEWAY).octets(),
+        )
+        .expect("a short message");
+        header.identification = id;
+        header.more_fragments = more;
+        header.fragment_offset = ((offset / 8) as u16).try_into().expect("a small offset");
+        header.header_checksum = header.calc_header_checksum();
+        ethernet(mac(GATEWAY), mac(2), IPV4, &[&header.to_bytes()[..], message].concat())
+    };
+    let echo = etherparse::Icmpv4Type::EchoRequest(etherparse::IcmpEchoHeader { id: 7, seq: 1 });
+    let data: Vec<u8> = (0..2000).map(|i| (i / 256 + i) as u8).collect();
+    let message = [&etherparse::Icmpv4Header::with_checksum(echo, &data).to_bytes()[..], &data].concat();
+    let (first, second) = message.split_at(1480);
+    line.send(2, fragment(1, first, 0, true)).send(2, fragment(1, second, 1480, false));
+    line.send(2, fragment(2, second, 1480, false)).send(2, fragment(2, first, 0, true));
+    line.send(2, fragment(3, first, 0, true)).done()
 }
