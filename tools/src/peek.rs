@@ -61,7 +61,7 @@ impl Peek {
                         return Ok(seen);
                     }
                 }
-                Received::Dropped(_) | Received::Skipped => {}
+                Received::Dropped(_) | Received::Skipped | Received::Down => {}
                 Received::Empty => self.wait(end, seen.len())?,
             }
         }

@@ -136,7 +136,7 @@ fn next<'a>(device: &Device, buffer: &'a mut Buffer) -> io::Result<Option<Frame<
     loop {
         match device.recv(buffer)? {
             Received::Frame => return Ok(Some(buffer.frame())),
-            Received::Dropped(_) | Received::Skipped => {}
+            Received::Dropped(_) | Received::Skipped | Received::Down => {}
             Received::Empty => return Ok(None),
         }
     }

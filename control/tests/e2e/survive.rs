@@ -20,6 +20,7 @@ pub(crate) fn tests() -> Vec<Test> {
         restart("sigkill", Signal::KILL, "veth"),
         restart("sigterm", Signal::TERM, "tap"),
         restart("sigterm", Signal::TERM, "veth"),
+        test("survive/offloads-change", offloads_change),
         test("survive/swept-at-start", swept),
         test("survive/ephemeral", ephemeral),
         test("survive/second-daemon", second),
@@ -78,6 +79,32 @@ fn restart(signal: Signal, kind: &str) {
     daemon.ok("detach blue bee");
     let gone = b.namespace.run(|| Links::open()?.find("eth0")).unwrap().unwrap();
     assert_eq!(gone, None);
+}
+
+/// As when the kernel was changed between two starts: every rung takes up the devices that another one made.
+fn offloads_change() {
+    let mut daemon = Daemon::start();
+    daemon.network("");
+    let (a, b) = (daemon.attach("--name a"), daemon.attach("--name b"));
+    let stream = Transfer::start(&a.namespace, &b.namespace, b.ip(), None).unwrap();
+    let rungs: [(&str, &[&str]); 6] = [
+        ("none", &[]),
+        ("tso", &["checksum", "tso"]),
+        ("header", &[]),
+        ("all", &["checksum", "tso", "uso"]),
+        ("checksum", &["checksum"]),
+        ("all", &["checksum", "tso", "uso"]),
+    ];
+    for (rung, offloads) in rungs {
+        daemon.end(Signal::KILL);
+        daemon.options = vec!["--offloads".into(), rung.into()];
+        daemon.start_again();
+        assert!(daemon.ports().iter().all(|port| port.offloads == offloads), "{rung}: {:?}", daemon.ports());
+        let goal = stream.received() + (5 << 20);
+        until("the stream flows again", || stream.received() > goal);
+    }
+    stream.stop();
+    stream.finish().unwrap();
 }
 
 fn swept() {
