@@ -3,7 +3,7 @@
 //! Everything here lives in namespaces that the lab makes and that vanish with it; the machine's own network is not touched.
 
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,7 +13,8 @@ use pontoon::link::Links;
 use pontoon::netns::{self, Netns};
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::engine::{Engine, EngineConfig, NetworkSpec, PortSpec};
-use pontoon_dataplane::network::{Gateway, NetworkId, PortSettings};
+use pontoon_dataplane::network::{Gateway, NetworkId, PortId, PortSettings};
+use pontoon_dataplane::port::packet::Packet;
 use pontoon_dataplane::port::tap::Tap;
 use pontoon_dataplane::port::{Device, Offloads};
 
@@ -72,6 +73,14 @@ pub fn address(number: u8) -> Ipv4Addr {
 
 /// How long the prefix of every lab's subnet is.
 pub const PREFIX_LEN: u8 = 24;
+
+/// The IPv6 address of the lab's endpoint number `number`, from 0.
+pub fn address6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd88, 0, 0, 0, 0, 0, 0, u16::from(number) + 2)
+}
+
+/// How long the prefix of every lab's IPv6 subnet is.
+pub const PREFIX_LEN6: u8 = 64;
 
 /// What netfilter has to do with frames on the kernel's bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,10 +155,29 @@ enum Joint {
     Kernel {
         _bridge: Namespace,
     },
-    Pontoon {
-        _engine: Engine,
-        _network: NetworkId,
-    },
+    Pontoon(Box<Wired>),
+}
+
+/// An engine that joins sandboxes.
+#[derive(Debug)]
+pub struct Wired {
+    /// The engine.
+    pub engine: Engine,
+    /// The one network.
+    pub network: NetworkId,
+    /// The ports, one for each sandbox, in their order.
+    pub ports: Vec<PortId>,
+    /// Where the host ends of veth pairs are.
+    _host: Namespace,
+}
+
+/// How a sandbox hangs on the engine, and what is left to its device at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// A TAP is its eth0.
+    Tap(Offloads),
+    /// A veth is its eth0, whose other end is a packet port.
+    Veth(Offloads),
 }
 
 impl Lab {
@@ -176,7 +204,7 @@ impl Lab {
             Ok(())
         })??;
         let lab = Lab { sandboxes, joint: Joint::Kernel { _bridge: bridge } };
-        lab.configure()?;
+        lab.configure(1500)?;
         Ok(lab)
     }
 
@@ -185,6 +213,14 @@ impl Lab {
     /// # Errors
     /// No privilege, or no /dev/net/tun.
     pub fn pontoon(count: u8, config: EngineConfig, offloads: Offloads) -> Result<Lab, LabError> {
+        Lab::wired(&vec![Wire::Tap(offloads); usize::from(count)], config, 1500)
+    }
+
+    /// A sandbox for each of `wires`, on one network of an engine of our own.
+    ///
+    /// # Errors
+    /// No privilege, no /dev/net/tun, or a kernel without veth.
+    pub fn wired(wires: &[Wire], config: EngineConfig, mtu: u16) -> Result<Lab, LabError> {
         let engine = Engine::start(config)?;
         let gateway_address = Ipv4Addr::new(10, 88, 0, 1);
         let network = engine.add_network(NetworkSpec {
@@ -193,33 +229,53 @@ impl Lab {
                 address: gateway_address,
                 prefix_len: PREFIX_LEN,
             }),
-            mtu: 1500,
+            mtu,
             ageing: Duration::from_secs(300),
         })?;
-        let sandboxes = sandboxes(count)?;
-        for sandbox in &sandboxes {
-            let tap = sandbox.run(|| Tap::open("eth0", offloads))??;
-            let spec = PortSpec { network, settings: PortSettings::default(), identity: None, mtu: 1500 };
-            engine.add_port(spec, Device::Tap(tap))?;
+        let host = Namespace::new("lab-host")?;
+        let sandboxes = sandboxes(u8::try_from(wires.len())?)?;
+        let mut ports = Vec::new();
+        for (number, (sandbox, wire)) in sandboxes.iter().zip(wires).enumerate() {
+            let device = match *wire {
+                Wire::Tap(offloads) => Device::Tap(sandbox.run(|| Tap::open("eth0", offloads))??),
+                Wire::Veth(offloads) => {
+                    host.run(|| open_veth(&format!("port{number}"), sandbox, offloads, mtu))??
+                }
+            };
+            let spec = PortSpec { network, settings: PortSettings::default(), identity: None, mtu };
+            ports.push(engine.add_port(spec, device)?);
         }
-        let lab = Lab { sandboxes, joint: Joint::Pontoon { _engine: engine, _network: network } };
-        lab.configure()?;
+        let wired = Wired { engine, network, ports, _host: host };
+        let lab = Lab { sandboxes, joint: Joint::Pontoon(Box::new(wired)) };
+        lab.configure(mtu)?;
         Ok(lab)
+    }
+
+    /// The engine that joins the sandboxes, unless the kernel does.
+    pub fn engine(&self) -> Option<&Wired> {
+        match &self.joint {
+            Joint::Pontoon(wired) => Some(wired),
+            Joint::Kernel { .. } => None,
+        }
     }
 
     /// Whether pontoon joins the sandboxes.
     pub fn is_pontoon(&self) -> bool {
-        matches!(self.joint, Joint::Pontoon { .. })
+        self.engine().is_some()
     }
 
-    fn configure(&self) -> Result<(), LabError> {
+    fn configure(&self, mtu: u16) -> Result<(), LabError> {
         for (number, sandbox) in self.sandboxes.iter().enumerate() {
             let own = address(u8::try_from(number)?);
             sandbox.run(|| -> Result<(), LabError> {
                 let links = Links::open()?;
                 let eth0 = links.get("eth0")?;
-                links.dress(&eth0, "eth0", MacAddr::from_ipv4(own), 1500)?;
+                links.dress(&eth0, "eth0", MacAddr::from_ipv4(own), mtu)?;
                 links.add_address(&eth0, own.into(), PREFIX_LEN)?;
+                // A kernel without IPv6 has no such file. Without the wait for duplicates addresses are good at once.
+                if std::fs::write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0").is_ok() {
+                    links.add_address(&eth0, address6(u8::try_from(number)?).into(), PREFIX_LEN6)?;
+                }
                 links.set_up(&eth0, true)?;
                 links.set_up(&links.get("lo")?, true)?;
                 Ok(())
@@ -227,6 +283,17 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// A veth pair with one end in the calling thread's namespace, and a packet port on it.
+fn open_veth(host_end: &str, sandbox: &Namespace, offloads: Offloads, mtu: u16) -> Result<Device, LabError> {
+    let links = Links::open()?;
+    links.create_veth(host_end, "eth0", sandbox.netns())?;
+    let link = links.get(host_end)?;
+    links.set_mtu(&link, mtu)?;
+    links.keep_host_off(&link)?;
+    links.set_up(&link, true)?;
+    Ok(Device::Packet(Packet::open(host_end, offloads)?))
 }
 
 fn sandboxes(count: u8) -> Result<Vec<Namespace>, LabError> {

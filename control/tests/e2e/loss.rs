@@ -1,0 +1,123 @@
+//! Devices and namespaces that vanish under traffic.
+
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use pontoon::api::types::Event;
+use pontoon::link::Links;
+use pontoon_tools::ping::{Answer, PATIENCE, Pinger};
+use pontoon_tools::transfer::Transfer;
+
+use crate::daemon::{Daemon, PONTOON, Station, until};
+use crate::{Test, test};
+
+pub(crate) fn tests() -> Vec<Test> {
+    let kinds = ["tap", "veth"];
+    let namespace = |kind| test(format!("loss/namespace/{kind}"), move || vanishes(kind, drop));
+    let device = |kind| test(format!("loss/device/{kind}"), move || vanishes(kind, delete_device));
+    kinds.into_iter().flat_map(|kind| [namespace(kind), device(kind)]).collect()
+}
+
+fn delete_device(station: Station) {
+    let work = || {
+        let links = Links::open()?;
+        links.delete(&links.get("eth0")?)
+    };
+    station.namespace.run(work).unwrap().unwrap();
+    // The namespace itself outlives the device for the rest of the test.
+    std::mem::forget(station);
+}
+
+/// `pontoon events`, read in the background.
+struct Events {
+    child: Child,
+    seen: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Events {
+    fn follow(daemon: &Daemon) -> Events {
+        let mut command = Command::new(PONTOON);
+        command.arg("--socket").arg(daemon.path("pontoon.sock")).args(["events", "--json"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let list = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                list.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Events { child, seen }
+    }
+
+    fn has(&self, event: &str, subject: &str) -> bool {
+        self.seen.lock().unwrap().iter().any(|it| it.event == event && it.subject == subject)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn vanishes(kind: &str, how: fn(Station)) {
+    let daemon = Daemon::start();
+    daemon.network("");
+    let stations = ["", "--kind veth", ""].map(|options| daemon.attach(options));
+    let lost = daemon.attach(&format!("--kind {kind}"));
+    let [a, b, c] = &stations;
+    let (port, address) = (lost.port(), lost.ip());
+    daemon.ok(&format!("fdb add blue 02:42:00:00:00:99 {port}"));
+    let mut pinger = Pinger::new(&c.namespace, address).unwrap();
+    assert_eq!(pinger.ping(address, 56, PATIENCE).unwrap(), Answer::Reply);
+    drop(pinger);
+    assert_eq!(daemon.fdb().iter().filter(|entry| entry.port == port).count(), 2);
+    let events = Events::follow(&daemon);
+
+    // Elsewhere a stream whose every byte is checked; into the device as many datagrams as go.
+    let stream = Transfer::start(&a.namespace, &b.namespace, b.ip(), None).unwrap();
+    let source = c.namespace.run(|| UdpSocket::bind((c.ip(), 0))).unwrap().unwrap();
+    source.connect((address, 9)).unwrap();
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Ended on every way out: the scope waits for the thread.
+        let _stop = Finally(&end);
+        scope.spawn(|| {
+            while !end.load(Relaxed) {
+                // The port is closed there, and soon the host is gone: both are reported here.
+                let _ = source.send(&[0x5a; 1000]);
+            }
+        });
+        let flows = |more: u64| {
+            let goal = stream.received() + more;
+            until("the stream flows", || stream.received() > goal);
+        };
+        flows(1 << 20);
+        let before = daemon.counters(c).rx.frames;
+        until("datagrams flow", || daemon.counters(c).rx.frames > before + 100);
+        how(lost);
+        until("the port is gone", || daemon.ports().iter().all(|it| it.port != port));
+        assert!(daemon.fdb().iter().all(|entry| entry.port != port), "{:?}", daemon.fdb());
+        until("the loss is reported", || events.has("port-lost", &port));
+        assert!(!daemon.ok("network inspect blue").contains(&address.to_string()));
+        flows(10 << 20);
+    });
+    stream.stop();
+    stream.finish().unwrap();
+
+    // Its place is free again.
+    assert_eq!(daemon.attach("").ip(), address);
+}
+
+struct Finally<'a>(&'a AtomicBool);
+
+impl Drop for Finally<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}

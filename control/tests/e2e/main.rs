@@ -1,0 +1,88 @@
+//! The daemon with real devices, the kernel's own network stack in namespaces, and real frames.
+//!
+//! The whole target runs in private network and mount namespaces with an empty /run: whatever it makes, the machine never
+//! sees it and the kernel clears it away, however the run ends. Where the privilege for that is missing every test is
+//! reported as ignored, with the reason in its name; with CI=true that is a failure.
+//!
+//! PONTOON_FULL=1 runs the full counts: every combination, longer transfers, 200 endpoints.
+
+// A test's way to fail.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod bad_input;
+mod command_line;
+mod daemon;
+mod flags;
+mod frames;
+mod gateway;
+mod guard;
+mod interfaces;
+mod loss;
+mod many;
+mod matrix;
+mod rungs;
+mod survive;
+mod vlan;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use pontoon_tools::lab::Namespace;
+
+/// A test: its name and its work, which panics when something is not as it must be.
+type Test = (String, Box<dyn FnOnce() + Send>);
+
+fn test(name: impl Into<String>, work: impl FnOnce() + Send + 'static) -> Test {
+    (name.into(), Box::new(work))
+}
+
+/// Whether the full counts were asked for.
+fn full() -> bool {
+    std::env::var("PONTOON_FULL").is_ok_and(|value| value == "1")
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    // Before any thread is started.
+    let lack = lack();
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let all = [
+        matrix::tests(),
+        rungs::tests(),
+        vlan::tests(),
+        guard::tests(),
+        flags::tests(),
+        loss::tests(),
+        survive::tests(),
+        many::tests(),
+        interfaces::tests(),
+        command_line::tests(),
+        bad_input::tests(),
+        gateway::tests(),
+    ];
+    let trial = |(name, work): Test| match lack.clone() {
+        None => Trial::test(name, move || {
+            work();
+            Ok(())
+        }),
+        Some(reason) if ci => Trial::test(name, move || Err(format!("cannot run: {reason}").into())),
+        // Nothing else of an ignored test is printed.
+        Some(reason) => {
+            Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
+        }
+    };
+    let trials = all.into_iter().flatten().map(trial).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Moves into private namespaces; what is missing for the tests, if anything is.
+fn lack() -> Option<String> {
+    let tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    if let Err(error) = tun {
+        return Some(format!("/dev/net/tun: {error}"));
+    }
+    if let Err(error) = pontoon::private::enter() {
+        return Some(error.to_string());
+    }
+    Namespace::new("probe").err().map(|error| error.to_string())
+}
