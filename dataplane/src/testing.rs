@@ -167,3 +167,8 @@ pub(crate) fn ipv6(src: Ipv6Addr, dst: Ipv6Addr, next_header: u8, payload: &[u8]
     };
     [&header.to_bytes()[..], payload].concat()
 }
+
+/// How many random cases a property is held against: `everyday`, or fifty times as many with `PONTOON_FULL=1`.
+pub(crate) fn cases(everyday: u32) -> u32 {
+    if std::env::var("PONTOON_FULL").is_ok_and(|value| value == "1") { everyday * 50 } else { everyday }
+}

@@ -128,7 +128,7 @@ fn check_counts(fdb: &Fdb, config: FdbConfig, now: Timestamp) -> Result<(), Stri
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if std::env::var("PONTOON_FULL").is_ok_and(|v| v == "1") { 20_000 } else { 400 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_table_does_what_the_model_admits(

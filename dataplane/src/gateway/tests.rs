@@ -289,7 +289,7 @@ fn announcing_again_starts_anew_and_a_missing_network_ends_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1024)))]
 
     /// Frames that are right but for a few bytes, one after the other, with any metadata: no panic, and whatever is
     /// sent comes from the gateway, goes to who asked, is whole and within the MTU.

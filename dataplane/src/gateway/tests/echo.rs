@@ -128,7 +128,7 @@ fn only_sound_requests_are_answered() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(cases(64)))]
 
     /// Whatever the size, the cut and the order, repeated fragments or not: one answer, and the right one.
     #[test]
