@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use pontoon_dataplane::network::{Gateway, NetworkId, PortId, PortSettings};
 use pontoon_dataplane::port::packet::Packet;
 use pontoon_dataplane::port::tap::Tap;
 use pontoon_dataplane::port::{Device, Offloads};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 
 /// Whatever went wrong while a lab was built.
 pub type LabError = Box<dyn std::error::Error + Send + Sync>;
@@ -190,14 +192,14 @@ impl Lab {
         let sandboxes = sandboxes(count)?;
         bridge.run(|| -> Result<(), LabError> {
             let links = Links::open()?;
-            let bridges = Bridges::open()?;
-            bridges.create("br0")?;
+            let kernel = Kernel::open()?;
+            kernel.create_bridge("br0")?;
             filter.apply()?;
             for (number, sandbox) in sandboxes.iter().enumerate() {
                 let host_end = format!("port{number}");
                 links.create_veth(&host_end, "eth0", sandbox.netns())?;
                 let link = links.get(&host_end)?;
-                bridges.enslave(link.index, links.get("br0")?.index)?;
+                kernel.enslave(link.index, links.get("br0")?.index)?;
                 links.set_up(&link, true)?;
             }
             links.set_up(&links.get("br0")?, true)?;
@@ -272,9 +274,10 @@ impl Lab {
                 let eth0 = links.get("eth0")?;
                 links.dress(&eth0, "eth0", MacAddr::from_ipv4(own), mtu)?;
                 links.add_address(&eth0, own.into(), PREFIX_LEN)?;
-                // A kernel without IPv6 has no such file. Without the wait for duplicates addresses are good at once.
-                if std::fs::write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0").is_ok() {
-                    links.add_address(&eth0, address6(u8::try_from(number)?).into(), PREFIX_LEN6)?;
+                // A kernel without IPv6 has no such directory.
+                if Path::new("/proc/sys/net/ipv6").exists() {
+                    let address = address6(u8::try_from(number)?);
+                    Kernel::open()?.add_address_at_once(eth0.index, address)?;
                 }
                 links.set_up(&eth0, true)?;
                 links.set_up(&links.get("lo")?, true)?;
@@ -300,24 +303,24 @@ fn sandboxes(count: u8) -> Result<Vec<Namespace>, LabError> {
     (0..count).map(|_| Namespace::new("lab")).collect()
 }
 
-/// The kernel's bridge, which pontoon itself never asks for.
-struct Bridges {
+/// What pontoon itself never asks the kernel for.
+struct Kernel {
     runtime: tokio::runtime::Runtime,
     handle: rtnetlink::Handle,
 }
 
-impl Bridges {
-    fn open() -> Result<Bridges, LabError> {
+impl Kernel {
+    fn open() -> Result<Kernel, LabError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (connection, handle, _) = {
             let _entered = runtime.enter();
             rtnetlink::new_connection()?
         };
         runtime.spawn(connection);
-        Ok(Bridges { runtime, handle })
+        Ok(Kernel { runtime, handle })
     }
 
-    fn create(&self, name: &str) -> Result<(), LabError> {
+    fn create_bridge(&self, name: &str) -> Result<(), LabError> {
         let message = rtnetlink::LinkBridge::new(name).build();
         Ok(self.runtime.block_on(self.handle.link().add(message).execute())?)
     }
@@ -325,5 +328,12 @@ impl Bridges {
     fn enslave(&self, port_index: u32, bridge_index: u32) -> Result<(), LabError> {
         let message = rtnetlink::LinkUnspec::new_with_index(port_index).controller(bridge_index).build();
         Ok(self.runtime.block_on(self.handle.link().set(message).execute())?)
+    }
+
+    /// An address that is good at once, without the wait for duplicates.
+    fn add_address_at_once(&self, link_index: u32, address: Ipv6Addr) -> Result<(), LabError> {
+        let mut request = self.handle.address().add(link_index, address.into(), PREFIX_LEN6);
+        request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        Ok(self.runtime.block_on(request.execute())?)
     }
 }

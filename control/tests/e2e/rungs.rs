@@ -9,7 +9,7 @@ use pontoon_dataplane::network::PortSettings;
 use pontoon_dataplane::offload::{Gso, Offload};
 use pontoon_dataplane::port::memory::{self, MemoryPeer, OwnedFrame};
 use pontoon_dataplane::port::{Device, Offloads};
-use pontoon_tools::lab::{Lab, Wire, address, address6};
+use pontoon_tools::lab::{Lab, Namespace, Wire, address, address6};
 use pontoon_tools::peek::Peek;
 use pontoon_tools::ping::{Answer, Pinger};
 use pontoon_tools::traffic::{udp_each, udp_super_frame};
@@ -85,6 +85,28 @@ fn both_ways(wires: &[Wire], rung: Offloads) {
         udp_each(b, a, address, sizes().map(|size| size.min(65_487))).unwrap();
         udp_super_frame(b, a, address, 1400, 40).unwrap();
     }
+    for sandbox in [a, b] {
+        for protocol in ["Tcp", "Udp"] {
+            assert_eq!(
+                figure(sandbox, protocol, "InCsumErrors"),
+                0,
+                "{protocol} packets with a wrong checksum"
+            );
+        }
+        // TCP heals segments that were cut wrong by sending them again, one by one.
+        let (sent, again) = (figure(sandbox, "Tcp", "OutSegs"), figure(sandbox, "Tcp", "RetransSegs"));
+        assert!(again * 10 < sent, "{again} of {sent} segments were sent again");
+    }
+}
+
+/// A figure of the kernel's statistics of a protocol (IPv4 and, for TCP, IPv6).
+fn figure(sandbox: &Namespace, protocol: &str, name: &str) -> u64 {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/snmp");
+    let text = sandbox.run(read).unwrap().unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let mut figures = names.split(' ').zip(values.split(' '));
+    figures.find(|(found, _)| *found == name).expect("the figure").1.parse().expect("a number")
 }
 
 /// A last datagram from the first sandbox to the second.
