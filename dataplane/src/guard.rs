@@ -5,6 +5,10 @@
 //! own addresses. Towards the gateway's MAC any address of the same sandbox will do, for a sandbox with several
 //! endpoints answers by whichever its route names. Sources of zero pass: probes and DHCP begin so.
 //!
+//! A partial checksum is a licence to rewrite two bytes of the frame after the guard has read it: whoever completes it
+//! writes at an offset that the sender chose, and any program that may open a packet socket chooses freely. So it must lie
+//! behind everything that the guard reads.
+//!
 //! The guard looks through VLAN tags (the view is behind them), and not into other encapsulations: what hides an ARP
 //! message in a tunnel reaches nobody's neighbour table.
 
@@ -14,10 +18,10 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use smoltcp::wire::{ArpHardware, ArpPacket, EthernetProtocol, Ipv4Packet};
+use smoltcp::wire::{ArpHardware, ArpPacket, EthernetProtocol, IPV4_HEADER_LEN, IPV6_HEADER_LEN, Ipv4Packet};
 
 use crate::addr::MacAddr;
-use crate::frame::{EthernetView, ethertype};
+use crate::frame::{EthernetView, Frame, ethertype};
 use crate::network::{Gateway, Identity, Port};
 use crate::verdict::DropReason;
 
@@ -36,7 +40,7 @@ pub fn check(
     gateway: Option<&Gateway>,
     port: &Port,
     view: &EthernetView,
-    bytes: &[u8],
+    frame: &Frame<'_>,
 ) -> Result<(), DropReason> {
     if gateway.is_some_and(|gateway| view.src == gateway.mac) {
         return Err(DropReason::GatewayMacClaimed);
@@ -51,14 +55,49 @@ pub fn check(
         }
         _ => None,
     };
-    let payload = view.payload(bytes);
+    let payload = view.payload(frame.bytes);
+    let partial = match frame.offload.needs_checksum {
+        true => Some(Partial::behind_headers(view, frame)?),
+        false => None,
+    };
     match view.ethertype {
         ethertype::IPV4 => check_ipv4(gateway, speaker, payload),
-        ethertype::IPV6 => speaker.map_or(Ok(()), |speaker| ipv6::check(speaker, payload)),
+        ethertype::IPV6 => speaker.map_or(Ok(()), |speaker| ipv6::check(speaker, payload, partial)),
         ethertype::ARP => check_arp(gateway, speaker, payload),
         // Hosts that still listen to reverse ARP would take an address from it; no endpoint needs to speak it.
         ethertype::RARP if speaker.is_some() => Err(DropReason::GuardArp),
         _ => Ok(()),
+    }
+}
+
+/// A checksum that is still to be completed, in bytes from the payload behind all tags.
+#[derive(Clone, Copy)]
+struct Partial {
+    /// Where its range starts.
+    start: usize,
+    /// Where it stands, from there on.
+    offset: usize,
+}
+
+impl Partial {
+    /// Where the frame's partial checksum lies, when that is behind the Ethernet and IP headers.
+    #[inline]
+    fn behind_headers(view: &EthernetView, frame: &Frame<'_>) -> Result<Partial, DropReason> {
+        let headers_len = match view.ethertype {
+            ethertype::IPV4 => {
+                let first = view.payload(frame.bytes).first().ok_or(DropReason::MalformedOffload)?;
+                (usize::from(first & 0x0f) * 4).max(IPV4_HEADER_LEN)
+            }
+            ethertype::IPV6 => IPV6_HEADER_LEN,
+            // These have no checksum.
+            ethertype::ARP | ethertype::RARP => return Err(DropReason::MalformedOffload),
+            _ => 0,
+        };
+        let start = usize::from(frame.offload.csum_start).checked_sub(view.payload_offset);
+        start
+            .filter(|&start| start >= headers_len)
+            .map(|start| Partial { start, offset: frame.offload.csum_offset.into() })
+            .ok_or(DropReason::MalformedOffload)
     }
 }
 

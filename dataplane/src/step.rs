@@ -93,7 +93,7 @@ fn decide(
 ) -> Result<Verdict, DropReason> {
     let view = EthernetView::parse(frame.bytes)?;
     refuse_impossible(&view, frame)?;
-    guard::check(network.gateway.as_ref(), port, &view, frame.bytes)?;
+    guard::check(network.gateway.as_ref(), port, &view, frame)?;
 
     if port.settings.learning {
         let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use smoltcp::wire::{
-    Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6ExtHeader, Ipv6Packet, NdiscOption, NdiscOptionType,
+    IPV6_HEADER_LEN, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6ExtHeader, Ipv6Packet, NdiscOption,
+    NdiscOptionType,
 };
 
-use super::Speaker;
+use super::{Partial, Speaker};
 use crate::addr::MacAddr;
 use crate::verdict::DropReason;
 
@@ -18,7 +19,14 @@ const FRAGMENT_HEADER_LEN: usize = 8;
 /// Length in bytes of a link-layer address option, in units of eight (RFC 4861, section 4.6.1).
 const LINK_LAYER_OPTION_UNITS: u8 = 1;
 
-pub(super) fn check(speaker: Speaker<'_>, payload: &[u8]) -> Result<(), DropReason> {
+/// Where an ICMPv6 message has its checksum (RFC 4443, section 2.1).
+const ICMPV6_CHECKSUM_AT: usize = 2;
+
+pub(super) fn check(
+    speaker: Speaker<'_>,
+    payload: &[u8],
+    partial: Option<Partial>,
+) -> Result<(), DropReason> {
     let packet = Ipv6Packet::new_checked(payload).map_err(|_| DropReason::GuardMalformed)?;
     if packet.version() != 6 {
         return Err(DropReason::GuardMalformed);
@@ -27,11 +35,26 @@ pub(super) fn check(speaker: Speaker<'_>, payload: &[u8]) -> Result<(), DropReas
     if !source.is_unspecified() && !owns(speaker, source) {
         return Err(DropReason::GuardIpv6);
     }
-    match upper_layer(&packet)? {
+    let upper = upper_layer(&packet)?;
+    if partial.is_some_and(|partial| !is_harmless(partial, &packet, upper.as_ref())) {
+        return Err(DropReason::MalformedOffload);
+    }
+    match upper {
         Some(UpperLayer { protocol: IpProtocol::Icmpv6, bytes, fragmented }) => {
             check_icmpv6(speaker, bytes, fragmented)
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether completing the checksum leaves alone what is checked here: extension headers, and ICMPv6 but for its own
+/// checksum. Fragments never come with one.
+fn is_harmless(partial: Partial, packet: &Ipv6Packet<&[u8]>, upper: Option<&UpperLayer<'_>>) -> bool {
+    let Some(upper) = upper.filter(|upper| !upper.fragmented) else { return false };
+    let upper_at = IPV6_HEADER_LEN + packet.payload().len() - upper.bytes.len();
+    match upper.protocol {
+        IpProtocol::Icmpv6 => (partial.start, partial.offset) == (upper_at, ICMPV6_CHECKSUM_AT),
+        _ => partial.start >= upper_at,
     }
 }
 

@@ -3,6 +3,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::checksum;
+use crate::offload::Offload;
 use crate::testing::*;
 
 const OWN: u8 = 2;
@@ -12,7 +14,7 @@ const ICMPV6: u8 = 58;
 
 fn on(port: &Port, frame: &[u8]) -> Result<(), DropReason> {
     let view = EthernetView::parse(frame).unwrap();
-    check(Some(&GATEWAY), port, &view, frame)
+    check(Some(&GATEWAY), port, &view, &Frame::plain(frame))
 }
 
 /// What the guarded port of endpoint 2 says, untagged, and with a priority, a customer and two tags, which
@@ -62,7 +64,7 @@ fn nobody_may_be_the_gateway() {
     assert_eq!(open(&to_gateway(ethertype::IPV4, &ipv4(address(9), GATEWAY.address, UDP, &[]))), Ok(()));
     // Without a gateway there is nothing to claim.
     let view = EthernetView::parse(&claims_mac).unwrap();
-    assert_eq!(check(None, &open_port(OWN), &view, &claims_mac), Ok(()));
+    assert_eq!(check(None, &open_port(OWN), &view, &Frame::plain(&claims_mac)), Ok(()));
 }
 
 #[test]
@@ -351,8 +353,8 @@ fn may_say(address: IpAddr, to_gateway: bool) -> bool {
 fn passes_only_the_truth(frame: &[u8]) {
     use etherparse::{NetSlice, SlicedPacket};
     let Ok(view) = EthernetView::parse(frame) else { return };
-    let _ = check(Some(&GATEWAY), &open_port(OWN), &view, frame);
-    if check(Some(&GATEWAY), &guarded_port(OWN), &view, frame).is_err() {
+    let _ = check(Some(&GATEWAY), &open_port(OWN), &view, &Frame::plain(frame));
+    if check(Some(&GATEWAY), &guarded_port(OWN), &view, &Frame::plain(frame)).is_err() {
         return;
     }
     assert_eq!(frame[6..12], mac(OWN).0);
@@ -386,4 +388,70 @@ proptest! {
     fn near_misses_neither_panic_nor_lie(frame in nearly_right()) {
         passes_only_the_truth(&frame);
     }
+}
+
+/// `frame` with a checksum that is still to be completed.
+fn partial(frame: &[u8], start: usize, offset: usize) -> Frame<'_> {
+    let (csum_start, csum_offset) = (start as u16, offset as u16);
+    Frame {
+        bytes: frame,
+        offload: Offload { needs_checksum: true, csum_start, csum_offset, ..Offload::NONE },
+    }
+}
+
+#[test]
+fn a_partial_checksum_is_no_way_past_the_guard() {
+    let own6 =
+        |next_header, payload: &[u8]| from_own(ethertype::IPV6, &v6(address6(OWN), next_header, payload));
+    let advertisement = nd(NA, Some(address6(OWN)), &option(TARGET_LINK_LAYER, mac(OWN)));
+    let fragment = [&[ICMPV6, 0, 0, 8, 0, 0, 0, 7][..], &[0; 16]].concat();
+    let behind_options = [&[UDP, 0, 1, 4, 0, 0, 0, 0][..], &[0; 16]].concat();
+    let frames = [
+        from_own(ethertype::IPV4, &ipv4(address(OWN), address(OTHER), UDP, &[0; 16])),
+        from_own(ethertype::ARP, &arp(2, (mac(OWN), address(OWN)), (mac(OTHER), address(OTHER)))),
+        own6(UDP, &[0; 16]),
+        own6(60, &behind_options),
+        own6(44, &fragment),
+        own6(ICMPV6, &advertisement),
+    ];
+    for (port, plain) in frames.iter().flat_map(|plain| [(guarded_port(OWN), plain), (open_port(OWN), plain)])
+    {
+        for frame in [plain.clone(), tagged(plain, ethertype::VLAN, 7)] {
+            let view = EthernetView::parse(&frame).unwrap();
+            assert_eq!(on(&port, &frame), Ok(()));
+            for (start, offset) in
+                (0..frame.len()).flat_map(|start| (0..frame.len()).map(move |to| (start, to)))
+            {
+                if check(Some(&GATEWAY), &port, &view, &partial(&frame, start, offset)).is_err() {
+                    continue;
+                }
+                let mut completed = frame.clone();
+                if checksum::complete(&mut completed, start, offset).is_ok() {
+                    let read = if port.settings.guard && view.ethertype == ethertype::IPV6 { 40 } else { 20 };
+                    let kept = ..view.payload_offset + read;
+                    assert_eq!(completed[kept], frame[kept], "{start} + {offset} rewrites an address");
+                    assert_eq!(on(&port, &completed), Ok(()), "{start} + {offset} passes the guard");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_partial_checksums_of_honest_senders_pass() {
+    let at = |frame: &[u8], start, offset| {
+        let view = EthernetView::parse(frame).unwrap();
+        check(Some(&GATEWAY), &guarded_port(OWN), &view, &partial(frame, start, offset))
+    };
+    let udp4 = from_own(ethertype::IPV4, &ipv4(address(OWN), address(OTHER), UDP, &[0; 16]));
+    assert_eq!(at(&udp4, 34, 6), Ok(()));
+    assert_eq!(at(&tagged(&udp4, ethertype::VLAN, 7), 38, 6), Ok(()));
+    assert_eq!(at(&udp4, 42, 4), Ok(()), "of a packet in a tunnel");
+    let udp6 = from_own(ethertype::IPV6, &v6(address6(OWN), UDP, &[0; 16]));
+    assert_eq!(at(&udp6, 54, 6), Ok(()));
+    // An echo request that would become a router advertisement.
+    let echo = from_own(ethertype::IPV6, &v6(address6(OWN), ICMPV6, &[128, 0, 0, 0, 0, 1, 0, 1, 0x79, 0xff]));
+    assert_eq!(at(&echo, 54, 2), Ok(()));
+    assert_eq!(at(&echo, 54, 0), Err(DropReason::MalformedOffload));
+    assert_eq!(at(&echo, 50, 4), Err(DropReason::MalformedOffload));
 }
