@@ -84,6 +84,11 @@ pub(crate) fn force_receive_buffer(fd: BorrowedFd<'_>, bytes: libc::c_int) -> io
     set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
 }
 
+/// `SO_SNDBUFFORCE`: the send buffer's size in bytes, beyond the system's limit.
+pub(crate) fn force_send_buffer(fd: BorrowedFd<'_>, bytes: libc::c_int) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+}
+
 /// `PACKET_ADD_MEMBERSHIP` with `PACKET_MR_PROMISC`: the interface is promiscuous until the socket is closed.
 pub(crate) fn set_promiscuous(fd: BorrowedFd<'_>, interface_index: u32) -> io::Result<()> {
     let request = libc::packet_mreq {

@@ -17,6 +17,9 @@ use crate::verdict::DropReason;
 /// Bytes of frames that may wait for us: a burst of some dozen super-frames, or thousands of small ones.
 const RECEIVE_BUFFER_BYTES: i32 = 8 << 20;
 
+/// Bytes of frames that may wait in a slow interface's queue. The default holds three super-frames.
+const SEND_BUFFER_BYTES: i32 = 4 << 20;
+
 /// A promiscuous AF_PACKET socket on an interface of the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Packet {
@@ -49,6 +52,9 @@ impl Packet {
         // Needs CAP_NET_ADMIN in the first user namespace; without it the system's limit holds.
         if sys::force_receive_buffer(fd, RECEIVE_BUFFER_BYTES).is_err() {
             socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES as usize)?;
+        }
+        if sys::force_send_buffer(fd, SEND_BUFFER_BYTES).is_err() {
+            socket.set_send_buffer_size(SEND_BUFFER_BYTES as usize)?;
         }
         sys::set_promiscuous(fd, interface_index)?;
         sys::bind_packet(fd, interface_index)?;
