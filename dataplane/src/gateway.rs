@@ -27,7 +27,8 @@ use crate::out::Out;
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Reply, Taken, Verdict};
 
-/// How often worker 0 looks for learned addresses that are too old.
+/// How often a worker looks for what is too old: fragments that came since it last looked and, as worker 0,
+/// learned addresses.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A frame whose destination is a gateway's MAC, and where it came in.
@@ -216,21 +217,21 @@ impl GatewayState {
             .reassembly
             .expire(now, |lost| count(snapshot, self.worker, DropReason::FragmentTimeout, lost));
         let sweep = self.sweep(now, snapshot);
-        [announcement, expiry, sweep].into_iter().flatten().min()
+        [announcement, expiry, Some(sweep)].into_iter().flatten().min()
     }
 
-    /// The FDB is every worker's; one of them sweeps it.
-    fn sweep(&mut self, now: Timestamp, snapshot: &Snapshot) -> Option<Timestamp> {
-        if self.worker != 0 {
-            return None;
-        }
+    /// The FDB is every worker's; one of them sweeps it. The others want to be called as well: nothing else tells
+    /// them of fragments that came after a tick.
+    fn sweep(&mut self, now: Timestamp, snapshot: &Snapshot) -> Timestamp {
         if self.next_sweep <= now {
-            for network in snapshot.networks.iter().flatten() {
-                network.fdb.sweep(now);
+            if self.worker == 0 {
+                for network in snapshot.networks.iter().flatten() {
+                    network.fdb.sweep(now);
+                }
             }
             self.next_sweep = now + SWEEP_INTERVAL;
         }
-        Some(self.next_sweep)
+        self.next_sweep
     }
 
     /// The gateway of `network` announces itself with the next ticks.

@@ -36,6 +36,10 @@ const BATCH: usize = 32;
 /// for this many turns at most.
 const TURNS_BETWEEN_POLLS: u32 = 16;
 
+/// A lane leaves the queue of busy ones after this many turns in which others had frames and it had none: each such turn
+/// costs a system call for nothing, and a few ports that talk must not pay for hundreds that once did.
+const SILENT_TURNS: u32 = 64;
+
 /// How often a port that went down is looked at, whether it is still there.
 const LOOK_AFTER_DOWN: Duration = Duration::from_millis(250);
 
@@ -97,6 +101,8 @@ struct Lane {
     io: Arc<PortIo>,
     /// In the queue of busy lanes.
     busy: bool,
+    /// Turns since its last frame in which others had some.
+    silent: u32,
 }
 
 /// One worker.
@@ -108,6 +114,8 @@ pub(crate) struct Worker {
     egress: Egress,
     lanes: Vec<Option<Lane>>,
     busy: VecDeque<PortId>,
+    /// Frames came in the last turn.
+    traffic: bool,
     /// Ports whose interface went down, and when to look at them next.
     down: Vec<PortId>,
     next_look: Timestamp,
@@ -128,6 +136,7 @@ impl Worker {
             egress: Egress::new(setup.events.clone()),
             lanes: Vec::new(),
             busy: VecDeque::new(),
+            traffic: false,
             down: Vec::new(),
             next_look: Timestamp::ZERO,
             epoll,
@@ -165,7 +174,8 @@ impl Worker {
         Timestamp::from_millis(self.setup.epoch.elapsed().as_millis() as u64)
     }
 
-    /// Every busy lane has its turn; one that stayed silent for as long as spinning pays leaves the queue.
+    /// Every busy lane has its turn. One that stays silent leaves the queue after [`SILENT_TURNS`]; when all are silent,
+    /// they leave it when spinning does not pay any longer.
     fn visit_busy_lanes(&mut self, now: Timestamp) {
         let mut frames = 0;
         for _ in 0..self.busy.len() {
@@ -178,12 +188,15 @@ impl Worker {
                     if read > 0 && !self.down.is_empty() {
                         self.down.retain(|&down| down != id);
                     }
-                    self.busy.push_back(id);
+                    if self.stays_busy(id, read) {
+                        self.busy.push_back(id);
+                    }
                 }
                 Err(error) => self.lose(&io, &error),
             }
         }
-        if frames > 0 {
+        self.traffic = frames > 0;
+        if self.traffic {
             self.spin.saw_traffic();
         } else if self.spin.is_over() {
             for id in self.busy.drain(..) {
@@ -195,6 +208,13 @@ impl Worker {
             // On a machine with few CPUs the one we wait for may need ours.
             std::thread::yield_now();
         }
+    }
+
+    fn stays_busy(&mut self, id: PortId, read: usize) -> bool {
+        let Some(lane) = self.lanes.get_mut(id.index()).and_then(Option::as_mut) else { return false };
+        lane.silent = if read > 0 { 0 } else { lane.silent + u32::from(self.traffic) };
+        lane.busy = lane.silent < SILENT_TURNS;
+        lane.busy
     }
 
     /// The life of a frame.
@@ -279,7 +299,7 @@ impl Worker {
             let id = PortId(word as u16);
             let Some(lane) = self.lanes.get_mut(id.index()).and_then(Option::as_mut) else { continue };
             if !lane.busy {
-                lane.busy = true;
+                (lane.busy, lane.silent) = (true, 0);
                 self.busy.push_back(id);
             }
         }
@@ -312,7 +332,7 @@ impl Worker {
         }
         let data = EventData::new_u64(u64::from(io.id.0));
         match epoll::add(&self.epoll, io.device.as_fd(), data, EventFlags::IN) {
-            Ok(()) => self.lanes[index] = Some(Lane { io, busy: false }),
+            Ok(()) => self.lanes[index] = Some(Lane { io, busy: false, silent: 0 }),
             Err(errno) => self.lose(&io, &errno.into()),
         }
     }
@@ -459,6 +479,58 @@ impl Spin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::MacAddr;
+    use crate::counters::CounterSum;
+    use crate::offload::Offload;
+    use crate::port::Offloads;
+    use crate::port::memory::{self, OwnedFrame};
+    use crate::testing::{ethernet, mac, open_port, snapshot};
+
+    #[test]
+    fn silent_ports_do_not_slow_others_down() {
+        let (_commands, from_control) = crossbeam_channel::unbounded();
+        let (events, _events) = crossbeam_channel::unbounded();
+        let mut worker = Worker::new(WorkerSetup {
+            number: 0,
+            commands: from_control,
+            events,
+            wake: Arc::new(wake_descriptor().unwrap()),
+            epoch: Instant::now(),
+            spin: Duration::from_secs(3600),
+            niceness: 0,
+        })
+        .unwrap();
+        worker.core.adopt(Arc::new(snapshot(vec![open_port(0), open_port(1)])));
+        let peers = [0, 1].map(|number| {
+            let (port, peer) = memory::pair(8, Offloads::NONE).unwrap();
+            worker.own(Arc::new(PortIo::new(PortId(number), Device::Memory(port))));
+            peer
+        });
+        let say = |port: usize| {
+            let frame = ethernet(MacAddr::BROADCAST, mac(port as u8 + 2), 0x9000, &[0; 46]);
+            peers[port].send(OwnedFrame { bytes: frame, offload: Offload::NONE }).unwrap();
+        };
+        let busy = |worker: &Worker| worker.busy.iter().map(|id| id.0).collect::<Vec<_>>();
+        say(0);
+        say(1);
+        worker.poll(Some(Duration::ZERO));
+        // While nobody talks, who talked last is looked at for as long as spinning pays.
+        (0..2 * SILENT_TURNS).for_each(|_| worker.visit_busy_lanes(Timestamp::ZERO));
+        assert_eq!(busy(&worker).len(), 2);
+        for _ in 0..2 * SILENT_TURNS {
+            say(0);
+            worker.visit_busy_lanes(Timestamp::ZERO);
+        }
+        assert_eq!(busy(&worker), [0]);
+        say(1);
+        worker.poll(Some(Duration::ZERO));
+        assert_eq!(busy(&worker), [0, 1], "it is noticed when it talks again");
+        worker.visit_busy_lanes(Timestamp::ZERO);
+        assert_eq!(
+            worker.core.snapshot().port(PortId(1)).map(|port| CounterSum::of(&port.counters).rx.frames),
+            Some(2)
+        );
+    }
 
     #[test]
     fn spinning_dies_out_when_frames_are_rare() {

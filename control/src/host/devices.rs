@@ -35,7 +35,7 @@ impl Devices {
 
     /// Makes an endpoint's device, in its sandbox and down, under the name that only it has.
     pub(super) fn create(&self, plan: &DevicePlan) -> Result<Device, Error> {
-        let sandbox = Netns::find(&plan.endpoint.sandbox)?;
+        let sandbox = sandbox_of(&plan.endpoint)?;
         match plan.endpoint.kind {
             DeviceKind::Tap => self.create_tap(&plan.endpoint.device, &sandbox),
             DeviceKind::Veth => self.create_veth(plan, &sandbox),
@@ -62,7 +62,7 @@ impl Devices {
     /// Names the device, gives it MAC, MTU, address and default route, brings it and `lo` up.
     pub(super) fn configure(&self, plan: &DevicePlan) -> Result<(), Error> {
         let DevicePlan { endpoint, network } = plan;
-        run_in(&Netns::find(&endpoint.sandbox)?, || {
+        run_in(&sandbox_of(endpoint)?, || {
             let links = Links::open()?;
             links.dress(&links.get(&endpoint.device)?, &endpoint.ifname, endpoint.mac.0, network.mtu)?;
             let link = links.get(&endpoint.ifname)?;
@@ -82,9 +82,7 @@ impl Devices {
         match endpoint.kind {
             DeviceKind::Veth => self.open_packet(&endpoint.device),
             DeviceKind::Tap => {
-                let gone = || Error::Internal(format!("the sandbox of {} has gone", endpoint.port()));
-                let sandbox = Netns::recover(&endpoint.sandbox, endpoint.netns).ok_or_else(gone)?;
-                let tap = run_in(&sandbox, || Tap::open(&endpoint.ifname, self.offloads))??;
+                let tap = run_in(&sandbox_of(endpoint)?, || Tap::open(&endpoint.ifname, self.offloads))??;
                 Ok(Device::Tap(tap))
             }
         }
@@ -143,6 +141,12 @@ impl Devices {
     }
 }
 
+/// The endpoint's sandbox: the one that was looked at when it was planned, whatever its name, path or process refers to now.
+fn sandbox_of(endpoint: &EndpointRecord) -> Result<Netns, Error> {
+    let gone = || Error::Internal(format!("the sandbox of {} has gone", endpoint.port()));
+    Netns::recover(&endpoint.sandbox, endpoint.netns).ok_or_else(gone)
+}
+
 /// The endpoint's device inside its sandbox: by the name that only it has or, when it was ready, by its name, kind
 /// and MAC together; an interface that somebody else made after ours went is not ours to touch.
 fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Error> {
@@ -163,4 +167,45 @@ fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {
     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", host.name), "1");
     links.set_mtu(host, mtu)?;
     Ok(links.set_up(host, true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::{Mac, SandboxRef};
+    use crate::netns::NetnsId;
+    use crate::plan::ENDPOINT_FLAGS;
+    use crate::store::{NetworkRecord, Phase};
+
+    /// A process number may be given again, and a process may move, between the look at a sandbox and the work in it.
+    #[test]
+    fn a_sandbox_that_was_exchanged_is_left_alone() {
+        let own = Netns::current().unwrap().id();
+        let endpoint = EndpointRecord {
+            network: "red".into(),
+            name: "a".into(),
+            sandbox: SandboxRef::Pid(std::process::id()),
+            netns: NetnsId { dev: own.dev, ino: 1 },
+            ifname: "pontoon-test".into(),
+            address: [10, 1, 0, 2].into(),
+            mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 1])),
+            kind: DeviceKind::Tap,
+            device: "no-such-device".into(),
+            flags: ENDPOINT_FLAGS,
+            created: String::new(),
+            phase: Phase::Attaching,
+        };
+        let network = NetworkRecord {
+            name: "red".into(),
+            subnet: "10.1.0.0/24".parse().unwrap(),
+            gateway: [10, 1, 0, 1].into(),
+            gateway_mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 9])),
+            mtu: 1500,
+            ageing_seconds: 300,
+            created: String::new(),
+        };
+        let devices = Devices::new(Offloads::NONE);
+        let error = devices.configure(&DevicePlan { endpoint, network }).unwrap_err().to_string();
+        assert!(error.contains("the sandbox of red/a has gone"), "{error}");
+    }
 }

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 
 use crate::addr::MacAddr;
 use crate::counters::CounterSum;
+use crate::fdb::Stickiness;
 use crate::frame::{Frame, ethertype};
 use crate::network::{PortId, Snapshot};
 use crate::offload::Offload;
@@ -354,12 +355,17 @@ fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn only_worker_0_sweeps() {
     let lab = Lab::new([ASKER]);
+    let fdb = &lab.core.snapshot().networks[0].as_ref().unwrap().fdb;
+    fdb.learn(mac(ASKER), PortId(ASKER.into()), Stickiness::Free, lab.now);
+    let expired = lab.now + fdb.ageing();
     let mut out = Out::new();
-    let mut other = Core::new(1);
-    other.adopt(lab.core.snapshot().clone());
-    assert_eq!(other.tick(lab.now, &mut out), None, "nothing pending, nothing to be called for");
-    let mut first = Core::new(0);
-    first.adopt(lab.core.snapshot().clone());
-    let next = first.tick(lab.now, &mut out);
-    assert_eq!(next, Some(lab.now + Duration::from_secs(15)));
+    let mut tick = |worker| {
+        let mut core = Core::new(worker);
+        core.adopt(lab.core.snapshot().clone());
+        core.tick(expired, &mut out)
+    };
+    tick(1);
+    assert_eq!(fdb.stats().entries, 1);
+    assert_eq!(tick(0), Some(expired + Duration::from_secs(15)));
+    assert_eq!(fdb.stats().entries, 0);
 }

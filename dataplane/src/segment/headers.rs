@@ -106,16 +106,20 @@ impl Headers {
     /// Writes what the IP header of segment number `index` says of it alone.
     pub(super) fn finish_ip(&self, segment: &mut [u8], index: usize) {
         let packet = &mut segment[self.network..];
-        // No longer than the super-frame's packet, whose length was read from a field of 16 bits.
-        let len = packet.len() as u16;
+        // No longer than the super-frame's, which was read from the same field of 16 bits.
         match self.version {
             Version::V4 => {
+                let len = packet.len() as u16;
                 let mut ip = Ipv4Packet::new_unchecked(packet);
                 ip.set_total_len(len);
                 ip.set_ident(ip.ident().wrapping_add(index as u16));
                 fill_checksum(ip);
             }
-            Version::V6 => Ipv6Packet::new_unchecked(packet).set_payload_len(len - IPV6_HEADER_LEN as u16),
+            Version::V6 => {
+                // The header does not count: the packet itself may be longer than 65,535 bytes.
+                let len = (packet.len() - IPV6_HEADER_LEN) as u16;
+                Ipv6Packet::new_unchecked(packet).set_payload_len(len);
+            }
         }
     }
 

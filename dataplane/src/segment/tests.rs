@@ -315,6 +315,16 @@ fn a_full_super_frame_is_cut() {
 }
 
 #[test]
+fn an_ipv6_packet_may_be_longer_than_its_length_field_says() {
+    let spec = Spec { gso: Gso::TcpV6, v6: true, ..Spec::tcp_v4(65_500 - 32, u16::MAX) };
+    let (bytes, offload) = spec.build();
+    assert_eq!(bytes.len(), crate::frame::MAX_FRAME_LEN);
+    let emitted = run(&bytes, offload, Offloads::NONE).unwrap();
+    assert_eq!(emitted.len(), 1);
+    assert_eq!(emitted[0].0[18..20], 65_500u16.to_be_bytes());
+}
+
+#[test]
 fn what_a_device_takes_passes_untouched() {
     for (spec, egress) in [
         (Spec::tcp_v4(4000, 1448), Offloads { uso: false, ..Offloads::ALL }),

@@ -221,3 +221,27 @@ fn a_port_that_comes_anew_starts_anew() {
     lab.change(|snapshot| snapshot.ports = super::snapshot(vec![open_port(ASKER)]).ports);
     assert_eq!(piece(&mut lab, ASKER, 1, 64..128, false, &message), HELD);
 }
+
+#[test]
+fn every_worker_gives_up_what_waited_too_long() {
+    for worker in [0, 1] {
+        let mut lab = Lab::new([ASKER]);
+        let snapshot = Arc::clone(lab.core.snapshot());
+        lab.core = Core::new(worker);
+        lab.core.adopt(snapshot);
+        lab.change(|snapshot| {
+            let counters = (0..2).map(|_| crate::counters::PortCounters::default());
+            snapshot.ports[usize::from(ASKER)].as_mut().unwrap().counters = counters.collect();
+        });
+        let start = lab.now;
+        let mut due = lab.tick();
+        // Nobody ticks because a frame came.
+        let fragment = FragmentOf { id: 1, offset: 0, more: true };
+        lab.ask(&ipv4_fragment(address(ASKER), GATEWAY.address, ICMP, &[8, 0, 0, 0, 0, 0, 0, 0], fragment));
+        while lab.counters(ASKER).drops.is_empty() {
+            lab.now = due.expect("wants to be called again");
+            assert!(lab.now <= start + 2 * TIMEOUT, "worker {worker} forgets its fragment");
+            due = lab.tick();
+        }
+    }
+}
