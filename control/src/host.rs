@@ -237,8 +237,14 @@ impl World for Host {
 
     fn orphans(&self) -> Vec<PortName> {
         let pinned = self.look(|numbers| numbers.pinned.clone());
-        let gone = |sandbox: &SandboxRef, id| !netns::still_names(sandbox, id) && !netns::is_inhabited(id);
-        pinned.into_iter().filter(|(_, (sandbox, id))| gone(sandbox, *id)).map(|(port, _)| port).collect()
+        let unnamed =
+            |(_, (sandbox, id)): &(PortName, (SandboxRef, NetnsId))| !netns::still_names(sandbox, *id);
+        let mut suspects = pinned.into_iter().filter(unnamed).peekable();
+        if suspects.peek().is_none() {
+            return Vec::new();
+        }
+        let inhabited = netns::inhabited();
+        suspects.filter(|(_, (_, id))| !inhabited.contains(id)).map(|(port, _)| port).collect()
     }
 
     fn events(&self) -> Receiver<Event> {

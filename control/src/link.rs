@@ -66,6 +66,8 @@ pub struct Link {
     pub kind: String,
     /// Whether it is the loopback device.
     pub loopback: bool,
+    /// Whether it is a port of a bridge, bond or the like.
+    pub enslaved: bool,
 }
 
 impl Link {
@@ -78,6 +80,7 @@ impl Link {
             up: message.header.flags.contains(LinkFlags::Up),
             kind: String::new(),
             loopback: message.header.flags.contains(LinkFlags::Loopback),
+            enslaved: false,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -86,6 +89,7 @@ impl Link {
                     link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr);
                 }
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Controller(index) => link.enslaved = *index != 0,
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
                         if let LinkInfo::Kind(kind) = info {

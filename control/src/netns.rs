@@ -3,11 +3,13 @@
 //! A thread that enters a namespace is never given back to anybody: [`run_in`] makes a thread for the purpose and
 //! lets it end, so no other thread of the process ever sees another namespace than the process's own.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::thread;
 
 use rustix::fs::{Mode, OFlags, fstat, open};
@@ -72,13 +74,16 @@ fn system(action: impl Into<String>, source: impl Into<io::Error>) -> NetnsError
 }
 
 /// What a namespace is recognised by for as long as it lives: the device and inode numbers of its file. The
-/// kernel gives an inode number again after the namespace is gone.
+/// kernel gives an inode number again after the namespace is gone, and the same ones after every boot, so the boot
+/// belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NetnsId {
     /// `st_dev`.
     pub dev: u64,
     /// `st_ino`.
     pub ino: u64,
+    /// The boot in which the namespace lives, from /proc/sys/kernel/random/boot_id; 0 where that cannot be read.
+    pub boot: u64,
 }
 
 /// An open network namespace. It cannot vanish while this lives, so keep it no longer than the work takes.
@@ -188,7 +193,7 @@ impl Netns {
     fn open_file(path: &Path) -> io::Result<Netns> {
         let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
         let stat = fstat(&fd)?;
-        Ok(Netns { fd, id: NetnsId { dev: stat.st_dev, ino: stat.st_ino } })
+        Ok(Netns { fd, id: NetnsId::now(stat.st_dev, stat.st_ino) })
     }
 }
 
@@ -198,7 +203,16 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 impl NetnsId {
     fn of(metadata: &fs::Metadata) -> NetnsId {
         use std::os::unix::fs::MetadataExt;
-        NetnsId { dev: metadata.dev(), ino: metadata.ino() }
+        NetnsId::now(metadata.dev(), metadata.ino())
+    }
+
+    fn now(dev: u64, ino: u64) -> NetnsId {
+        static BOOT: LazyLock<u64> = LazyLock::new(|| {
+            let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+            u64::from_str_radix(&digits, 16).unwrap_or_default()
+        });
+        NetnsId { dev, ino, boot: *BOOT }
     }
 }
 
@@ -212,11 +226,20 @@ pub fn still_names(sandbox: &SandboxRef, id: NetnsId) -> bool {
     fs::metadata(path).is_ok_and(|seen| NetnsId::of(&seen) == id)
 }
 
-/// Whether any process is in the namespace `id`. Opens nothing.
-pub fn is_inhabited(id: NetnsId) -> bool {
+/// Every namespace that a process is in or that a mount holds. Opens none of them.
+pub fn inhabited() -> HashSet<NetnsId> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut namespaces = processes.filter_map(|process| fs::metadata(process.path().join("ns/net")).ok());
-    namespaces.any(|seen| NetnsId::of(&seen) == id)
+    let seen = processes.filter_map(|process| fs::metadata(process.path().join("ns/net")).ok());
+    let mut inhabited: HashSet<NetnsId> = seen.map(|seen| NetnsId::of(&seen)).collect();
+    let Ok(own) = fs::metadata("/proc/self/ns/net").map(|own| NetnsId::of(&own)) else { return inhabited };
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    inhabited.extend(mounts.lines().filter_map(mounted).map(|ino| NetnsId { ino, ..own }));
+    inhabited
+}
+
+/// The inode number of the network namespace that a line of mountinfo(5) tells of: its fourth field is `net:[NUMBER]`.
+fn mounted(line: &str) -> Option<u64> {
+    line.split(' ').nth(3)?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Does `work` inside the namespace, on a thread of its own.
@@ -328,7 +351,9 @@ mod tests {
         let by_pid = Netns::find(&SandboxRef::Pid(std::process::id())).unwrap();
         assert_eq!(own.id(), by_pid.id());
         assert!(still_names(&SandboxRef::Pid(std::process::id()), own.id()));
-        let gone = NetnsId { dev: own.id().dev, ino: 1 };
+        let gone = NetnsId { ino: 1, ..own.id() };
+        assert!(Netns::recover(&SandboxRef::Pid(std::process::id()), gone).is_none());
+        let gone = NetnsId { boot: own.id().boot.wrapping_add(1), ..own.id() };
         assert!(Netns::recover(&SandboxRef::Pid(std::process::id()), gone).is_none());
         let elsewhere = SandboxRef::Netns("no-such-namespace".into());
         assert_eq!(Netns::recover(&elsewhere, own.id()).unwrap().id(), own.id());

@@ -58,7 +58,9 @@ impl FakeWorld {
         {
             let mut there = world.there.lock().unwrap();
             for (number, name) in names.iter().enumerate() {
-                there.namespaces.insert((*name).into(), NetnsId { dev: 4, ino: 100 + number as u64 });
+                there
+                    .namespaces
+                    .insert((*name).into(), NetnsId { dev: 4, ino: 100 + number as u64, boot: 1 });
             }
             there.devices.insert((None, "nic0".into()));
         }
@@ -110,7 +112,7 @@ impl World for FakeWorld {
             Step::Store(_) => panic!("the world has no store"),
             Step::CreateNamespace(name) => {
                 let ino = 500 + there.namespaces.len() as u64;
-                assert_eq!(there.namespaces.insert(name.clone(), NetnsId { dev: 4, ino }), None);
+                assert_eq!(there.namespaces.insert(name.clone(), NetnsId { dev: 4, ino, boot: 1 }), None);
             }
             Step::DeleteNamespace(name) => {
                 there.namespaces.remove(name);
@@ -191,6 +193,7 @@ impl World for FakeWorld {
             up: there.up.contains(name),
             kind: String::new(),
             loopback: name == "lo",
+            enslaved: false,
         };
         Ok((name == "lo" || there.devices.contains(&(place, name.to_owned()))).then_some(link))
     }

@@ -227,7 +227,8 @@ impl Worker {
                 }
                 Received::Dropped(reason) => {
                     if let Some(port) = self.core.snapshot().port(ingress.id) {
-                        self.core.count_drop(port, reason, self.buffer.frame().bytes.len());
+                        // The kernel kept the bytes, or they make no sense: the buffer still holds an earlier frame.
+                        self.core.count_drop(port, reason, 0);
                     }
                 }
                 Received::Skipped => {}

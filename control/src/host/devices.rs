@@ -185,7 +185,7 @@ mod tests {
             network: "red".into(),
             name: "a".into(),
             sandbox: SandboxRef::Pid(std::process::id()),
-            netns: NetnsId { dev: own.dev, ino: 1 },
+            netns: NetnsId { ino: 1, ..own },
             ifname: "pontoon-test".into(),
             address: [10, 1, 0, 2].into(),
             mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 1])),

@@ -214,9 +214,17 @@ impl Manager {
             None => Change::Add(Record::Namespace(begun.clone())),
         };
         self.change(&[Step::Store(vec![begin]), Step::CreateNamespace(declaration.name.clone())])?;
-        let made = NamespaceRecord { netns: Some(self.world.sandbox(&sandbox)?), ..begun.clone() };
-        let change = Change::Replace { before: Record::Namespace(begun), after: Record::Namespace(made) };
-        self.change(&[Step::Store(vec![change])])?;
+        let recorded = self.world.sandbox(&sandbox).and_then(|netns| {
+            let made = NamespaceRecord { netns: Some(netns), ..begun.clone() };
+            let before = Record::Namespace(begun.clone());
+            self.change(&[Step::Store(vec![Change::Replace { before, after: Record::Namespace(made) }])])
+        });
+        if let Err(error) = recorded {
+            // The first error is what matters. The record has no number yet, so it is not deleted by that.
+            let gone = Step::Store(vec![Change::Remove(Record::Namespace(begun))]);
+            let _ = self.remove(&[Step::DeleteNamespace(declaration.name.clone()), gone]);
+            return Err(error);
+        }
         self.journal.note("namespace-created", &declaration.name, "");
         Ok(true)
     }

@@ -185,6 +185,9 @@ impl Manager {
         if link.loopback {
             return Err(refuse("it is the loopback interface".into()));
         }
+        if link.enslaved {
+            return Err(refuse("it is a port of another bridge or bond; take it out there first".into()));
+        }
         if link.mac.is_none() {
             return Err(refuse("it carries no Ethernet frames".into()));
         }

@@ -28,6 +28,8 @@ pub struct Packet {
     offloads: Offloads,
     /// Falls when the kernel refuses the first UDP super-frame (before 6.2); there is no way to ask ahead.
     takes_uso: AtomicBool,
+    /// The kernel took a UDP super-frame: a later refusal is that frame's own fault.
+    uso_proven: AtomicBool,
 }
 
 impl Packet {
@@ -59,7 +61,13 @@ impl Packet {
         sys::set_promiscuous(fd, interface_index)?;
         sys::bind_packet(fd, interface_index)?;
         let offloads = if vnet_header { Offloads { vnet_header, ..wanted } } else { Offloads::NONE };
-        Ok(Packet { socket, interface_index, offloads, takes_uso: AtomicBool::new(offloads.uso) })
+        Ok(Packet {
+            socket,
+            interface_index,
+            offloads,
+            takes_uso: AtomicBool::new(offloads.uso),
+            uso_proven: AtomicBool::new(false),
+        })
     }
 
     /// The offloads in use.
@@ -107,18 +115,25 @@ impl Packet {
     #[inline]
     pub(super) fn send_buffer(&self, buffer: &Buffer) -> Result<(), SendError> {
         let whole = if self.offloads.vnet_header { buffer.with_header() } else { buffer.frame().bytes };
-        match self.socket.send(whole) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.refused(error, &buffer.frame())),
-        }
+        self.sent(self.socket.send(whole), &buffer.frame())
     }
 
     pub(super) fn send(&self, frame: &Frame<'_>) -> Result<(), SendError> {
         let header = frame.offload.emit();
         let parts = [IoSlice::new(&header), IoSlice::new(frame.bytes)];
         let parts = if self.offloads.vnet_header { &parts[..] } else { &parts[1..] };
-        match self.socket.send_vectored(parts) {
-            Ok(_) => Ok(()),
+        self.sent(self.socket.send_vectored(parts), frame)
+    }
+
+    #[inline]
+    fn sent(&self, result: io::Result<usize>, frame: &Frame<'_>) -> Result<(), SendError> {
+        match result {
+            Ok(_) => {
+                if frame.offload.gso == Gso::Udp && !self.uso_proven.load(Relaxed) {
+                    self.uso_proven.store(true, Relaxed);
+                }
+                Ok(())
+            }
             Err(error) => Err(self.refused(error, frame)),
         }
     }
@@ -127,7 +142,7 @@ impl Packet {
     fn refused(&self, error: io::Error, frame: &Frame<'_>) -> SendError {
         match Errno::from_io_error(&error) {
             Some(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => SendError::Dropped(DropReason::PortFull),
-            Some(Errno::INVAL) if frame.offload.gso == Gso::Udp => {
+            Some(Errno::INVAL) if frame.offload.gso == Gso::Udp && !self.uso_proven.load(Relaxed) => {
                 // The next ones are cut before they come here.
                 self.takes_uso.store(false, Relaxed);
                 SendError::Dropped(DropReason::PortError)
