@@ -66,8 +66,30 @@ pub fn check(
         ethertype::ARP => check_arp(gateway, speaker, payload),
         // Hosts that still listen to reverse ARP would take an address from it; no endpoint needs to speak it.
         ethertype::RARP if speaker.is_some() => Err(DropReason::GuardArp),
+        length if length < FIRST_ETHERTYPE && speaker.is_some() && hides_guarded_protocol(payload) => {
+            Err(DropReason::GuardMalformed)
+        }
         _ => Ok(()),
     }
+}
+
+/// Below this the field behind the MACs is a length (IEEE 802.3, 3.2.6).
+const FIRST_ETHERTYPE: u16 = 0x0600;
+
+/// Whether an IEEE 802.3 payload is a protocol that the guard reads, in an LLC/SNAP header (RFC 1042). Linux ignores such packets,
+/// other stacks take them, and no endpoint needs to speak so.
+fn hides_guarded_protocol(payload: &[u8]) -> bool {
+    let [0xaa, 0xaa, 0x03, 0, 0, 0, high, low, ..] = *payload else { return false };
+    let inner = u16::from_be_bytes([high, low]);
+    matches!(
+        inner,
+        ethertype::IPV4
+            | ethertype::IPV6
+            | ethertype::ARP
+            | ethertype::RARP
+            | ethertype::VLAN
+            | ethertype::SERVICE_VLAN
+    )
 }
 
 /// A checksum that is still to be completed, in bytes from the payload behind all tags.

@@ -3,6 +3,7 @@
 //! A [`Device`] is read by the one worker that owns it and may be written to by any worker.
 
 pub mod buffer;
+pub mod capture;
 pub mod memory;
 pub mod packet;
 pub mod pcap;
@@ -22,8 +23,10 @@ pub enum Device {
     Tap(tap::Tap),
     /// AF_PACKET on an existing interface.
     Packet(packet::Packet),
-    /// Queues in memory, for tests, benches and replay.
+    /// Queues in memory, for tests and benches.
     Memory(memory::Memory),
+    /// A capture file that is played, and another that records.
+    Capture(capture::Capture),
 }
 
 /// What a device can be left to do. Fallbacks switch these off one by one.
@@ -79,6 +82,7 @@ impl Device {
             Device::Tap(tap) => tap.offloads(),
             Device::Packet(packet) => packet.offloads(),
             Device::Memory(memory) => memory.offloads(),
+            Device::Capture(capture) => capture.offloads(),
         }
     }
 
@@ -92,6 +96,7 @@ impl Device {
             Device::Tap(tap) => tap.recv(buffer),
             Device::Packet(packet) => packet.recv(buffer),
             Device::Memory(memory) => Ok(memory.recv(buffer)),
+            Device::Capture(capture) => Ok(capture.recv(buffer)),
         }
     }
 
@@ -99,7 +104,7 @@ impl Device {
     pub fn is_gone(&self) -> bool {
         match self {
             Device::Packet(packet) => !packet.interface_exists(),
-            Device::Tap(_) | Device::Memory(_) => false,
+            Device::Tap(_) | Device::Memory(_) | Device::Capture(_) => false,
         }
     }
 
@@ -113,6 +118,7 @@ impl Device {
             Device::Tap(tap) => tap.send_buffer(buffer),
             Device::Packet(packet) => packet.send_buffer(buffer),
             Device::Memory(memory) => memory.send(&buffer.frame()),
+            Device::Capture(capture) => capture.send(&buffer.frame()),
         }
     }
 
@@ -125,6 +131,7 @@ impl Device {
             Device::Tap(tap) => tap.send(frame),
             Device::Packet(packet) => packet.send(frame),
             Device::Memory(memory) => memory.send(frame),
+            Device::Capture(capture) => capture.send(frame),
         }
     }
 }
@@ -136,6 +143,7 @@ impl AsFd for Device {
             Device::Tap(tap) => tap.as_fd(),
             Device::Packet(packet) => packet.as_fd(),
             Device::Memory(memory) => memory.as_fd(),
+            Device::Capture(capture) => capture.as_fd(),
         }
     }
 }

@@ -133,7 +133,7 @@ drop_reasons! {
     TruncatedTag, "truncated-tag", "The frame ends inside a VLAN tag.";
     SourceGroup, "source-group", "The source MAC is a group address.";
     SourceZero, "source-zero", "The source MAC is all zero.";
-    MalformedOffload, "malformed-offload", "The offload metadata points outside of the frame or contradicts it.";
+    MalformedOffload, "malformed-offload", "The offload metadata points outside of the frame, contradicts it, or would rewrite its headers.";
     ReservedGroup, "reserved-group", "The destination is a link-local group that bridges never forward.";
     UnknownPort, "unknown-port", "The ingress port is not (or no longer) part of a network.";
     GatewayMacClaimed, "gateway-mac-claimed", "The source MAC is the gateway's.";

@@ -455,3 +455,20 @@ fn the_partial_checksums_of_honest_senders_pass() {
     assert_eq!(at(&echo, 54, 0), Err(DropReason::MalformedOffload));
     assert_eq!(at(&echo, 50, 4), Err(DropReason::MalformedOffload));
 }
+
+#[test]
+fn snap_headers_hide_nothing_from_the_guard() {
+    let snap = |kind: u16, inner: &[u8]| {
+        let [high, low] = kind.to_be_bytes();
+        let payload = [&[0xaa, 0xaa, 3, 0, 0, 0, high, low], inner].concat();
+        from_own(u16::try_from(payload.len()).unwrap(), &payload)
+    };
+    let lie = ipv4(address(OTHER), address(9), UDP, &[0; 8]);
+    for kind in [ethertype::IPV4, ethertype::IPV6, ethertype::ARP, ethertype::RARP, ethertype::VLAN] {
+        assert_eq!(guarded(&snap(kind, &lie)), Err(DropReason::GuardMalformed), "{kind:#06x}");
+        assert_eq!(open(&snap(kind, &lie)), Ok(()));
+    }
+    // Spanning tree, AppleTalk and the like are nobody's address.
+    assert_eq!(guarded(&from_own(38, &[0x42, 0x42, 3, 0, 0, 0, 0, 0])), Ok(()));
+    assert_eq!(guarded(&snap(0x809b, &[0; 20])), Ok(()));
+}

@@ -92,6 +92,9 @@ impl Packet {
         }
         if !vnet_header {
             buffer.filled(info.len);
+            if info.truncated {
+                return Ok(Received::Dropped(DropReason::TooBig));
+            }
         }
         if let Some((tpid, tci)) = info.vlan {
             buffer.insert_tag(tpid, tci);
