@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::{size_of, size_of_val};
+use std::mem::{MaybeUninit, size_of, size_of_val};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Longest interface name in bytes, the terminating zero not counted (`IFNAMSIZ` - 1).
@@ -115,6 +115,19 @@ pub(crate) fn bind_packet(fd: BorrowedFd<'_>, interface_index: u32) -> io::Resul
     // SAFETY: the kernel reads `len` bytes from the address, which is plain data and lives for the call.
     check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) })?;
     Ok(())
+}
+
+/// `MADV_HUGEPAGE` for memory that has not been touched yet. Only advice: nothing is lost when the kernel does not take it.
+pub(crate) fn prefer_huge_pages<T>(room: &mut [MaybeUninit<T>]) {
+    const PAGE: usize = 4096;
+    let start = room.as_mut_ptr().cast::<u8>();
+    let skipped = start.align_offset(PAGE);
+    let len = size_of_val(room).saturating_sub(skipped);
+    if len == 0 {
+        return;
+    }
+    // SAFETY: the range lies within `room`; the advice changes neither its contents nor its protection.
+    let _ = unsafe { libc::madvise(start.wrapping_add(skipped).cast(), len, libc::MADV_HUGEPAGE) };
 }
 
 /// What `recvmsg` told about a frame besides its bytes.

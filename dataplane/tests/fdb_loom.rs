@@ -65,6 +65,9 @@ mod id {
     pub(crate) use pontoon_dataplane::id::PortId;
     pub(crate) const MAX_PORTS: usize = 4;
 }
+mod sys {
+    pub(crate) fn prefer_huge_pages<T>(_: &mut [T]) {}
+}
 mod time {
     pub(crate) use pontoon_dataplane::time::Timestamp;
 }

@@ -3,6 +3,7 @@
 use super::word::Word;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU64, fence};
+use crate::sys::prefer_huge_pages;
 
 /// Slots in a bucket: a cache line's worth.
 pub(super) const SLOTS: usize = 4;
@@ -104,45 +105,62 @@ impl Table {
         let bucket = || Bucket { slots: core::array::from_fn(|_| Slot::new()) };
         let mut state = seed;
         let secret = core::array::from_fn(|_| split_mix(&mut state) | 1);
-        Self { buckets: core::iter::repeat_with(bucket).take(buckets.max(1)).collect(), secret }
+        let mut room = Vec::with_capacity(buckets.max(1));
+        // A lookup goes anywhere in the table: with small pages it would miss the TLB as often as the cache.
+        prefer_huge_pages(room.spare_capacity_mut());
+        room.extend(core::iter::repeat_with(bucket).take(buckets.max(1)));
+        Self { buckets: room.into_boxed_slice(), secret }
+    }
+
+    #[inline]
+    fn hash(&self, key: u64) -> u64 {
+        // Once would leave a lattice where neighbouring addresses meet under some secrets.
+        folded_multiply(folded_multiply(key ^ self.secret[0], self.secret[1]), self.secret[2])
+    }
+
+    /// Index of the bucket where an address is most likely.
+    #[inline]
+    fn first(&self, hash: u64) -> usize {
+        // Scales 32 bits of hash to the number of buckets, which need not be a power of two then.
+        (((hash & 0xffff_ffff) * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    /// Index of the other bucket; the same only when there is just one.
+    #[inline]
+    fn second(&self, hash: u64) -> usize {
+        let (first, count) = (self.first(hash), self.buckets.len());
+        match (((hash >> 32) * count as u64) >> 32) as usize {
+            second if second != first => second,
+            second if second + 1 == count => 0,
+            second => second + 1,
+        }
     }
 
     /// Indexes of the two buckets that `key` may be in; they differ unless there is only one bucket.
-    #[inline]
     fn pair(&self, key: u64) -> [usize; 2] {
-        // Once would leave a lattice where neighbouring addresses meet under some secrets.
-        let hash = folded_multiply(folded_multiply(key ^ self.secret[0], self.secret[1]), self.secret[2]);
-        let count = self.buckets.len() as u64;
-        // Scales 32 bits of hash to the number of buckets, which need not be a power of two then.
-        let first = ((hash & 0xffff_ffff) * count) >> 32;
-        let second = ((hash >> 32) * count) >> 32;
-        let second = if first != second {
-            second
-        } else if first + 1 == count {
-            0
-        } else {
-            first + 1
-        };
-        [first as usize, second as usize]
+        let hash = self.hash(key);
+        [self.first(hash), self.second(hash)]
     }
 
     /// The slot that holds `key`, and its word.
-    ///
-    /// Looks at all keys of a bucket before it branches: which of them it is cannot be predicted, and a wrong
-    /// guess costs more than the comparisons. That it is in the first bucket is a good guess (see
-    /// [`Table::place_for`]).
     #[inline]
     pub(super) fn find(&self, key: u64) -> Option<(&Slot, Word)> {
-        for index in self.pair(key) {
-            let bucket = &self.buckets[index];
-            let mut matches = bucket.matches(key);
-            while matches != 0 {
-                let slot = &bucket.slots[matches.trailing_zeros() as usize % SLOTS];
-                if let Some(word) = slot.read_if(key) {
-                    return Some((slot, word));
-                }
-                matches &= matches - 1;
+        let hash = self.hash(key);
+        self.find_in(self.first(hash), key).or_else(|| self.find_in(self.second(hash), key))
+    }
+
+    /// Looks at all keys of a bucket before it branches: which of them it is cannot be predicted, and a wrong guess
+    /// costs more than the comparisons. That it is in the first bucket is a good guess (see [`Table::place_for`]).
+    #[inline]
+    fn find_in(&self, index: usize, key: u64) -> Option<(&Slot, Word)> {
+        let bucket = self.buckets.get(index)?;
+        let mut matches = bucket.matches(key);
+        while matches != 0 {
+            let slot = &bucket.slots[matches.trailing_zeros() as usize % SLOTS];
+            if let Some(word) = slot.read_if(key) {
+                return Some((slot, word));
             }
+            matches &= matches - 1;
         }
         None
     }
