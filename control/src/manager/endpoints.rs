@@ -9,7 +9,7 @@ use crate::api::types::{
 use crate::choose::{self, Circumstances};
 use crate::error::{Error, describe};
 use crate::plan::{self, INTERFACE_FLAGS, patched};
-use crate::state::PortName;
+use crate::state::{NetworkState, PortName};
 use crate::store::InterfaceRecord;
 use crate::{clock, ipam, names};
 
@@ -66,10 +66,19 @@ impl Manager {
     /// Adds a static FDB entry.
     ///
     /// # Errors
-    /// There is no such port, or the address is not a station's.
+    /// There is no such port, or the address is not a station's, or known to be elsewhere.
     pub fn add_fdb(&self, request: &FdbRequest) -> Result<FdbEntry, Error> {
         let _turn = self.turn();
         let port = own_part(&request.network, &request.port)?;
+        if let Some(there) = self.state().network(&request.network)?.statics.get(&request.mac)
+            && there.port != port
+        {
+            let (network, mac, at) = (&request.network, request.mac, &there.port);
+            let text = format!(
+                "{mac} is behind {network}/{at} already; remove it first: `pontoon fdb rm {network} {mac}`"
+            );
+            return Err(Error::Conflict(text));
+        }
         self.add_fdb_now(&request.network, request.mac, port)?;
         Ok(FdbEntry {
             network: request.network.clone(),
@@ -231,7 +240,7 @@ impl Manager {
             let state = self.state();
             state.port(network, port)?;
             let network = state.network(network)?;
-            refuse_gateway(mac.0, network.record.gateway_mac.0)?;
+            refuse_others(network, mac.0, port)?;
             plan::add_static(network, mac, port)
         };
         self.change(&steps)?;
@@ -239,11 +248,15 @@ impl Manager {
     }
 }
 
-fn refuse_gateway(mac: MacAddr, gateway: MacAddr) -> Result<(), Error> {
-    if mac == gateway {
-        return Err(ipam::IpamError::MacInUse { mac, owner: "the gateway".into() }.into());
-    }
-    Ok(())
+/// The gateway and endpoints are where they are, whatever an entry would say.
+fn refuse_others(network: &NetworkState, mac: MacAddr, port: &str) -> Result<(), Error> {
+    let endpoint = network.endpoints.values().find(|it| it.mac.0 == mac && it.name != port);
+    let owner = match endpoint {
+        Some(endpoint) => format!("the endpoint {}", endpoint.port()),
+        None if mac == network.record.gateway_mac.0 => "the gateway".into(),
+        None => return Ok(()),
+    };
+    Err(ipam::IpamError::MacInUse { mac, owner }.into())
 }
 
 /// `port` without its network's name: `NETWORK/PORT` and `PORT` mean the same.

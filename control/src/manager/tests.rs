@@ -128,6 +128,37 @@ fn bad_requests_are_refused_before_anything_is_done() {
 }
 
 #[test]
+fn a_static_entry_contradicts_nobody() {
+    let lab = Lab::new(&["a", "b"]);
+    lab.create("red", "10.1.0.0/24");
+    lab.attach("red", "a", "eth0").unwrap();
+    lab.attach("red", "b", "eth0").unwrap();
+    let add = |mac: &str, port: &str| {
+        let request = FdbRequest { network: "red".into(), mac: mac.parse().unwrap(), port: port.into() };
+        lab.manager.add_fdb(&request).map(drop).map_err(|error| (error.status(), error.to_string()))
+    };
+    // Where it is anyway, and a stranger.
+    add("02:42:0a:01:00:02", "a").unwrap();
+    add("02:00:00:00:00:01", "a").unwrap();
+    add("02:00:00:00:00:01", "red/a").unwrap();
+    let before = (lab.world.snapshot(), records(&lab));
+    for (mac, port, words) in [
+        ("02:42:0a:01:00:02", "b", "behind red/a already"),
+        ("02:42:0a:01:00:03", "a", "in use by the endpoint red/b"),
+        ("02:42:0a:01:00:01", "b", "in use by the gateway"),
+        (
+            "02:00:00:00:00:01",
+            "b",
+            "behind red/a already; remove it first: `pontoon fdb rm red 02:00:00:00:00:01`",
+        ),
+    ] {
+        let (status, sentence) = add(mac, port).unwrap_err();
+        assert!(status == 409 && sentence.contains(words), "{status} {sentence}");
+    }
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+}
+
+#[test]
 fn interfaces_that_cannot_be_ports() {
     let lab = Lab::new(&[]);
     lab.create("red", "10.1.0.0/24");
