@@ -9,7 +9,7 @@ use crate::api::types::{
 use crate::choose::{self, Circumstances};
 use crate::error::{Error, describe};
 use crate::plan::{self, INTERFACE_FLAGS, patched};
-use crate::state::{NetworkState, PortName};
+use crate::state::{NetworkState, PortName, PortRecord};
 use crate::store::InterfaceRecord;
 use crate::{clock, ipam, names};
 
@@ -176,6 +176,7 @@ impl Manager {
         patch: &PortPatch,
     ) -> Result<(), Error> {
         names::check_interface(interface)?;
+        refuse_guard(interface, patch)?;
         let refuse = |reason: String| Error::Interface { interface: interface.to_owned(), reason };
         {
             let state = self.state();
@@ -228,7 +229,14 @@ impl Manager {
 
     /// Returns whether anything changed.
     pub(super) fn set_port_now(&self, network: &str, port: &str, patch: &PortPatch) -> Result<bool, Error> {
-        let steps = plan::set_port(self.state().port(network, port)?, patch);
+        let steps = {
+            let state = self.state();
+            let record = state.port(network, port)?;
+            if let PortRecord::Interface(it) = record {
+                refuse_guard(&it.interface, patch)?;
+            }
+            plan::set_port(record, patch)
+        };
         self.change(&steps).map_err(|error| error.during(format!("change the port {network}/{port}")))?;
         Ok(!steps.is_empty())
     }
@@ -246,6 +254,15 @@ impl Manager {
         self.change(&steps)?;
         Ok(!steps.is_empty())
     }
+}
+
+fn refuse_guard(interface: &str, patch: &PortPatch) -> Result<(), Error> {
+    if patch.guard != Some(true) {
+        return Ok(());
+    }
+    Err(Error::Declaration(format!(
+        "{interface} is an existing interface, which has no addresses of its own to guard; leave guard off: only endpoints have it"
+    )))
 }
 
 /// The gateway and endpoints are where they are, whatever an entry would say.

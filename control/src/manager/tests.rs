@@ -128,6 +128,30 @@ fn bad_requests_are_refused_before_anything_is_done() {
 }
 
 #[test]
+fn an_interface_has_nothing_to_guard() {
+    let lab = Lab::new(&["a"]);
+    let guarded = LAB.replace("name = \"nic0\"", "name = \"nic0\"\nport = { guard = true }");
+    let error = lab.manager.up(&document(&guarded)).unwrap_err();
+    assert!(
+        error.status() == 400 && error.to_string().contains("no addresses of its own to guard"),
+        "{error}"
+    );
+    assert_eq!(records(&lab), []);
+    lab.manager.up(&document(LAB)).unwrap();
+    let before = (lab.world.snapshot(), records(&lab));
+    let on = PortPatch { guard: Some(true), ..PortPatch::default() };
+    let error = lab.manager.set_port("red", "nic0", &on).unwrap_err();
+    assert!(
+        error.status() == 400 && error.to_string().contains("no addresses of its own to guard"),
+        "{error}"
+    );
+    lab.manager.up(&document(&guarded)).unwrap_err();
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+    // What it has is no change.
+    lab.manager.set_port("red", "nic0", &PortPatch { guard: Some(false), ..on }).unwrap();
+}
+
+#[test]
 fn a_static_entry_contradicts_nobody() {
     let lab = Lab::new(&["a", "b"]);
     lab.create("red", "10.1.0.0/24");
