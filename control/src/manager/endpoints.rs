@@ -161,6 +161,12 @@ impl Manager {
     pub(super) fn detach_now(&self, network: &str, endpoint: &str) -> Result<(), Error> {
         let steps = {
             let state = self.state();
+            if state.network(network)?.interfaces.contains_key(endpoint) {
+                let text = format!(
+                    "{network}/{endpoint} is an existing interface; `pontoon port rm {network}/{endpoint}` takes it off"
+                );
+                return Err(Error::Conflict(text));
+            }
             plan::detach(&state, state.endpoint(network, endpoint)?)
         };
         let port = PortName::new(network, endpoint).to_string();
@@ -219,6 +225,12 @@ impl Manager {
     pub(super) fn remove_interface_now(&self, network: &str, interface: &str) -> Result<(), Error> {
         let steps = {
             let state = self.state();
+            if state.network(network)?.endpoints.contains_key(interface) {
+                let text = format!(
+                    "{network}/{interface} is an endpoint; `pontoon detach {network} {interface}` takes it off"
+                );
+                return Err(Error::Conflict(text));
+            }
             plan::remove_interface(state.network(network)?, state.interface(network, interface)?)
         };
         let port = PortName::new(network, interface).to_string();

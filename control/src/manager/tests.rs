@@ -128,6 +128,18 @@ fn bad_requests_are_refused_before_anything_is_done() {
 }
 
 #[test]
+fn each_kind_of_port_names_the_command_that_takes_it_off() {
+    let lab = Lab::new(&["a"]);
+    lab.manager.up(&document(LAB)).unwrap();
+    let before = (lab.world.snapshot(), records(&lab));
+    let error = lab.manager.remove_interface("red", "web").unwrap_err();
+    assert!(error.status() == 409 && error.to_string().contains("`pontoon detach red web`"), "{error}");
+    let error = lab.manager.detach("red", "nic0").unwrap_err();
+    assert!(error.status() == 409 && error.to_string().contains("`pontoon port rm red/nic0`"), "{error}");
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+}
+
+#[test]
 fn an_interface_has_nothing_to_guard() {
     let lab = Lab::new(&["a"]);
     let guarded = LAB.replace("name = \"nic0\"", "name = \"nic0\"\nport = { guard = true }");
