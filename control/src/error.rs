@@ -81,9 +81,9 @@ pub enum Error {
         /// The interface.
         ifname: String,
     },
-    /// The sandbox is where the daemon itself lives.
+    /// The sandbox is where the daemon itself lives, or the host.
     #[error(
-        "{0} is the daemon's own, and attach would change the host's routes; use `pontoon port add` for an interface of the host"
+        "{0} is the host's or the daemon's own, and attach would change the host's routes; use `pontoon port add` for an interface of the host"
     )]
     OwnNamespace(String),
     /// The host has no such interface.
