@@ -131,6 +131,14 @@ pub enum Error {
     Internal(String),
 }
 
+/// What to do about a file or directory that this user may not write; empty for other errors.
+pub fn write_hint(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() {
+        return "; run it as root, or give --socket and --state that you may write";
+    }
+    ""
+}
+
 fn tap_hint(error: &TapError) -> &'static str {
     let (TapError::DeviceNode(source) | TapError::Attach { source, .. }) = error;
     match (error, source.raw_os_error()) {
