@@ -273,5 +273,10 @@ fn no_privilege() {
     own.arg("--socket").arg("/run/pontoon/pontoon.sock").arg("daemon");
     let answer = nobody(&mut own);
     assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert_refused(&answer, 1, &["cannot", "denied"], "a daemon of one's own");
+    assert_refused(
+        &answer,
+        1,
+        &["cannot", "denied", "run it as root, or give --socket and --state"],
+        "a daemon of one's own",
+    );
 }
