@@ -150,7 +150,7 @@ fn sandbox_of(endpoint: &EndpointRecord) -> Result<Netns, Error> {
 }
 
 /// The endpoint's device inside its sandbox: by the name that only it has, which is its alias once it is ready, whatever
-/// it is called in there by then. When somebody took the alias away, by its name, kind and MAC together; an interface
+/// it is called in there by then. When somebody gave it another alias, by its name, kind and MAC together; an interface
 /// that somebody else made after ours went is not ours to touch.
 fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Error> {
     let kind = match endpoint.kind {
@@ -159,9 +159,7 @@ fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Er
     };
     let all: Vec<Link> = links.all()?.into_iter().filter(|link| link.kind == kind).collect();
     let by_name = |link: &&Link| link.name == endpoint.device || link.alias == endpoint.device;
-    let by_looks = |link: &&Link| {
-        link.alias.is_empty() && link.name == endpoint.ifname && link.mac == Some(endpoint.mac.0)
-    };
+    let by_looks = |link: &&Link| link.name == endpoint.ifname && link.mac == Some(endpoint.mac.0);
     Ok(all.iter().find(by_name).or_else(|| all.iter().find(by_looks)).cloned())
 }
 

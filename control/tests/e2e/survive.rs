@@ -141,6 +141,15 @@ fn renamed() {
             links.set_up(&link, true)
         };
         station.namespace.run(rename).unwrap().unwrap();
+        // The other one keeps its name and gets another alias.
+        let redress = || -> Result<(), pontoon::link::LinkError> {
+            let links = Links::open()?;
+            let link = links.get("eth0")?;
+            links.set_up(&link, false)?;
+            links.dress(&link, "eth0", other.mac().0, 1500)?;
+            links.set_up(&link, true)
+        };
+        other.namespace.run(redress).unwrap().unwrap();
         daemon.end(Signal::KILL);
         daemon.start_again();
         assert_eq!(daemon.ports().len(), 2, "{:?}", daemon.log());
