@@ -20,10 +20,10 @@ use tokio::sync::oneshot;
 
 use crate::api;
 use crate::config::{self, ConfigError};
-use crate::error::Error;
+use crate::error::{Error, write_hint};
 use crate::host::Host;
 use crate::manager::{Manager, Settings};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// How often sandboxes are looked at whose end the kernel cannot report.
 const WATCH: Duration = Duration::from_secs(1);
@@ -54,8 +54,25 @@ pub enum DaemonError {
     /// Something is at the socket's path that is no socket.
     #[error("{} is there and is not a socket; remove it or give another --socket", .0.display())]
     NotASocket(PathBuf),
+    /// A directory is at the socket's path.
+    #[error("{path} is a directory, and --socket is the path of the socket itself: {path}/pontoon.sock, say", path = .0.display())]
+    SocketIsADirectory(PathBuf),
+    /// No socket can have such a long path.
+    #[error(
+        "the socket's path {} has {} bytes, and at most {MAX_SOCKET_PATH} are possible (107 for any unix socket, of which the daemon needs 4 while it makes it); give a shorter --socket",
+        .0.display(), .0.as_os_str().len()
+    )]
+    SocketPathTooLong(PathBuf),
+    /// Something else is where a directory should be.
+    #[error("{} is there and is not a directory; give another {option}", path.display())]
+    NotADirectory {
+        /// What is there.
+        path: PathBuf,
+        /// The option that names it.
+        option: &'static str,
+    },
     /// A file or directory.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), write_hint(source))]
     File {
         /// What was tried.
         action: &'static str,
@@ -95,15 +112,20 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
 pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
     // Before anything else, so that a mistake in it changes nothing.
     let declared = options.config.as_deref().map(config::read).transpose()?;
-    make_directory(&options.state_dir, 0o700)?;
-    make_directory(options.socket.parent().unwrap_or(Path::new("/")), 0o755)?;
+    if options.socket.as_os_str().len() > MAX_SOCKET_PATH {
+        return Err(DaemonError::SocketPathTooLong(options.socket.clone()));
+    }
+    let mut made = Made::default();
+    made.directory(options.socket.parent().unwrap_or(Path::new("/")), 0o755, "--socket")?;
     let _lock = take_socket(&options.socket, PATIENCE)?;
+    made.state_directory(&options.state_dir)?;
 
     let store = Store::open(&options.state_dir).map_err(Error::from)?;
     let config = EngineConfig { workers: options.workers, ..EngineConfig::default() };
     let world = Arc::new(Host::start(config, options.offloads)?);
     let settings = Settings { state_dir: options.state_dir.clone(), ephemeral: options.ephemeral };
     let manager = Arc::new(Manager::start(world, store, settings)?);
+    made.keep();
     let watcher = watch(&manager)?;
     if let Some(declared) = &declared {
         for change in manager.up(declared)?.changes {
@@ -136,8 +158,53 @@ pub fn log_to_stderr() {
         .try_init();
 }
 
-fn make_directory(path: &Path, mode: u32) -> Result<(), DaemonError> {
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(file("create the directory", path))
+/// The longest path of a socket in bytes: the kernel's 108 with a closing zero (unix(7)), less [`UNREADY`].
+const MAX_SOCKET_PATH: usize = 107 - UNREADY.len();
+
+/// What follows the socket's name until it is ready.
+const UNREADY: &str = ".new";
+
+/// What a start has made in the file system. It goes again when the start fails.
+#[derive(Debug, Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes a directory, and those that it is in, if they are missing. `option` named it.
+    fn directory(&mut self, path: &Path, mode: u32, option: &'static str) -> Result<(), DaemonError> {
+        let up = path.ancestors().take_while(|it| !it.as_os_str().is_empty());
+        let missing: Vec<&Path> = up.take_while(|it| !fs::exists(it).unwrap_or(true)).collect();
+        self.0.extend(missing.into_iter().rev().map(Path::to_owned));
+        DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| {
+            let in_the_way = path.ancestors().find(|it| it.exists() && !it.is_dir());
+            match in_the_way {
+                Some(path) => DaemonError::NotADirectory { path: path.to_owned(), option },
+                None => file("create the directory", path)(source),
+            }
+        })
+    }
+
+    /// Makes the state's directory if it is missing.
+    fn state_directory(&mut self, path: &Path) -> Result<(), DaemonError> {
+        self.directory(path, 0o700, "--state")?;
+        if self.0.last().is_some_and(|last| last == path) {
+            self.0.push(path.join(store::FILE));
+        }
+        Ok(())
+    }
+
+    /// The start went well.
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // A directory that has something in it by now stays: it is not ours.
+            let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+        }
+    }
 }
 
 /// How long a daemon that has been killed may take to vanish before the next one gives up.
@@ -206,6 +273,7 @@ fn take_socket(socket: &Path, patience: Duration) -> Result<Lock, DaemonError> {
     match fs::symlink_metadata(socket) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(lock),
         Err(error) => return Err(file("look at", socket)(error)),
+        Ok(there) if there.is_dir() => return Err(DaemonError::SocketIsADirectory(socket.to_owned())),
         Ok(there) if !there.file_type().is_socket() => {
             return Err(DaemonError::NotASocket(socket.to_owned()));
         }
@@ -222,7 +290,7 @@ fn take_socket(socket: &Path, patience: Duration) -> Result<Lock, DaemonError> {
 /// Listens with mode 0660 from the first moment: the socket gets its name when it has its mode.
 fn listen(socket: &Path) -> Result<UnixListener, DaemonError> {
     let mut unready = socket.as_os_str().to_owned();
-    unready.push(".new");
+    unready.push(UNREADY);
     let unready = PathBuf::from(unready);
     let _ = fs::remove_file(&unready);
     let listener = UnixListener::bind(&unready).map_err(file("listen on", socket))?;
@@ -347,6 +415,60 @@ mod tests {
         let error = take_socket(&socket, Duration::ZERO).unwrap_err().to_string();
         assert!(error.contains("is not a socket"), "{error}");
         assert_eq!(fs::read_to_string(&socket).unwrap(), "data");
+    }
+
+    /// A start that fails because of `socket` and `state`, below a directory that is as it was afterwards.
+    fn refused(socket: &str, state: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "data").unwrap();
+        fs::create_dir(dir.path().join("directory")).unwrap();
+        let options = DaemonOptions {
+            socket: dir.path().join(socket),
+            state_dir: dir.path().join(state),
+            config: None,
+            ephemeral: false,
+            workers: 1,
+            offloads: Offloads::NONE,
+        };
+        let error = run(options).unwrap_err().to_string();
+        let mut left: Vec<_> = fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["directory", "file"], "{error}");
+        assert_eq!(fs::read_dir(dir.path().join("directory")).unwrap().count(), 0, "{error}");
+        error
+    }
+
+    #[test]
+    fn a_start_that_fails_says_why_and_leaves_nothing() {
+        let long = "x".repeat(MAX_SOCKET_PATH);
+        for (socket, state, words) in [
+            ("directory", "state", "is a directory, and --socket is the path of the socket itself"),
+            ("file", "state", "is not a socket"),
+            ("file/p.sock", "state", "file is there and is not a directory; give another --socket"),
+            ("new/sub/p.sock", "file", "file is there and is not a directory; give another --state"),
+            ("new/p.sock", "file/state", "file is there and is not a directory; give another --state"),
+            (&long, "state", "at most 103 are possible (107"),
+        ] {
+            let error = refused(socket, state);
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_start_made_goes_when_it_fails_and_only_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("a/b");
+        let mut made = Made::default();
+        made.state_directory(&state).unwrap();
+        drop(Store::open(&state).unwrap());
+        drop(made);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        fs::create_dir_all(&state).unwrap();
+        drop(Store::open(&state).unwrap());
+        let mut made = Made::default();
+        made.state_directory(&state).unwrap();
+        drop(made);
+        assert!(state.join(store::FILE).exists(), "an earlier daemon's state");
     }
 
     #[tokio::test]

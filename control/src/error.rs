@@ -81,9 +81,9 @@ pub enum Error {
         /// The interface.
         ifname: String,
     },
-    /// The sandbox is where the daemon itself lives.
+    /// The sandbox is where the daemon itself lives, or the host.
     #[error(
-        "{0} is the daemon's own, and attach would change the host's routes; use `pontoon port add` for an interface of the host"
+        "{0} is the host's or the daemon's own, and attach would change the host's routes; use `pontoon port add` for an interface of the host"
     )]
     OwnNamespace(String),
     /// The host has no such interface.
@@ -129,6 +129,14 @@ pub enum Error {
     /// The daemon is at fault.
     #[error("the daemon failed: {0}; its log says more")]
     Internal(String),
+}
+
+/// What to do about a file or directory that this user may not write; empty for other errors.
+pub fn write_hint(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() {
+        return "; run it as root, or give --socket and --state that you may write";
+    }
+    ""
 }
 
 fn tap_hint(error: &TapError) -> &'static str {

@@ -32,6 +32,8 @@ pub struct Host {
     /// Devices that are open and not yet ports.
     opened: Mutex<HashMap<PortName, Device>>,
     numbers: RwLock<Numbers>,
+    /// The machine's own namespace. Looked at once, as the process that started us may end.
+    machine: Option<NetnsId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +63,7 @@ impl Host {
             devices: Devices::new(offloads),
             opened: Mutex::default(),
             numbers: RwLock::default(),
+            machine: netns::of_the_machine(),
         })
     }
 
@@ -214,7 +217,7 @@ impl World for Host {
 
     fn sandbox(&self, sandbox: &SandboxRef) -> Result<NetnsId, Error> {
         let found = Netns::find(sandbox)?.id();
-        if found == Netns::current()?.id() {
+        if found == Netns::current()?.id() || self.machine == Some(found) {
             return Err(Error::OwnNamespace(describe(sandbox)));
         }
         Ok(found)

@@ -8,6 +8,8 @@ use pontoon_dataplane::MacAddr;
 
 /// Smallest MTU that a network may have: what every IPv4 host must be able to receive (RFC 791).
 pub const MIN_MTU: u16 = 576;
+/// Shortest prefix that a subnet may have: that of the largest block for private networks, 10.0.0.0/8 (RFC 1918).
+pub const MIN_PREFIX: u8 = 8;
 /// Largest MTU that a network may have: what a TAP device carries.
 pub const MAX_MTU: u16 = 65521;
 
@@ -30,6 +32,11 @@ pub enum IpamError {
     /// No room for a gateway and an endpoint.
     #[error("the subnet {0} is too small: a gateway and an endpoint need a prefix of at most 30 bits")]
     TooSmall(Ipv4Net),
+    /// More than any network of hosts has.
+    #[error(
+        "the subnet {0} is too large: a prefix of at least {MIN_PREFIX} bits is needed, as in 10.0.0.0/8"
+    )]
+    TooLarge(Ipv4Net),
     /// Addresses that no host may have.
     #[error(
         "the subnet {0} cannot be used: it has addresses that are reserved for loopback, multicast or \"this network\""
@@ -116,6 +123,10 @@ pub fn check_subnet<'a>(
     let IpNet::V4(subnet) = subnet else {
         return Err(IpamError::Ipv6Subnet(subnet));
     };
+    // First: to cut the address to the prefix would advise 0.0.0.0.
+    if subnet.prefix_len() < MIN_PREFIX {
+        return Err(IpamError::TooLarge(subnet));
+    }
     if subnet.addr() != subnet.network() {
         return Err(IpamError::HostBits { given: subnet, subnet: subnet.trunc() });
     }
@@ -243,11 +254,15 @@ mod tests {
             "10.88.0.5/24 is an address, not a subnet; its subnet is 10.88.0.0/24"
         );
         assert!(says("10.88.0.0/31").contains("too small"));
+        for large in ["10.99.0.0/0", "0.0.0.0/0", "16.0.0.0/7"] {
+            assert!(says(large).contains("too large"), "{large}");
+        }
+        assert_eq!(check("11.0.0.0/8"), Ok(net("11.0.0.0/8")));
         assert!(says("fd00::/64").contains("IPv6"));
         for inside_or_around in ["10.1.2.0/24", "10.1.0.0/16", "10.0.0.0/8"] {
             assert!(says(inside_or_around).contains("overlaps with 10.1.0.0/16 of the network old"));
         }
-        for reserved in ["127.0.0.0/24", "224.0.0.0/8", "0.0.0.0/8", "0.0.0.0/0", "255.255.255.0/24"] {
+        for reserved in ["127.0.0.0/24", "224.0.0.0/8", "0.0.0.0/8", "255.255.255.0/24"] {
             assert!(says(reserved).contains("reserved"), "{reserved}");
         }
     }

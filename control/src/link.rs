@@ -68,6 +68,8 @@ pub struct Link {
     pub loopback: bool,
     /// Whether it is a port of a bridge, bond or the like.
     pub enslaved: bool,
+    /// Its alias (`ip link set alias`): it stays when the device gets another name. Empty when it has none.
+    pub alias: String,
 }
 
 impl Link {
@@ -81,10 +83,12 @@ impl Link {
             kind: String::new(),
             loopback: message.header.flags.contains(LinkFlags::Loopback),
             enslaved: false,
+            alias: String::new(),
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
                 LinkAttribute::Address(bytes) => {
                     link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr);
                 }
@@ -140,6 +144,19 @@ impl Links {
         }
     }
 
+    /// All devices.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn all(&self) -> Result<Vec<Link>, LinkError> {
+        let list = self.handle.link().get().execute();
+        let messages: Vec<_> = self
+            .runtime
+            .block_on(list.try_collect())
+            .map_err(|error| LinkError::new("list the interfaces", error))?;
+        Ok(messages.iter().map(Link::of).collect())
+    }
+
     /// The device of that name.
     ///
     /// # Errors
@@ -174,13 +191,25 @@ impl Links {
             .map_err(|error| LinkError::new(format!("delete the interface {}", link.name), error))
     }
 
-    /// Sets name, MAC and MTU of a device that is down.
+    /// Sets name, MAC and MTU of a device that is down. The name that it had becomes its alias, by which it is found
+    /// again whatever becomes of the rest.
     ///
     /// # Errors
     /// The kernel's error; the name is taken.
     pub fn dress(&self, link: &Link, name: &str, mac: MacAddr, mtu: u16) -> Result<(), LinkError> {
-        self.change(link, "set the MAC of", |message| message.address(mac.0.to_vec()))?;
+        let alias = LinkAttribute::IfAlias(link.name.clone());
+        self.change(link, "set the MAC of", |message| {
+            message.address(mac.0.to_vec()).append_extra_attribute(alias)
+        })?;
         self.set_mtu(link, mtu)?;
+        self.rename(link, name)
+    }
+
+    /// Gives a device that is down another name.
+    ///
+    /// # Errors
+    /// The kernel's error; the name is taken.
+    pub fn rename(&self, link: &Link, name: &str) -> Result<(), LinkError> {
         self.change(link, &format!("rename to {name}"), |message| message.name(name))
     }
 
@@ -299,6 +328,7 @@ mod tests {
         let links = Links::open().unwrap();
         let lo = links.get("lo").unwrap();
         assert!(lo.loopback);
+        assert!(links.all().unwrap().contains(&lo));
         assert_eq!(links.find("no-such-dev").unwrap(), None);
         let error = links.get("no-such-dev").unwrap_err().to_string();
         assert!(error.starts_with("cannot find the interface no-such-dev: "), "{error}");

@@ -226,6 +226,14 @@ pub fn still_names(sandbox: &SandboxRef, id: NetnsId) -> bool {
     fs::metadata(path).is_ok_and(|seen| NetnsId::of(&seen) == id)
 }
 
+/// The machine's own namespace, which a daemon in a private one must not touch either: that of process 1 or, where that may not
+/// be looked at, of whoever started this process. None when neither can be looked at.
+pub fn of_the_machine() -> Option<NetnsId> {
+    let of = |process: &str| fs::metadata(format!("/proc/{process}/ns/net")).ok();
+    let parent = || of(&rustix::process::getppid()?.as_raw_pid().to_string());
+    of("1").or_else(parent).map(|seen| NetnsId::of(&seen))
+}
+
 /// Every namespace that a process is in or that a mount holds. Opens none of them.
 pub fn inhabited() -> HashSet<NetnsId> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();

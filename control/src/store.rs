@@ -8,11 +8,12 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::types::{DeviceKind, Mac, PortFlags, SandboxRef};
+use crate::error::write_hint;
 use crate::netns::NetnsId;
 
 /// The version of what is written below. Raise it when a record changes in a way that older code misreads.
@@ -41,13 +42,21 @@ pub enum StoreError {
         /// What is wrong.
         source: serde_json::Error,
     },
-    /// The directory or the file.
-    #[error("cannot open the state {}: {source}", path.display())]
+    /// The file may not be opened.
+    #[error("cannot open the state {}: {source}{}", path.display(), write_hint(source))]
     Open {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: io::Error,
+    },
+    /// The file is not a database, or not a whole one.
+    #[error("the state {} is damaged, or is none of pontoon's ({source}); move it away or give another --state", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<redb::Error>,
     },
     /// The database failed.
     #[error("cannot {action} the state: {source}")]
@@ -240,6 +249,34 @@ impl Change {
     }
 }
 
+/// The database's file in the state's directory.
+pub const FILE: &str = "pontoon.redb";
+
+fn cannot_open(path: &Path, error: DatabaseError) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::Held(path),
+        DatabaseError::Storage(StorageError::Io(error)) => match error.kind() {
+            io::ErrorKind::WouldBlock => StoreError::Held(path),
+            // No database at all, or a piece of one.
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                StoreError::Damaged { path, source: Box::new(redb::Error::Io(error)) }
+            }
+            _ => StoreError::Open { path, source: error },
+        },
+        other => StoreError::Damaged { path, source: Box::new(other.into()) },
+    }
+}
+
+/// Whether the database says that it has other contents than ours.
+fn is_foreign(error: &redb::Error) -> bool {
+    use redb::Error::{Corrupted, TableIsMultimap, TableTypeMismatch, TypeDefinitionChanged};
+    matches!(
+        error,
+        Corrupted(_) | TableIsMultimap(_) | TableTypeMismatch { .. } | TypeDefinitionChanged { .. }
+    )
+}
+
 /// The database. Every commit is on the disk when it returns.
 #[derive(Debug)]
 pub struct Store {
@@ -252,18 +289,15 @@ impl Store {
     /// # Errors
     /// Another daemon holds it, a later version wrote it, or it cannot be made.
     pub fn open(dir: &Path) -> Result<Store, StoreError> {
-        let path = dir.join("pontoon.redb");
-        let database = Database::create(&path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::Held(path.clone()),
-            DatabaseError::Storage(redb::StorageError::Io(error))
-                if error.kind() == io::ErrorKind::WouldBlock =>
-            {
-                StoreError::Held(path.clone())
-            }
-            other => StoreError::Open { path: path.clone(), source: Box::new(other) },
-        })?;
+        let path = dir.join(FILE);
+        let database = Database::create(&path).map_err(|error| cannot_open(&path, error))?;
         let store = Store { database };
-        store.check_schema(&path)?;
+        store.check_schema(&path).map_err(|error| match error {
+            StoreError::Database { source, .. } if is_foreign(&source) => {
+                StoreError::Damaged { path, source }
+            }
+            other => other,
+        })?;
         Ok(store)
     }
 
@@ -366,6 +400,35 @@ mod tests {
         assert_eq!(store.load().unwrap(), vec![network("a", 9000)]);
         store.commit(&[change.inverse(), Change::Remove(network("b", 1500)).inverse()]).unwrap();
         assert_eq!(store.load().unwrap(), vec![network("a", 1500), network("b", 1500)]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_state_stays_and_is_named() {
+        let whole = {
+            let dir = tempfile::tempdir().unwrap();
+            drop(Store::open(dir.path()).unwrap());
+            std::fs::read(dir.path().join(FILE)).unwrap()
+        };
+        let foreign = {
+            let dir = tempfile::tempdir().unwrap();
+            let database = Database::create(dir.path().join(FILE)).unwrap();
+            let transaction = database.begin_write().unwrap();
+            transaction.open_table(TableDefinition::<u64, u64>::new("meta")).unwrap();
+            transaction.commit().unwrap();
+            drop(database);
+            std::fs::read(dir.path().join(FILE)).unwrap()
+        };
+        let mut scribbled = whole.clone();
+        scribbled[..256].fill(0x5a);
+        for content in
+            [b"no database".to_vec(), vec![b'x'; 100_000], whole[..5000].to_vec(), foreign, scribbled]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(FILE), &content).unwrap();
+            let error = Store::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("pontoon.redb is damaged, or is none of pontoon's"), "{error}");
+            assert!(error.contains("move it away or give another --state"), "{error}");
+        }
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl World for FakeWorld {
             kind: String::new(),
             loopback: name == "lo",
             enslaved: false,
+            alias: String::new(),
         };
         Ok((name == "lo" || there.devices.contains(&(place, name.to_owned()))).then_some(link))
     }

@@ -429,7 +429,18 @@ fn count(core: &Core, io: &PortIo, events: &Sender<Event>, frame: &Frame<'_>, se
 #[cold]
 fn report_lost(io: &PortIo, events: &Sender<Event>, error: &io::Error) {
     if !io.lost.swap(true, Relaxed) {
-        let _ = events.send(Event::PortLost { port: io.id, cause: error.to_string() });
+        let _ = events.send(Event::PortLost { port: io.id, cause: cause_of_loss(error) });
+    }
+}
+
+/// Why a device is lost, in words. What the kernel says of a TAP whose namespace ended (EBADFD, "file descriptor in bad
+/// state") or of an interface that was deleted speaks of our descriptor, which nobody has heard of.
+fn cause_of_loss(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::BADFD | Errno::NODEV | Errno::NXIO | Errno::NETDOWN) => {
+            "its device or its sandbox has gone".into()
+        }
+        _ => error.to_string(),
     }
 }
 

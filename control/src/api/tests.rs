@@ -76,10 +76,48 @@ async fn every_refusal_is_a_sentence() {
     refused(ask(&lab, "GET", "/nowhere", "").await, 404, "there is nothing at /nowhere");
     refused(ask(&lab, "PUT", "/networks", "").await, 405, "does not take PUT");
     refused(ask(&lab, "GET", "/networks/%ff", "").await, 400, "path");
-    refused(ask(&lab, "GET", "/fdb?nonsense=1", "").await, 400, "query");
+    refused(
+        ask(&lab, "GET", "/fdb?nonsense=1", "").await,
+        400,
+        "the query ?nonsense=1 is not right: nonsense: unknown parameter `nonsense`, expected `network`",
+    );
+    refused(
+        ask(&lab, "DELETE", "/networks/red?force=perhaps", "").await,
+        400,
+        "the query ?force=perhaps is not right: force: it is not `true` or `false`",
+    );
     refused(ask(&lab, "DELETE", "/fdb/red/nonsense", "").await, 400, "is not a MAC address");
     refused(ask(&lab, "POST", "/fdb/flush?port=a", "").await, 400, "without its network");
     refused(ask(&lab, "POST", "/networks/red/endpoints", r#"{"sandbox":{"netns":"a"}}"#).await, 404, "red");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_said_with_its_place() {
+    let lab = Lab::new(&["a"]);
+    lab.create("red", "10.1.0.0/24");
+    for (body, words) in [
+        (r#"{"sandbox": {"netns": "a", "pid": 4}}"#, "at sandbox: give either netns or pid"),
+        (r#"{"sandbox": {}}"#, "at sandbox: give either netns or pid"),
+        (r#"{"sandbox": {"path": "a"}}"#, "unknown field `path`, expected `netns` or `pid`"),
+        (r#"{"sandbox": "a"}"#, "expected an object with either netns or pid"),
+        (r#"{"sandbox": {"netns": "a"}, "ip": "10.1.0"}"#, "not right at ip: invalid IP address"),
+        (
+            r#"{"sandbox": {"netns": "a"}, "kind": "bridge"}"#,
+            "at kind: unknown variant `bridge`, expected `tap`",
+        ),
+        (r#"{"sandbox": {"netns": "a"}, "isolated": 1}"#, "at isolated: invalid type"),
+        (r#"{"name": "a"}"#, "is not right: missing field `sandbox`"),
+        ("[]", "the body must be a JSON object"),
+        ("\"a\"", "the body must be a JSON object"),
+        ("", "the body must be a JSON object"),
+        (r#"{"sandbox": {"netns": "a"}} x"#, "is not JSON: trailing characters"),
+        (r#"{"sandbox": "#, "is not JSON: EOF"),
+    ] {
+        refused(ask(&lab, "POST", "/networks/red/endpoints", body).await, 400, words);
+    }
+    let nested = r#"{"network": [{"name": "x", "subnet": "10.9.0.0/24"}, {"name": "y", "subnet": "x"}]}"#;
+    refused(ask(&lab, "PUT", "/apply", nested).await, 400, "at network[1].subnet: ");
+    assert_eq!(lab.manager.network("red").unwrap().endpoints, []);
 }
 
 #[tokio::test]

@@ -113,12 +113,32 @@ pub enum DeviceKind {
 
 /// Which sandbox: exactly one of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "SandboxFields")]
 pub enum SandboxRef {
     /// A named network namespace (below /run/netns), or the path of one.
     Netns(String),
     /// The network namespace of a process.
     Pid(u32),
+}
+
+/// A [`SandboxRef`] as it is read: what serde says of an enum is not for people who write JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with either netns or pid")]
+struct SandboxFields {
+    netns: Option<String>,
+    pid: Option<u32>,
+}
+
+impl TryFrom<SandboxFields> for SandboxRef {
+    type Error = &'static str;
+
+    fn try_from(fields: SandboxFields) -> Result<Self, Self::Error> {
+        match (fields.netns, fields.pid) {
+            (Some(name), None) => Ok(SandboxRef::Netns(name)),
+            (None, Some(pid)) => Ok(SandboxRef::Pid(pid)),
+            _ => Err("give either netns or pid"),
+        }
+    }
 }
 
 /// `POST /networks/NAME/endpoints`: an endpoint to attach.

@@ -81,10 +81,12 @@ impl Devices {
     pub(super) fn open(&self, endpoint: &EndpointRecord) -> Result<Device, Error> {
         match endpoint.kind {
             DeviceKind::Veth => self.open_packet(&endpoint.device),
-            DeviceKind::Tap => {
-                let tap = run_in(&sandbox_of(endpoint)?, || Tap::open(&endpoint.ifname, self.offloads))??;
-                Ok(Device::Tap(tap))
-            }
+            DeviceKind::Tap => run_in(&sandbox_of(endpoint)?, || {
+                // To open a name that nobody has would make another device.
+                let gone = || Error::Internal(format!("the device of {} has gone", endpoint.port()));
+                let link = find_own(&Links::open()?, endpoint)?.ok_or_else(gone)?;
+                Ok(Device::Tap(Tap::open(&link.name, self.offloads)?))
+            })?,
         }
     }
 
@@ -147,18 +149,18 @@ fn sandbox_of(endpoint: &EndpointRecord) -> Result<Netns, Error> {
     Netns::recover(&endpoint.sandbox, endpoint.netns).ok_or_else(gone)
 }
 
-/// The endpoint's device inside its sandbox: by the name that only it has or, when it was ready, by its name, kind
-/// and MAC together; an interface that somebody else made after ours went is not ours to touch.
+/// The endpoint's device inside its sandbox: by the name that only it has, which is its alias once it is ready, whatever
+/// it is called in there by then. When somebody gave it another alias, by its name, kind and MAC together; an interface
+/// that somebody else made after ours went is not ours to touch.
 fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Error> {
-    if let Some(link) = links.find(&endpoint.device)? {
-        return Ok(Some(link));
-    }
     let kind = match endpoint.kind {
         DeviceKind::Tap => "tun",
         DeviceKind::Veth => "veth",
     };
-    let ours = |link: &Link| link.kind == kind && link.mac == Some(endpoint.mac.0);
-    Ok(links.find(&endpoint.ifname)?.filter(ours))
+    let all: Vec<Link> = links.all()?.into_iter().filter(|link| link.kind == kind).collect();
+    let by_name = |link: &&Link| link.name == endpoint.device || link.alias == endpoint.device;
+    let by_looks = |link: &&Link| link.name == endpoint.ifname && link.mac == Some(endpoint.mac.0);
+    Ok(all.iter().find(by_name).or_else(|| all.iter().find(by_looks)).cloned())
 }
 
 fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use crate::api::types::{
 use crate::choose::{self, Circumstances};
 use crate::error::{Error, describe};
 use crate::plan::{self, INTERFACE_FLAGS, patched};
-use crate::state::PortName;
+use crate::state::{NetworkState, PortName, PortRecord};
 use crate::store::InterfaceRecord;
 use crate::{clock, ipam, names};
 
@@ -66,10 +66,19 @@ impl Manager {
     /// Adds a static FDB entry.
     ///
     /// # Errors
-    /// There is no such port, or the address is not a station's.
+    /// There is no such port, or the address is not a station's, or known to be elsewhere.
     pub fn add_fdb(&self, request: &FdbRequest) -> Result<FdbEntry, Error> {
         let _turn = self.turn();
         let port = own_part(&request.network, &request.port)?;
+        if let Some(there) = self.state().network(&request.network)?.statics.get(&request.mac)
+            && there.port != port
+        {
+            let (network, mac, at) = (&request.network, request.mac, &there.port);
+            let text = format!(
+                "{mac} is behind {network}/{at} already; remove it first: `pontoon fdb rm {network} {mac}`"
+            );
+            return Err(Error::Conflict(text));
+        }
         self.add_fdb_now(&request.network, request.mac, port)?;
         Ok(FdbEntry {
             network: request.network.clone(),
@@ -152,6 +161,12 @@ impl Manager {
     pub(super) fn detach_now(&self, network: &str, endpoint: &str) -> Result<(), Error> {
         let steps = {
             let state = self.state();
+            if state.network(network)?.interfaces.contains_key(endpoint) {
+                let text = format!(
+                    "{network}/{endpoint} is an existing interface; `pontoon port rm {network}/{endpoint}` takes it off"
+                );
+                return Err(Error::Conflict(text));
+            }
             plan::detach(&state, state.endpoint(network, endpoint)?)
         };
         let port = PortName::new(network, endpoint).to_string();
@@ -167,6 +182,7 @@ impl Manager {
         patch: &PortPatch,
     ) -> Result<(), Error> {
         names::check_interface(interface)?;
+        refuse_guard(interface, patch)?;
         let refuse = |reason: String| Error::Interface { interface: interface.to_owned(), reason };
         {
             let state = self.state();
@@ -209,6 +225,12 @@ impl Manager {
     pub(super) fn remove_interface_now(&self, network: &str, interface: &str) -> Result<(), Error> {
         let steps = {
             let state = self.state();
+            if state.network(network)?.endpoints.contains_key(interface) {
+                let text = format!(
+                    "{network}/{interface} is an endpoint; `pontoon detach {network} {interface}` takes it off"
+                );
+                return Err(Error::Conflict(text));
+            }
             plan::remove_interface(state.network(network)?, state.interface(network, interface)?)
         };
         let port = PortName::new(network, interface).to_string();
@@ -219,7 +241,14 @@ impl Manager {
 
     /// Returns whether anything changed.
     pub(super) fn set_port_now(&self, network: &str, port: &str, patch: &PortPatch) -> Result<bool, Error> {
-        let steps = plan::set_port(self.state().port(network, port)?, patch);
+        let steps = {
+            let state = self.state();
+            let record = state.port(network, port)?;
+            if let PortRecord::Interface(it) = record {
+                refuse_guard(&it.interface, patch)?;
+            }
+            plan::set_port(record, patch)
+        };
         self.change(&steps).map_err(|error| error.during(format!("change the port {network}/{port}")))?;
         Ok(!steps.is_empty())
     }
@@ -231,7 +260,7 @@ impl Manager {
             let state = self.state();
             state.port(network, port)?;
             let network = state.network(network)?;
-            refuse_gateway(mac.0, network.record.gateway_mac.0)?;
+            refuse_others(network, mac.0, port)?;
             plan::add_static(network, mac, port)
         };
         self.change(&steps)?;
@@ -239,11 +268,24 @@ impl Manager {
     }
 }
 
-fn refuse_gateway(mac: MacAddr, gateway: MacAddr) -> Result<(), Error> {
-    if mac == gateway {
-        return Err(ipam::IpamError::MacInUse { mac, owner: "the gateway".into() }.into());
+fn refuse_guard(interface: &str, patch: &PortPatch) -> Result<(), Error> {
+    if patch.guard != Some(true) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Declaration(format!(
+        "{interface} is an existing interface, which has no addresses of its own to guard; leave guard off: only endpoints have it"
+    )))
+}
+
+/// The gateway and endpoints are where they are, whatever an entry would say.
+fn refuse_others(network: &NetworkState, mac: MacAddr, port: &str) -> Result<(), Error> {
+    let endpoint = network.endpoints.values().find(|it| it.mac.0 == mac && it.name != port);
+    let owner = match endpoint {
+        Some(endpoint) => format!("the endpoint {}", endpoint.port()),
+        None if mac == network.record.gateway_mac.0 => "the gateway".into(),
+        None => return Ok(()),
+    };
+    Err(ipam::IpamError::MacInUse { mac, owner }.into())
 }
 
 /// `port` without its network's name: `NETWORK/PORT` and `PORT` mean the same.

@@ -34,8 +34,13 @@ pub struct Followed {
 }
 
 impl Journal {
-    /// Notes an event about `subject`.
+    /// Notes an event about `subject`, and logs it: one with a cause is one that nobody asked for.
     pub(super) fn note(&self, event: &str, subject: &str, cause: &str) {
+        if cause.is_empty() {
+            tracing::info!("{event} {subject}");
+        } else {
+            tracing::warn!("{event} {subject}: {cause}");
+        }
         let entry = Event {
             time: clock::now(),
             event: event.to_owned(),

@@ -61,7 +61,6 @@ impl Manager {
 
     fn sweep_endpoint(&self, endpoint: &EndpointRecord, event: &str, cause: &str) {
         let port = endpoint.port().to_string();
-        tracing::warn!(endpoint = %port, cause, "removing an endpoint");
         let steps = {
             let state = self.state();
             plan::detach(&state, endpoint)
@@ -90,7 +89,6 @@ impl Manager {
             Ok(None) => {
                 self.log_failure(&self.sweep_interface(interface), "forget an interface");
                 self.journal.note("interface-swept", &port, "the interface has gone");
-                tracing::warn!(interface = %port, "removing an interface that has gone");
                 return;
             }
             Err(error) => {
@@ -158,7 +156,6 @@ impl Manager {
         if let Some(endpoint) = endpoint {
             self.sweep_endpoint(&endpoint, "port-lost", cause);
         } else if let Some(interface) = interface {
-            tracing::warn!(interface = %name, cause, "removing an interface");
             self.log_failure(&self.sweep_interface(&interface), "remove an interface");
             self.journal.note("port-lost", &name.to_string(), cause);
         }

@@ -128,6 +128,73 @@ fn bad_requests_are_refused_before_anything_is_done() {
 }
 
 #[test]
+fn each_kind_of_port_names_the_command_that_takes_it_off() {
+    let lab = Lab::new(&["a"]);
+    lab.manager.up(&document(LAB)).unwrap();
+    let before = (lab.world.snapshot(), records(&lab));
+    let error = lab.manager.remove_interface("red", "web").unwrap_err();
+    assert!(error.status() == 409 && error.to_string().contains("`pontoon detach red web`"), "{error}");
+    let error = lab.manager.detach("red", "nic0").unwrap_err();
+    assert!(error.status() == 409 && error.to_string().contains("`pontoon port rm red/nic0`"), "{error}");
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+}
+
+#[test]
+fn an_interface_has_nothing_to_guard() {
+    let lab = Lab::new(&["a"]);
+    let guarded = LAB.replace("name = \"nic0\"", "name = \"nic0\"\nport = { guard = true }");
+    let error = lab.manager.up(&document(&guarded)).unwrap_err();
+    assert!(
+        error.status() == 400 && error.to_string().contains("no addresses of its own to guard"),
+        "{error}"
+    );
+    assert_eq!(records(&lab), []);
+    lab.manager.up(&document(LAB)).unwrap();
+    let before = (lab.world.snapshot(), records(&lab));
+    let on = PortPatch { guard: Some(true), ..PortPatch::default() };
+    let error = lab.manager.set_port("red", "nic0", &on).unwrap_err();
+    assert!(
+        error.status() == 400 && error.to_string().contains("no addresses of its own to guard"),
+        "{error}"
+    );
+    lab.manager.up(&document(&guarded)).unwrap_err();
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+    // What it has is no change.
+    lab.manager.set_port("red", "nic0", &PortPatch { guard: Some(false), ..on }).unwrap();
+}
+
+#[test]
+fn a_static_entry_contradicts_nobody() {
+    let lab = Lab::new(&["a", "b"]);
+    lab.create("red", "10.1.0.0/24");
+    lab.attach("red", "a", "eth0").unwrap();
+    lab.attach("red", "b", "eth0").unwrap();
+    let add = |mac: &str, port: &str| {
+        let request = FdbRequest { network: "red".into(), mac: mac.parse().unwrap(), port: port.into() };
+        lab.manager.add_fdb(&request).map(drop).map_err(|error| (error.status(), error.to_string()))
+    };
+    // Where it is anyway, and a stranger.
+    add("02:42:0a:01:00:02", "a").unwrap();
+    add("02:00:00:00:00:01", "a").unwrap();
+    add("02:00:00:00:00:01", "red/a").unwrap();
+    let before = (lab.world.snapshot(), records(&lab));
+    for (mac, port, words) in [
+        ("02:42:0a:01:00:02", "b", "behind red/a already"),
+        ("02:42:0a:01:00:03", "a", "in use by the endpoint red/b"),
+        ("02:42:0a:01:00:01", "b", "in use by the gateway"),
+        (
+            "02:00:00:00:00:01",
+            "b",
+            "behind red/a already; remove it first: `pontoon fdb rm red 02:00:00:00:00:01`",
+        ),
+    ] {
+        let (status, sentence) = add(mac, port).unwrap_err();
+        assert!(status == 409 && sentence.contains(words), "{status} {sentence}");
+    }
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+}
+
+#[test]
 fn interfaces_that_cannot_be_ports() {
     let lab = Lab::new(&[]);
     lab.create("red", "10.1.0.0/24");

@@ -58,6 +58,7 @@ fn commands() {
         ("network create blue --subnet 10.99.0.0/24", 1, &["network blue", "exists"]),
         ("network create red --subnet 10.88.0.128/25", 1, &["10.88.0.128/25", "overlaps", "blue"]),
         ("network create red --subnet 10.0.0.0/8", 1, &["overlaps", "blue"]),
+        ("network create red --subnet 10.99.0.0/0", 1, &["too large"]),
         ("network create red --subnet 10.99.0.0/31", 1, &["too small", "30"]),
         ("network create red --subnet 10.99.0.7/24", 1, &["10.99.0.0/24"]),
         ("network create red --subnet 127.0.0.0/8", 1, &["reserved"]),
@@ -99,13 +100,15 @@ fn commands() {
         ("ATTACH --name a/b", 1, &["a/b", "letters"]),
         ("attach blue --netns TAKEN --name two", 1, &["eth0", "--ifname"]),
         ("attach blue --pid DAEMON", 1, &["port add"]),
+        // The daemon is in a namespace of its own, and the machine's is none for endpoints either.
+        ("attach blue --pid MACHINE", 1, &["the host's", "port add"]),
         ("detach blue nobody", 1, &["nobody", "network inspect"]),
         ("detach red web", 1, &["no network red"]),
         // ports and the forwarding database
         ("port add blue --interface nope0", 1, &["nope0", "ip link"]),
         ("port add blue --interface lo", 1, &["lo", "loopback"]),
         ("port add red --interface lo", 1, &["no network red"]),
-        ("port rm blue/web", 1, &["web"]),
+        ("port rm blue/web", 1, &["blue/web is an endpoint", "pontoon detach blue web"]),
         ("port rm web", 1, &["NETWORK/NAME", "port ls"]),
         ("port set blue/nobody guard off", 1, &["nobody", "port ls"]),
         ("port set blue/web guard perhaps", 2, &["perhaps"]),
@@ -117,12 +120,14 @@ fn commands() {
         ("fdb flush red", 1, &["no network red"]),
         ("frobnicate", 2, &["frobnicate"]),
     ];
+    // Whoever may not look at process 1 takes its own parent's for the machine's.
+    let machine = if std::fs::metadata("/proc/1/ns/net").is_ok() { 1 } else { std::process::id() };
     let mut wrong = Vec::new();
     for (line, code, words) in cases {
         let line =
             line.replace("ATTACH", &attach).replace("FREE", free.name()).replace("TAKEN", taken.name());
         let line = line.replace("DIR/file", file.to_str().unwrap());
-        let line = line.replace("DAEMON", &daemon.pid().to_string());
+        let line = line.replace("DAEMON", &daemon.pid().to_string()).replace("MACHINE", &machine.to_string());
         let answer = daemon.ask(&line.split(' ').collect::<Vec<_>>());
         let check = || assert_refused(&answer, *code, words, &line);
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_err() {
@@ -268,5 +273,10 @@ fn no_privilege() {
     own.arg("--socket").arg("/run/pontoon/pontoon.sock").arg("daemon");
     let answer = nobody(&mut own);
     assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert_refused(&answer, 1, &["cannot", "denied"], "a daemon of one's own");
+    assert_refused(
+        &answer,
+        1,
+        &["cannot", "denied", "run it as root, or give --socket and --state"],
+        "a daemon of one's own",
+    );
 }

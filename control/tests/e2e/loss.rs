@@ -104,6 +104,8 @@ fn vanishes(kind: &str, how: fn(Station)) {
         until("the port is gone", || daemon.ports().iter().all(|it| it.port != port));
         assert!(daemon.fdb().iter().all(|entry| entry.port != port), "{:?}", daemon.fdb());
         until("the loss is reported", || events.has("port-lost", &port));
+        let said = daemon.log().into_iter().find(|line| line.contains(&format!("port-lost {port}: ")));
+        assert!(said.as_ref().is_some_and(|line| line.ends_with("has gone")), "{said:?}");
         assert!(!daemon.ok("network inspect blue").contains(&address.to_string()));
         flows(10 << 20);
     });

@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
         restart("sigterm", Signal::TERM, "veth"),
         test("survive/offloads-change", offloads_change),
         test("survive/swept-at-start", swept),
+        test("survive/renamed-inside", renamed),
         test("survive/ephemeral", ephemeral),
         test("survive/second-daemon", second),
         test("survive/stale-socket", stale),
@@ -122,6 +123,42 @@ fn swept() {
         assert!(daemon.log().iter().any(|line| line.contains(&port)), "the log tells of {port}");
         let mut pinger = Pinger::new(&stays.namespace, GATEWAY).unwrap();
         assert_eq!(pinger.ping(GATEWAY, 56, PATIENCE).unwrap(), Answer::Reply);
+    }
+}
+
+/// A sandbox may call its interface what it likes: it is taken up again all the same, and goes with its endpoint.
+fn renamed() {
+    for kind in ["tap", "veth"] {
+        let mut daemon = Daemon::start();
+        daemon.network("");
+        let station = daemon.attach(&format!("--kind {kind} --name a"));
+        let other = daemon.attach(&format!("--kind {kind} --name b"));
+        let rename = || -> Result<(), pontoon::link::LinkError> {
+            let links = Links::open()?;
+            let link = links.get("eth0")?;
+            links.set_up(&link, false)?;
+            links.rename(&link, "eth7")?;
+            links.set_up(&link, true)
+        };
+        station.namespace.run(rename).unwrap().unwrap();
+        // The other one keeps its name and gets another alias.
+        let redress = || -> Result<(), pontoon::link::LinkError> {
+            let links = Links::open()?;
+            let link = links.get("eth0")?;
+            links.set_up(&link, false)?;
+            links.dress(&link, "eth0", other.mac().0, 1500)?;
+            links.set_up(&link, true)
+        };
+        other.namespace.run(redress).unwrap().unwrap();
+        daemon.end(Signal::KILL);
+        daemon.start_again();
+        assert_eq!(daemon.ports().len(), 2, "{:?}", daemon.log());
+        let mut pinger = Pinger::new(&station.namespace, other.ip()).unwrap();
+        assert_eq!(pinger.ping(other.ip(), 56, PATIENCE).unwrap(), Answer::Reply);
+        daemon.ok("detach blue a");
+        let left = station.namespace.run(|| Links::open()?.all()).unwrap().unwrap();
+        let names: Vec<_> = left.into_iter().map(|link| link.name).collect();
+        assert!(!names.iter().any(|name| name.starts_with("eth")), "{names:?}");
     }
 }
 
