@@ -52,7 +52,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Port(command) => session()?.port(command),
         Command::Fdb(command) => session()?.fdb(command),
         Command::Stats(args) => session()?.stats(args),
-        Command::Events => session()?.events(),
+        Command::Events(args) => session()?.events(&args),
         Command::Up(args) => session()?.apply(Method::PUT, &read_document(&args.file)?),
         Command::Down(args) => session()?.apply(Method::DELETE, &read_document(&args.file)?),
         Command::Completions { shell } => output::print(&completions(shell)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use hyper::Method;
 use serde::Serialize;
 
-use super::args::{AttachArgs, DetachArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs};
+use super::args::{AttachArgs, DetachArgs, EventsArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs};
 use super::client::{Client, encode, path};
 use super::output::Output;
 use super::show;
@@ -68,7 +68,7 @@ impl Session {
             }
             NetworkCommand::Rm { name, force } => {
                 let query = if force { "?force=true" } else { "" };
-                self.remove(&(path(&["networks", &name]) + query), &name)
+                self.remove(&(path(&["networks", &name]) + query), &name, &format!("network {name} removed"))
             }
             NetworkCommand::Set { name, ageing } => {
                 let patch = NetworkPatch { ageing_seconds: Some(ageing) };
@@ -110,7 +110,8 @@ impl Session {
     /// See [`Session::network`].
     pub fn detach(&self, args: &DetachArgs) -> Done {
         let target = path(&["networks", &args.network, "endpoints", &args.endpoint]);
-        self.remove(&target, &format!("{}/{}", args.network, args.endpoint))
+        let name = format!("{}/{}", args.network, args.endpoint);
+        self.remove(&target, &name, &format!("{name} detached"))
     }
 
     /// `pontoon port …`.
@@ -128,7 +129,8 @@ impl Session {
             PortCommand::Rm { port, interface } => {
                 let port = interface.map_or(port.clone(), |interface| format!("{port}/{interface}"));
                 let (network, interface) = split_port(&port)?;
-                self.remove(&path(&["networks", network, "interfaces", interface]), &port)
+                let target = path(&["networks", network, "interfaces", interface]);
+                self.remove(&target, &port, &format!("{port} is no port any more"))
             }
             PortCommand::Ls { network, list } => {
                 let mut all: Vec<Port> = self.client.get("/ports")?;
@@ -162,12 +164,13 @@ impl Session {
             }
             FdbCommand::Rm { network, mac } => {
                 let mac = mac.to_string();
-                self.remove(&path(&["fdb", &network, &mac]), &mac)
+                self.remove(&path(&["fdb", &network, &mac]), &mac, &format!("{network}: {mac} removed"))
             }
             FdbCommand::Flush { network, port } => {
                 let query = port.as_ref().map(|p| format!("?port={}", encode(p))).unwrap_or_default();
                 self.client.call(Method::DELETE, &(path(&["fdb", &network]) + &query))?;
-                self.out.show(&Flushed { flushed: port.as_ref().unwrap_or(&network) }, String::new)
+                let flushed = port.as_ref().unwrap_or(&network);
+                self.out.show(&Flushed { flushed }, || format!("{flushed}: learned entries forgotten\n"))
             }
         }
     }
@@ -189,7 +192,11 @@ impl Session {
     ///
     /// # Errors
     /// See [`Session::network`].
-    pub fn events(&self) -> Done {
+    pub fn events(&self, args: &EventsArgs) -> Done {
+        if args.no_follow {
+            let all: Vec<Event> = self.client.get("/events")?;
+            return all.iter().try_for_each(|event| self.out.line(event, || show::event(event)));
+        }
         self.client.lines("/events?follow=true", |line| {
             let event: Event = serde_json::from_str(line)
                 .map_err(|e| Failure::Sentence(format!("the daemon sent an event that is none: {e}")))?;
@@ -202,19 +209,20 @@ impl Session {
     /// # Errors
     /// See [`Session::network`].
     pub fn apply(&self, method: Method, document: &Document) -> Done {
+        let nothing = if method == Method::DELETE {
+            "nothing to do: nothing of it is there\n"
+        } else {
+            "nothing to do: everything is as declared\n"
+        };
         let applied: Applied = self.client.send(method, "/apply", document)?;
         self.out.show(&applied, || {
-            if applied.changes.is_empty() {
-                "nothing to do: everything is as declared\n".to_owned()
-            } else {
-                applied.changes.join("\n") + "\n"
-            }
+            if applied.changes.is_empty() { nothing.to_owned() } else { applied.changes.join("\n") + "\n" }
         })
     }
 
-    fn remove(&self, target: &str, name: &str) -> Done {
+    fn remove(&self, target: &str, name: &str, sentence: &str) -> Done {
         self.client.call(Method::DELETE, target)?;
-        self.out.show(&Removed { removed: name }, String::new)
+        self.out.show(&Removed { removed: name }, || format!("{sentence}\n"))
     }
 
     /// Keeps what belongs to `network`, which must exist: a misspelt name is an error, not an empty list.
