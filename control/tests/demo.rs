@@ -263,7 +263,7 @@ fn works_or_says_why_not_as_an_ordinary_user() -> Result<(), Failed> {
             assert!(report["ok"] == true && stderr.is_empty(), "{stderr}");
         }
         Some(1) => {
-            assert!(stderr.starts_with("pontoon: the demo ") && stderr.lines().count() == 1, "{stderr}");
+            assert!(stderr.starts_with("{\"error\":\"the demo ") && stderr.lines().count() == 1, "{stderr}");
             assert!(output.stdout.is_empty());
         }
         other => panic!("{other:?}: {stderr}"),

@@ -44,7 +44,7 @@ pub struct Cli {
     )]
     pub socket: PathBuf,
 
-    /// Print JSON with stable field names instead of text
+    /// Print JSON with stable field names instead of text, errors too: {"error": "..."} on stderr
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -507,7 +507,7 @@ Example of a file:
   [[network.endpoint]]
   netns = \"web\"")]
 pub struct FileArgs {
-    /// The TOML file
+    /// The TOML file; - is standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
 }

@@ -39,7 +39,8 @@ fn write_tree(command: &Command, dir: &Path) -> io::Result<()> {
 
 fn render(command: &Command) -> io::Result<String> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    let version = concat!("pontoon ", env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(command.clone()).source(version).manual("Pontoon").render(&mut page)?;
     let page = String::from_utf8_lossy(&page);
     // Examples keep their line breaks (.nf), under a heading that says what they are.
     Ok(page.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n").replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n"))
