@@ -9,11 +9,13 @@ use super::args::{AttachArgs, DetachArgs, EventsArgs, FdbCommand, NetworkCommand
 use super::client::{Client, encode, path};
 use super::output::Output;
 use super::show;
+use super::table::age;
 use crate::api::types::{
     Applied, Document, Endpoint, EndpointRequest, Event, FdbEntry, FdbRequest, Interface, InterfaceRequest,
     Network, NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
 };
 use crate::failure::Failure;
+use crate::names;
 
 type Done = Result<(), Failure>;
 
@@ -74,7 +76,7 @@ impl Session {
                 let patch = NetworkPatch { ageing_seconds: Some(ageing) };
                 let network: Network =
                     self.client.send(Method::PATCH, &path(&["networks", &name]), &patch)?;
-                self.out.show(&network, || format!("network {name}: ageing {ageing} s\n"))
+                self.out.show(&network, || format!("network {name}: ageing {}\n", age(ageing.into())))
             }
         }
     }
@@ -86,7 +88,13 @@ impl Session {
     pub fn attach(&self, args: AttachArgs) -> Done {
         let sandbox = match args.sandbox.reference() {
             // The daemon has another working directory than we have.
-            Some(SandboxRef::Netns(name)) if name.contains('/') => SandboxRef::Netns(absolute(&name)?),
+            Some(SandboxRef::Netns(name)) if name.contains('/') => {
+                let file = absolute(&name)?;
+                if args.name.is_none() {
+                    check_nameable(&file)?;
+                }
+                SandboxRef::Netns(file)
+            }
             Some(reference) => reference,
             None => return Err(Failure::sentence("say --netns NAME or --pid PID")),
         };
@@ -243,6 +251,22 @@ fn split_port(port: &str) -> Result<(&str, &str), Failure> {
     })
 }
 
+/// Whether an endpoint can be called after the last part of a namespace's path. What is no file can be no namespace,
+/// and is said first.
+fn check_nameable(file: &str) -> Done {
+    let last = file.rsplit('/').next().unwrap_or_default();
+    // What cannot be looked at from here the daemon may see.
+    match std::fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(Failure::Sentence(format!("{file} is not a network namespace")))
+        }
+        Ok(_) if names::check("an endpoint", last).is_err() => {
+            Err(Failure::sentence("give the endpoint a name with --name"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn absolute(file: &str) -> Result<String, Failure> {
     let path = std::path::absolute(file)
         .map_err(|e| Failure::Sentence(format!("cannot make the path {file} absolute: {e}")))?;
@@ -252,6 +276,18 @@ fn absolute(file: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_asked_for_only_when_the_path_may_be_a_namespace() {
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("odd name");
+        std::fs::write(&odd, "").unwrap();
+        let says = |file: &str| check_nameable(file).map_err(|failure| failure.to_string());
+        assert_eq!(says("/").unwrap_err(), "/ is not a network namespace");
+        assert_eq!(says(odd.to_str().unwrap()).unwrap_err(), "give the endpoint a name with --name");
+        assert_eq!(says("/proc/self/ns/net"), Ok(()));
+        assert_eq!(says("/no/such/file"), Ok(()));
+    }
 
     #[test]
     fn ports_are_named_by_network_and_name() {
