@@ -134,7 +134,7 @@ pub struct DaemonArgs {
     #[arg(long)]
     pub ephemeral: bool,
     /// Worker threads that move frames; 0 is automatic: what is sensible for the machine [default: automatic]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256))]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_hyphen_values = true, value_parser = clap::value_parser!(u16).range(0..=256))]
     pub workers: u16,
     /// The most that ports leave to the kernel; each rung below `all` is what some older kernel offers
     #[arg(long, hide = true, value_enum, default_value_t = OffloadRung::All)]
