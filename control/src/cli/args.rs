@@ -134,7 +134,7 @@ pub struct DaemonArgs {
     #[arg(long)]
     pub ephemeral: bool,
     /// Worker threads that move frames; 0 is automatic: what is sensible for the machine [default: automatic]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_hyphen_values = true, value_parser = clap::value_parser!(u16).range(0..=256))]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_hyphen_values = true, value_parser = parse_workers)]
     pub workers: u16,
     /// The most that ports leave to the kernel; each rung below `all` is what some older kernel offers
     #[arg(long, hide = true, value_enum, default_value_t = OffloadRung::All)]
@@ -244,7 +244,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "NAME|PATH")]
     pub netns: Option<String>,
     /// A process whose network namespace it is
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PID", allow_hyphen_values = true, value_parser = parse_pid)]
     pub pid: Option<u32>,
 }
 
@@ -520,6 +520,14 @@ fn parse_ageing(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("give seconds, 0 to {}", u32::MAX))
 }
 
+fn parse_workers(text: &str) -> Result<u16, String> {
+    text.parse().ok().filter(|n| *n <= 256).ok_or_else(|| "give a number, 0 to 256".to_owned())
+}
+
+fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| "give a process's number, from 1 on".to_owned())
+}
+
 fn parse_mtu(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "give bytes, 576 to 65521".to_owned())
 }
@@ -613,6 +621,9 @@ mod tests {
             "pontoon fdb add blue nonsense web",
             "pontoon up",
             "pontoon daemon --workers 1000",
+            "pontoon daemon --workers -1",
+            "pontoon attach blue --pid -1",
+            "pontoon network set blue --ageing -1",
             "pontoon frobnicate",
         ] {
             let error = parse(line).expect_err(line);
