@@ -16,7 +16,7 @@ pub mod output;
 pub mod show;
 pub mod table;
 
-use crate::api::types::Document;
+use crate::api::types::{Document, ErrorBody};
 use crate::config;
 use crate::daemon::{self, DaemonOptions};
 use crate::failure::Failure;
@@ -25,15 +25,22 @@ use args::{Cli, Command};
 use commands::Session;
 use output::Output;
 
-/// The program: parses the command line, does what it says, and reports failure as one line on standard error.
+/// The program: parses the command line, does what it says, and reports failure as one line on standard error:
+/// text, or `{"error": …}` with `--json`.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json;
     match run(cli) {
         Ok(code) => code,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             // Nowhere is left to report that standard error is closed.
-            let _ = writeln!(io::stderr(), "pontoon: {failure}");
+            let _ = if json {
+                let body = ErrorBody { error: failure.to_string() };
+                writeln!(io::stderr(), "{}", serde_json::to_string(&body).unwrap_or_default())
+            } else {
+                writeln!(io::stderr(), "pontoon: {failure}")
+            };
             ExitCode::FAILURE
         }
     }
@@ -52,7 +59,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Port(command) => session()?.port(command),
         Command::Fdb(command) => session()?.fdb(command),
         Command::Stats(args) => session()?.stats(args),
-        Command::Events => session()?.events(),
+        Command::Events(args) => session()?.events(&args),
         Command::Up(args) => session()?.apply(Method::PUT, &read_document(&args.file)?),
         Command::Down(args) => session()?.apply(Method::DELETE, &read_document(&args.file)?),
         Command::Completions { shell } => output::print(&completions(shell)),

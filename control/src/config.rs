@@ -1,5 +1,6 @@
 //! Declared state in TOML, with errors that say where: `FILE:LINE:COLUMN: sentence`.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::api::types::Document;
@@ -29,14 +30,31 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a declaration.
+/// Reads a declaration; `-` is standard input.
 ///
 /// # Errors
 /// The file cannot be read, is not TOML, or has unknown keys or wrong types.
 pub fn read(path: &Path) -> Result<Document, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    parse(path, &text)
+    let stdin = Path::new("<stdin>");
+    let (path, bytes) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        (stdin, std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes))
+    } else {
+        (path, std::fs::read(path))
+    };
+    let bytes = bytes.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(path, text(path, &bytes)?)
+}
+
+/// The file's text, which TOML wants in UTF-8.
+fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, ConfigError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let good = String::from_utf8_lossy(good);
+        let (line, column) = position(&good, good.len());
+        let sentence = "this is not UTF-8 text; TOML files are".to_owned();
+        ConfigError::Syntax { path: path.to_owned(), line, column, sentence }
+    })
 }
 
 /// Parses the text of the file `path`.
@@ -46,9 +64,24 @@ pub fn read(path: &Path) -> Result<Document, ConfigError> {
 pub fn parse(path: &Path, text: &str) -> Result<Document, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-        let sentence = error.message().trim().replace('\n', "; ");
+        let at = text.lines().nth(line - 1).unwrap_or_default();
+        let sentence = plainly(error.message().trim(), at).replace('\n', "; ");
         ConfigError::Syntax { path: path.to_owned(), line, column, sentence }
     })
+}
+
+/// What the parser says in its own terms, in the file's; `line` is what it stumbled over.
+fn plainly(message: &str, line: &str) -> String {
+    const LISTS: [&str; 5] = ["namespace", "network", "network.endpoint", "network.interface", "network.fdb"];
+    let line = line.trim();
+    let single = line.strip_prefix('[').and_then(|rest| rest.split(']').next()).map(str::trim);
+    match single.filter(|name| LISTS.contains(name)) {
+        Some(name) => format!("there may be several of these: write [[{name}]]"),
+        None if line.starts_with("subnet") && message.contains("invalid IP address") => {
+            "write it in CIDR notation, such as 10.88.0.0/24".to_owned()
+        }
+        None => message.to_owned(),
+    }
 }
 
 /// Line and column of a byte, both from 1.
@@ -106,6 +139,12 @@ mod tests {
         assert!(wrong.starts_with("lab.toml:4:7: invalid type"), "{wrong}");
         let subnet = says("[[network]]\nname = \"a\"\nsubnet = \"10.0.0.0/99\"\n");
         assert!(subnet.starts_with("lab.toml:3:10: "), "{subnet}");
+        let subnet = says("[[network]]\nname = \"a\"\nsubnet = \"foo\"\n");
+        assert_eq!(subnet, "lab.toml:3:10: write it in CIDR notation, such as 10.88.0.0/24");
+        let single = says("[network]\nname = \"a\"\nsubnet = \"10.0.0.0/24\"\n");
+        assert!(single.ends_with("write [[network]]"), "{single}");
+        let bytes = text(Path::new("lab.toml"), b"a = 1\nb = \"\xff\"\n").unwrap_err().to_string();
+        assert_eq!(bytes, "lab.toml:2:6: this is not UTF-8 text; TOML files are");
         let syntax = says("[[network]\n");
         assert!(syntax.starts_with("lab.toml:1:"), "{syntax}");
         assert!(!syntax.contains('\n'), "{syntax}");

@@ -5,29 +5,32 @@
 //! `pontoon daemon` runs ([`lab`]), lets it make namespaces and network from a declaration, and goes through the
 //! [`checks`]; [`report`] shows them.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::Instant;
 
-use indicatif::ProgressBar;
+use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::output::{Output, print};
+use crate::cli::output::Output;
 use crate::failure::Failure;
 use crate::private::{self, Way};
 
 mod arp;
 mod checks;
 mod icmp;
+mod kept;
 mod lab;
 mod ping;
 mod report;
 mod tcp;
 
 use checks::{Check, Findings};
+use kept::Kept;
 use lab::Lab;
 use report::Stage;
 
@@ -38,6 +41,16 @@ pub struct Options {
     pub json: bool,
     /// Leave everything up until a signal comes.
     pub keep: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    findings: &'a Findings,
+    /// How to reach what is left up; absent without `--keep`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<&'a Kept>,
 }
 
 /// Runs the demo. Call it before the process has started any thread.
@@ -58,7 +71,7 @@ fn show(options: &Options) -> Result<ExitCode, Failure> {
     keep_the_log_quiet();
     let stage = Stage::new(options.json);
     // Until all is done a signal means that the checks did not all pass.
-    let signals = watch_signals(stage.bar())?;
+    let signals = watch_signals(&stage)?;
     stage.now(0, "setting up");
     let lab = Lab::build()?;
     let mut findings = Findings { offloads: lab.offloads.clone(), ..Findings::default() };
@@ -69,12 +82,13 @@ fn show(options: &Options) -> Result<ExitCode, Failure> {
     stage.bar().finish_and_clear();
     stage.tables(&lab, &findings)?;
     stage.verdict(&findings)?;
+    let kept = options.keep.then(|| Kept::of(&lab, way));
     if options.json {
-        Output { json: true }.show(&findings, String::new)?;
+        Output { json: true }.show(&Shown { findings: &findings, kept: kept.as_ref() }, String::new)?;
     }
     let code = if findings.ok { 0 } else { 1 };
-    if options.keep {
-        stage.suggestions(&lab, way)?;
+    if let Some(kept) = kept {
+        stage.suggestions(&lab, &kept)?;
         signals.code.store(code, SeqCst);
         loop {
             // The thread that watches for signals ends the process.
@@ -90,8 +104,10 @@ fn prepare() -> Result<Way, Failure> {
     const NODE: &str = "/dev/net/tun";
     std::fs::OpenOptions::new().read(true).write(true).open(NODE).map_err(|error| {
         let reason = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => "which this user may not open: run it as root".to_owned(),
-            std::io::ErrorKind::NotFound => "which this machine lacks".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                format!("which this user may not open: run it as root, or let everybody open it (`chmod 0666 {NODE}`)")
+            }
+            io::ErrorKind::NotFound => "which this machine lacks".to_owned(),
             _ => format!("which cannot be opened: {error}"),
         };
         Failure::Sentence(format!("the demo needs {NODE}, {reason}; `pontoon doctor` says what to do"))
@@ -150,17 +166,23 @@ struct SignalWatch {
 
 /// Ends the process on a signal. Nothing needs to be undone: namespaces, devices, files and sockets of the demo exist
 /// in the process's private namespaces only.
-fn watch_signals(bar: ProgressBar) -> Result<SignalWatch, Failure> {
+fn watch_signals(stage: &Stage) -> Result<SignalWatch, Failure> {
     const UNSET: i32 = -1;
     let code = Arc::new(AtomicI32::new(UNSET));
     let status = Arc::clone(&code);
-    let cannot = |e: std::io::Error| Failure::Sentence(format!("cannot watch for signals: {e}"));
+    let cannot = |e: io::Error| Failure::Sentence(format!("cannot watch for signals: {e}"));
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
+    let (bar, silent) = (stage.bar(), stage.silent());
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
             bar.finish_and_clear();
-            // Past "^C" on the terminal; whether anybody reads it does not matter any more.
-            let _ = print("\n");
+            if !silent {
+                // Past "^C" on the terminal; whether anybody reads it does not matter any more.
+                let _ = writeln!(
+                    io::stderr(),
+                    "\npontoon: ended by a signal; all is cleaned up: the namespaces were private"
+                );
+            }
             match status.load(SeqCst) {
                 UNSET => std::process::exit(128 + signal),
                 code => std::process::exit(code),

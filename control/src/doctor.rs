@@ -41,20 +41,28 @@ struct Check {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
+    /// Another user, root at the latest, would not lack it.
+    #[serde(skip)]
+    users: bool,
 }
 
 impl Check {
     fn ok(name: &'static str, found: impl Into<String>) -> Check {
-        Check { name, status: Status::Ok, found: found.into(), cost: None, remedy: None }
+        Check { name, status: Status::Ok, found: found.into(), cost: None, remedy: None, users: false }
     }
 
     fn warn(name: &'static str, found: impl Into<String>, cost: &str, remedy: &str) -> Check {
         let (cost, remedy) = (Some(cost.to_owned()), Some(remedy.to_owned()));
-        Check { name, status: Status::Warn, found: found.into(), cost, remedy }
+        Check { name, status: Status::Warn, found: found.into(), cost, remedy, users: false }
     }
 
     fn lacks(name: &'static str, found: impl Into<String>, cost: &str, remedy: &str) -> Check {
         Check { status: Status::Lacks, ..Check::warn(name, found, cost, remedy) }
+    }
+
+    /// The lack is this user's, not the machine's.
+    fn of_this_user(self) -> Check {
+        Check { users: true, ..self }
     }
 }
 
@@ -97,11 +105,11 @@ impl Report {
             }
         }
         let can = |can| if can { "can" } else { "cannot" };
-        out += &format!(
-            "\n`pontoon daemon` {} run here as this user; `pontoon demo` {}.\n",
-            can(self.daemon),
-            can(self.demo)
-        );
+        let mut lacks = self.checks.iter().filter(|check| check.status == Status::Lacks).peekable();
+        // Who could do more as another user is told so; nobody else is sent to look for one.
+        let who = if lacks.peek().is_some() && lacks.all(|check| check.users) { " as this user" } else { "" };
+        let (daemon, demo) = (can(self.daemon), can(self.demo));
+        out += &format!("\n`pontoon daemon` {daemon} run here{who}; `pontoon demo` {demo}.\n");
         out
     }
 }
@@ -145,6 +153,16 @@ mod tests {
     }
 
     #[test]
+    fn the_user_is_blamed_only_for_what_root_would_not_lack() {
+        let caps = || Check::lacks(host::CAPABILITIES, "none", "c", "r").of_this_user();
+        let tun = || Check::lacks("tun device", "/dev/net/tun is not character device 10:200", "c", "r");
+        let last = |checks| Report::of(checks).text().lines().last().unwrap().to_owned();
+        assert!(last(vec![caps()]).starts_with("`pontoon daemon` cannot run here as this user;"));
+        assert!(last(vec![tun()]).starts_with("`pontoon daemon` cannot run here;"));
+        assert!(last(vec![caps(), tun()]).starts_with("`pontoon daemon` cannot run here;"));
+    }
+
+    #[test]
     fn each_lack_comes_with_cost_and_remedy() {
         let report = Report::of(vec![
             Check::ok("kernel", "6.18"),
@@ -156,7 +174,7 @@ mod tests {
              warn   offloads         no USO\n\
              \x20                       costs: UDP is slower.\n\
              \x20                       do:    Use Linux 6.2.\n\
-             \n`pontoon daemon` can run here as this user; `pontoon demo` cannot.\n"
+             \n`pontoon daemon` can run here; `pontoon demo` cannot.\n"
         );
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["checks"][1]["status"], "warn");

@@ -140,7 +140,7 @@ pub fn write_hint(source: &io::Error) -> &'static str {
 }
 
 fn tap_hint(error: &TapError) -> &'static str {
-    let (TapError::DeviceNode(source) | TapError::Attach { source, .. }) = error;
+    let (TapError::DeviceNode(source) | TapError::Attach { source, .. }) = error else { return "" };
     match (error, source.raw_os_error()) {
         (TapError::DeviceNode(_), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
             "; load the tun module (`modprobe tun`), or give the container the device /dev/net/tun"
@@ -183,7 +183,8 @@ impl Error {
             | Error::Fdb(_)
             | Error::Conflict(_)
             | Error::Netns(NetnsError::Exists { .. }) => 409,
-            Error::Tap(TapError::DeviceNode(_)) | Error::Engine(EngineError::Full { .. }) => 503,
+            Error::Tap(TapError::DeviceNode(_) | TapError::WrongDevice)
+            | Error::Engine(EngineError::Full { .. }) => 503,
             Error::During { source, .. } => source.status(),
             Error::Several(errors) => errors.first().map_or(500, Error::status),
             Error::Netns(NetnsError::System { .. })

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -27,12 +27,15 @@ type Test = fn() -> Result<(), Failed>;
 fn main() -> ExitCode {
     let lack = lack();
     let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    let trials: [(&str, Test); 5] = [
+    let trials: [(&str, Test); 8] = [
         ("passes_every_check_and_leaves_nothing", passes_every_check_and_leaves_nothing),
         ("shows_a_line_for_each_check", shows_a_line_for_each_check),
         ("leaves_nothing_on_signals", leaves_nothing_on_signals),
         ("stays_up_when_asked_and_can_be_reached", stays_up_when_asked_and_can_be_reached),
+        ("says_to_machines_where_it_stays_up", says_to_machines_where_it_stays_up),
         ("works_or_says_why_not_as_an_ordinary_user", works_or_says_why_not_as_an_ordinary_user),
+        ("says_that_the_tun_device_is_another", says_that_the_tun_device_is_another),
+        ("says_who_may_open_the_tun_device", says_who_may_open_the_tun_device),
     ];
     let trials = trials.into_iter().map(|(name, test)| match &lack {
         None => Trial::test(name, test),
@@ -183,9 +186,14 @@ fn leaves_nothing_on_signals() -> Result<(), Failed> {
     let before = Host::now();
     for (sent, status) in [(Signal::INT, Some(130)), (Signal::TERM, Some(143)), (Signal::KILL, None)] {
         // In the middle: namespaces, devices and daemon are there.
-        let (child, _) = start_until(&[], "MAC learning");
+        let (mut child, _) = start_until(&[], "MAC learning");
         signal(&child, sent);
+        let mut stderr = child.stderr.take().unwrap();
         let ended = end_of(child);
+        let mut said = String::new();
+        stderr.read_to_string(&mut said)?;
+        // Nobody can say anything after SIGKILL.
+        assert_eq!(said.contains("all is cleaned up"), status.is_some(), "{said}");
         assert_eq!(ended.code(), status, "{sent:?}: {ended}");
         assert!(status.is_some() || ended.signal() == Some(9));
         assert_eq!(before, Host::now(), "after {sent:?}");
@@ -208,6 +216,34 @@ fn stays_up_when_asked_and_can_be_reached() -> Result<(), Failed> {
     Ok(())
 }
 
+fn says_to_machines_where_it_stays_up() -> Result<(), Failed> {
+    let mut child = demo(&["--keep", "--json"]).spawn()?;
+    let mut seen = Vec::new();
+    for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
+        seen.push(line?);
+        if seen.last().unwrap() == "}" {
+            break;
+        }
+    }
+    let report: Value = serde_json::from_str(&seen.join("\n"))?;
+    let kept = &report["kept"];
+    assert_eq!((&report["ok"], &kept["pid"]), (&Value::from(true), &Value::from(child.id())));
+    assert!(fs::exists(kept["socket"].as_str().unwrap())?);
+    let sandboxes = kept["sandboxes"].as_array().unwrap();
+    let names: Vec<_> = sandboxes.iter().map(|sandbox| sandbox["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["red", "green", "blue"]);
+    let enter: Vec<_> = sandboxes[0]["enter"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+    let output = Command::new(enter[0]).args(&enter[1..]).args(["cat", "/proc/net/dev"]).output()?;
+    assert!(String::from_utf8(output.stdout)?.contains("eth0:"), "{enter:?}");
+    signal(&child, Signal::INT);
+    let mut stderr = child.stderr.take().unwrap();
+    assert_eq!(end_of(child).code(), Some(0));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said)?;
+    assert_eq!(said, "");
+    Ok(())
+}
+
 fn works_or_says_why_not_as_an_ordinary_user() -> Result<(), Failed> {
     if !rustix::process::geteuid().is_root() {
         // Then the other tests have been this one.
@@ -227,10 +263,54 @@ fn works_or_says_why_not_as_an_ordinary_user() -> Result<(), Failed> {
             assert!(report["ok"] == true && stderr.is_empty(), "{stderr}");
         }
         Some(1) => {
-            assert!(stderr.starts_with("pontoon: the demo ") && stderr.lines().count() == 1, "{stderr}");
+            assert!(stderr.starts_with("{\"error\":\"the demo ") && stderr.lines().count() == 1, "{stderr}");
             assert!(output.stdout.is_empty());
         }
         other => panic!("{other:?}: {stderr}"),
+    }
+    Ok(())
+}
+
+/// Runs a shell script in a mount namespace of its own; `$0` is the program.
+fn with_own_mounts(script: &str) -> Result<Output, Failed> {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", script, PONTOON]);
+    Ok(command.stdin(Stdio::null()).current_dir("/").output()?)
+}
+
+fn says_that_the_tun_device_is_another() -> Result<(), Failed> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    const NULL: &str = "mount --bind /dev/null /dev/net/tun";
+    let output = with_own_mounts(&format!("{NULL}; exec \"$0\" demo"))?;
+    let stderr = String::from_utf8(output.stderr)?;
+    let sentence = "/dev/net/tun is not the TUN driver's device; `pontoon doctor` says more\n";
+    assert!(stderr.ends_with(sentence) && stderr.lines().count() == 1, "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
+    let output = with_own_mounts(&format!("{NULL}; exec \"$0\" doctor"))?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(text.contains("See the tun device above.") && !text.contains("seccomp"), "{text}");
+    assert!(!text.lines().last().unwrap().contains("as this user"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+    Ok(())
+}
+
+fn says_who_may_open_the_tun_device() -> Result<(), Failed> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    // The copy is for where nobody can read it in the tree that it was built in.
+    let output = with_own_mounts(
+        "mount -t tmpfs -o mode=0755 pontoon-test /dev/net
+         mknod -m 0600 /dev/net/tun c 10 200
+         cp \"$0\" /dev/net/pontoon
+         exec setpriv --reuid 65534 --regid 65534 --clear-groups /dev/net/pontoon demo",
+    )?;
+    let stderr = String::from_utf8(output.stderr)?;
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+    for way_out in ["run it as root", "`chmod 0666 /dev/net/tun`"] {
+        assert!(stderr.contains(way_out), "{stderr}");
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ pub struct Cli {
     )]
     pub socket: PathBuf,
 
-    /// Print JSON with stable field names instead of text
+    /// Print JSON with stable field names instead of text, errors too: {"error": "..."} on stderr
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -59,6 +59,8 @@ pub enum Command {
     /// Build three namespaces on one network, let them talk, and show the proof
     Demo(DemoArgs),
     /// Say what this machine has and lacks, what each lack costs and what to do about it
+    #[command(after_help = "\
+Exit status: 0 when nothing that the daemon needs lacks for this user, warnings or not; 1 when something does.")]
     Doctor,
     /// Run the daemon in the foreground
     Daemon(DaemonArgs),
@@ -78,7 +80,7 @@ pub enum Command {
     /// Show what every port carried, and what was dropped and why
     Stats(StatsArgs),
     /// Print what happens in the daemon, a line each, until Ctrl-C
-    Events,
+    Events(EventsArgs),
     /// Make everything that a file declares; running it twice changes nothing
     Up(FileArgs),
     /// Remove everything that a file declares
@@ -131,8 +133,8 @@ pub struct DaemonArgs {
     /// Remove every network and endpoint when the daemon ends
     #[arg(long)]
     pub ephemeral: bool,
-    /// Worker threads that move frames; 0: what is sensible for the machine
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
+    /// Worker threads that move frames; 0 is automatic: what is sensible for the machine [default: automatic]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_hyphen_values = true, value_parser = parse_workers)]
     pub workers: u16,
     /// The most that ports leave to the kernel; each rung below `all` is what some older kernel offers
     #[arg(long, hide = true, value_enum, default_value_t = OffloadRung::All)]
@@ -186,10 +188,10 @@ Examples:
         #[arg(long, value_name = "IP", value_parser = parse_address)]
         gateway: Option<IpAddr>,
         /// Largest layer-3 packet in bytes [default: 1500]
-        #[arg(long, value_name = "BYTES")]
+        #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse_mtu)]
         mtu: Option<u16>,
-        /// How long learned addresses live [default: 300]
-        #[arg(long, value_name = "SECONDS")]
+        /// How long learned addresses live; 0 keeps nothing [default: 300]
+        #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = parse_ageing)]
         ageing: Option<u32>,
     },
     /// List networks
@@ -221,7 +223,7 @@ Examples:
         #[arg(value_name = "NAME")]
         name: String,
         /// How long learned addresses live; 0 keeps nothing
-        #[arg(long, value_name = "SECONDS")]
+        #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = parse_ageing)]
         ageing: u32,
     },
 }
@@ -242,7 +244,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "NAME|PATH")]
     pub netns: Option<String>,
     /// A process whose network namespace it is
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PID", allow_hyphen_values = true, value_parser = parse_pid)]
     pub pid: Option<u32>,
 }
 
@@ -417,7 +419,14 @@ pub enum OnOff {
 #[derive(Debug, Subcommand)]
 pub enum FdbCommand {
     /// List entries, as `bridge fdb` does
-    #[command(visible_alias = "list")]
+    #[command(
+        visible_alias = "list",
+        after_help = "\
+KIND is one of
+  learned  from a frame; moves to another port when a frame comes in there, and ages
+  sticky   learned from a guarded port: no other port can take the address over while it lives
+  static   added by hand; neither moves nor ages"
+    )]
     Ls {
         /// Only the entries of this network
         #[arg(value_name = "NETWORK")]
@@ -460,8 +469,23 @@ pub enum FdbCommand {
     },
 }
 
+/// `pontoon events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Print the last events and end
+    #[arg(long)]
+    pub no_follow: bool,
+}
+
 /// `pontoon stats`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Columns of the FDB's table, counts since the daemon's start but for ENTRIES and CAPACITY:
+  LEARNED  addresses learned           MOVED    addresses that moved to another port
+  KEPT     moves refused, because the address is static or sticky
+  REFUSED  addresses not learned for want of room
+  EVICTED  addresses forgotten to make room for newer ones
+  EXPIRED  addresses that aged out")]
 pub struct StatsArgs {
     /// Only the ports of this network
     #[arg(value_name = "NETWORK")]
@@ -483,13 +507,29 @@ Example of a file:
   [[network.endpoint]]
   netns = \"web\"")]
 pub struct FileArgs {
-    /// The TOML file
+    /// The TOML file; - is standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
 }
 
 fn parse_subnet(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(|_| "write it in CIDR notation, such as 10.88.0.0/24".to_owned())
+}
+
+fn parse_ageing(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("give seconds, 0 to {}", u32::MAX))
+}
+
+fn parse_workers(text: &str) -> Result<u16, String> {
+    text.parse().ok().filter(|n| *n <= 256).ok_or_else(|| "give a number, 0 to 256".to_owned())
+}
+
+fn parse_pid(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| "give a process's number, from 1 on".to_owned())
+}
+
+fn parse_mtu(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "give bytes, 576 to 65521".to_owned())
 }
 
 fn parse_address(text: &str) -> Result<IpAddr, String> {
@@ -547,6 +587,7 @@ mod tests {
             "pontoon fdb flush blue --port web",
             "pontoon stats --json",
             "pontoon events",
+            "pontoon events --no-follow",
             "pontoon up -f net.toml",
             "pontoon down -f net.toml",
             "pontoon doctor",
@@ -580,6 +621,9 @@ mod tests {
             "pontoon fdb add blue nonsense web",
             "pontoon up",
             "pontoon daemon --workers 1000",
+            "pontoon daemon --workers -1",
+            "pontoon attach blue --pid -1",
+            "pontoon network set blue --ageing -1",
             "pontoon frobnicate",
         ] {
             let error = parse(line).expect_err(line);

@@ -5,15 +5,17 @@ use std::path::Path;
 use hyper::Method;
 use serde::Serialize;
 
-use super::args::{AttachArgs, DetachArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs};
+use super::args::{AttachArgs, DetachArgs, EventsArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs};
 use super::client::{Client, encode, path};
 use super::output::Output;
 use super::show;
+use super::table::age;
 use crate::api::types::{
     Applied, Document, Endpoint, EndpointRequest, Event, FdbEntry, FdbRequest, Interface, InterfaceRequest,
     Network, NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
 };
 use crate::failure::Failure;
+use crate::names;
 
 type Done = Result<(), Failure>;
 
@@ -68,13 +70,13 @@ impl Session {
             }
             NetworkCommand::Rm { name, force } => {
                 let query = if force { "?force=true" } else { "" };
-                self.remove(&(path(&["networks", &name]) + query), &name)
+                self.remove(&(path(&["networks", &name]) + query), &name, &format!("network {name} removed"))
             }
             NetworkCommand::Set { name, ageing } => {
                 let patch = NetworkPatch { ageing_seconds: Some(ageing) };
                 let network: Network =
                     self.client.send(Method::PATCH, &path(&["networks", &name]), &patch)?;
-                self.out.show(&network, || format!("network {name}: ageing {ageing} s\n"))
+                self.out.show(&network, || format!("network {name}: ageing {}\n", age(ageing.into())))
             }
         }
     }
@@ -86,7 +88,13 @@ impl Session {
     pub fn attach(&self, args: AttachArgs) -> Done {
         let sandbox = match args.sandbox.reference() {
             // The daemon has another working directory than we have.
-            Some(SandboxRef::Netns(name)) if name.contains('/') => SandboxRef::Netns(absolute(&name)?),
+            Some(SandboxRef::Netns(name)) if name.contains('/') => {
+                let file = absolute(&name)?;
+                if args.name.is_none() {
+                    check_nameable(&file)?;
+                }
+                SandboxRef::Netns(file)
+            }
             Some(reference) => reference,
             None => return Err(Failure::sentence("say --netns NAME or --pid PID")),
         };
@@ -110,7 +118,8 @@ impl Session {
     /// See [`Session::network`].
     pub fn detach(&self, args: &DetachArgs) -> Done {
         let target = path(&["networks", &args.network, "endpoints", &args.endpoint]);
-        self.remove(&target, &format!("{}/{}", args.network, args.endpoint))
+        let name = format!("{}/{}", args.network, args.endpoint);
+        self.remove(&target, &name, &format!("{name} detached"))
     }
 
     /// `pontoon port …`.
@@ -128,7 +137,8 @@ impl Session {
             PortCommand::Rm { port, interface } => {
                 let port = interface.map_or(port.clone(), |interface| format!("{port}/{interface}"));
                 let (network, interface) = split_port(&port)?;
-                self.remove(&path(&["networks", network, "interfaces", interface]), &port)
+                let target = path(&["networks", network, "interfaces", interface]);
+                self.remove(&target, &port, &format!("{port} is no port any more"))
             }
             PortCommand::Ls { network, list } => {
                 let mut all: Vec<Port> = self.client.get("/ports")?;
@@ -162,12 +172,13 @@ impl Session {
             }
             FdbCommand::Rm { network, mac } => {
                 let mac = mac.to_string();
-                self.remove(&path(&["fdb", &network, &mac]), &mac)
+                self.remove(&path(&["fdb", &network, &mac]), &mac, &format!("{network}: {mac} removed"))
             }
             FdbCommand::Flush { network, port } => {
                 let query = port.as_ref().map(|p| format!("?port={}", encode(p))).unwrap_or_default();
                 self.client.call(Method::DELETE, &(path(&["fdb", &network]) + &query))?;
-                self.out.show(&Flushed { flushed: port.as_ref().unwrap_or(&network) }, String::new)
+                let flushed = port.as_ref().unwrap_or(&network);
+                self.out.show(&Flushed { flushed }, || format!("{flushed}: learned entries forgotten\n"))
             }
         }
     }
@@ -189,7 +200,11 @@ impl Session {
     ///
     /// # Errors
     /// See [`Session::network`].
-    pub fn events(&self) -> Done {
+    pub fn events(&self, args: &EventsArgs) -> Done {
+        if args.no_follow {
+            let all: Vec<Event> = self.client.get("/events")?;
+            return all.iter().try_for_each(|event| self.out.line(event, || show::event(event)));
+        }
         self.client.lines("/events?follow=true", |line| {
             let event: Event = serde_json::from_str(line)
                 .map_err(|e| Failure::Sentence(format!("the daemon sent an event that is none: {e}")))?;
@@ -202,19 +217,20 @@ impl Session {
     /// # Errors
     /// See [`Session::network`].
     pub fn apply(&self, method: Method, document: &Document) -> Done {
+        let nothing = if method == Method::DELETE {
+            "nothing to do: nothing of it is there\n"
+        } else {
+            "nothing to do: everything is as declared\n"
+        };
         let applied: Applied = self.client.send(method, "/apply", document)?;
         self.out.show(&applied, || {
-            if applied.changes.is_empty() {
-                "nothing to do: everything is as declared\n".to_owned()
-            } else {
-                applied.changes.join("\n") + "\n"
-            }
+            if applied.changes.is_empty() { nothing.to_owned() } else { applied.changes.join("\n") + "\n" }
         })
     }
 
-    fn remove(&self, target: &str, name: &str) -> Done {
+    fn remove(&self, target: &str, name: &str, sentence: &str) -> Done {
         self.client.call(Method::DELETE, target)?;
-        self.out.show(&Removed { removed: name }, String::new)
+        self.out.show(&Removed { removed: name }, || format!("{sentence}\n"))
     }
 
     /// Keeps what belongs to `network`, which must exist: a misspelt name is an error, not an empty list.
@@ -235,6 +251,22 @@ fn split_port(port: &str) -> Result<(&str, &str), Failure> {
     })
 }
 
+/// Whether an endpoint can be called after the last part of a namespace's path. What is no file can be no namespace,
+/// and is said first.
+fn check_nameable(file: &str) -> Done {
+    let last = file.rsplit('/').next().unwrap_or_default();
+    // What cannot be looked at from here the daemon may see.
+    match std::fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(Failure::Sentence(format!("{file} is not a network namespace")))
+        }
+        Ok(_) if names::check("an endpoint", last).is_err() => {
+            Err(Failure::sentence("give the endpoint a name with --name"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn absolute(file: &str) -> Result<String, Failure> {
     let path = std::path::absolute(file)
         .map_err(|e| Failure::Sentence(format!("cannot make the path {file} absolute: {e}")))?;
@@ -244,6 +276,18 @@ fn absolute(file: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_asked_for_only_when_the_path_may_be_a_namespace() {
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("odd name");
+        std::fs::write(&odd, "").unwrap();
+        let says = |file: &str| check_nameable(file).map_err(|failure| failure.to_string());
+        assert_eq!(says("/").unwrap_err(), "/ is not a network namespace");
+        assert_eq!(says(odd.to_str().unwrap()).unwrap_err(), "give the endpoint a name with --name");
+        assert_eq!(says("/proc/self/ns/net"), Ok(()));
+        assert_eq!(says("/no/such/file"), Ok(()));
+    }
 
     #[test]
     fn ports_are_named_by_network_and_name() {

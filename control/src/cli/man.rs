@@ -39,10 +39,23 @@ fn write_tree(command: &Command, dir: &Path) -> io::Result<()> {
 
 fn render(command: &Command) -> io::Result<String> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    let version = concat!("pontoon ", env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(command.clone()).source(version).manual("Pontoon").render(&mut page)?;
     let page = String::from_utf8_lossy(&page);
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").replace('\\', "\\\\").replace('-', "\\-");
+    let page = synopsis(&page, &usage).replace("\n.SH VERSION\nv", "\n.SH VERSION\npontoon ");
     // Examples keep their line breaks (.nf), under a heading that says what they are.
     Ok(page.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n").replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n"))
+}
+
+/// The page with the line of usage that `--help` shows.
+fn synopsis(page: &str, usage: &str) -> String {
+    const HEADING: &str = "\n.SH SYNOPSIS\n";
+    match page.split_once(HEADING).and_then(|(head, rest)| Some((head, rest.split_once('\n')?.1))) {
+        Some((head, rest)) => format!("{head}{HEADING}{usage}\n{rest}"),
+        None => page.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -67,5 +80,8 @@ mod tests {
         for page in ["pontoon.1", "pontoon-network-create.1", "pontoon-attach.1", "pontoon-demo.1"] {
             assert!(dir.join(page).metadata().unwrap().len() > 200, "{page}");
         }
+        let page = std::fs::read_to_string(dir.join("pontoon-network-create.1")).unwrap();
+        let usage = ".SH SYNOPSIS\npontoon network create [OPTIONS] \\-\\-subnet <CIDR> <NAME>\n";
+        assert!(page.contains(usage) && page.contains(".SH VERSION\npontoon 0"), "{page}");
     }
 }

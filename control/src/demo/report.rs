@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::checks::{Check, Findings};
+use super::kept::Kept;
 use super::lab::{Lab, NAMES};
 use crate::cli::output::print;
 use crate::cli::show;
@@ -37,6 +38,11 @@ impl Stage {
     /// The bar, to be cleared by whoever ends the process.
     pub(super) fn bar(&self) -> ProgressBar {
         self.bar.clone()
+    }
+
+    /// Whether only JSON is printed.
+    pub(super) fn silent(&self) -> bool {
+        self.silent
     }
 
     /// What is being done now, and how much of all is done.
@@ -113,31 +119,26 @@ impl Stage {
     }
 
     /// What to try from another terminal.
-    pub(super) fn suggestions(&self, lab: &Lab, way: Way) -> Result<(), Failure> {
-        let pid = std::process::id();
+    pub(super) fn suggestions(&self, lab: &Lab, kept: &Kept) -> Result<(), Failure> {
         let program = std::env::args().next().unwrap_or_else(|| "pontoon".to_owned());
-        // Our mounts are private: through /proc/PID/root others see them as we do.
-        let root = format!("/proc/{pid}/root");
-        let enter = match way {
-            Way::Root => "nsenter".to_owned(),
-            Way::User => format!("nsenter --user=/proc/{pid}/ns/user --preserve-credentials"),
-        };
-        let [red, green, _] = NAMES;
+        let enter = kept.sandboxes.first().map(|sandbox| sandbox.enter.join(" ")).unwrap_or_default();
+        let [_, green, _] = NAMES;
         let target =
             lab.stations.iter().find(|s| s.name == green).map(|s| s.ip.to_string()).unwrap_or_default();
-        let who = match way {
+        let who = match kept.way {
             Way::Root => "as root",
             Way::User => "as the same user",
         };
         self.print(&format!(
             " It stays up until Ctrl-C. To try from another terminal, {who}:\n\n\
-             \x20  export PONTOON_SOCKET={root}/run/pontoon/pontoon.sock\n\
+             \x20  export PONTOON_SOCKET={}\n\
              \x20  {program} network inspect demo\n\
              \x20  {program} port ls\n\
              \x20  {program} fdb ls\n\
              \x20  {program} stats\n\
-             \x20  {enter} --net={root}/run/netns/{red} ping {target}\n\
-             \x20  {enter} --net={root}/run/netns/{red} ip neigh\n\n"
+             \x20  {enter} ping {target}\n\
+             \x20  {enter} ip neigh\n\n",
+            kept.socket
         ))
     }
 

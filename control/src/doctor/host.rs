@@ -67,7 +67,7 @@ fn tun() -> Check {
             let remedy = "Be root, or `chmod 0666 /dev/net/tun`: that is its usual mode, and harmless, for \
                           making devices takes CAP_NET_ADMIN all the same.";
             let found = format!("{TUN} has mode {:04o}: this user may not open it", metadata.mode() & 0o7777);
-            Check::lacks(NAME, found, COST, remedy)
+            Check::lacks(NAME, found, COST, remedy).of_this_user()
         }
         Err(e) => {
             let remedy = "Load the module: `modprobe tun`; kernels without modules need CONFIG_TUN=y.";
@@ -93,7 +93,7 @@ fn capability_check(has: impl Fn(CapabilitySet) -> bool) -> Check {
     let cost = "The daemon cannot make devices (NET_ADMIN), enter namespaces (SYS_ADMIN) or open existing \
                 interfaces (NET_RAW).";
     let remedy = "Run the daemon as root; in a container: --cap-add NET_ADMIN, SYS_ADMIN, NET_RAW.";
-    Check::lacks(CAPABILITIES, format!("without {missing}"), cost, remedy)
+    Check::lacks(CAPABILITIES, format!("without {missing}"), cost, remedy).of_this_user()
 }
 
 fn named_namespaces() -> Check {

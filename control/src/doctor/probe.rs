@@ -1,5 +1,7 @@
 //! What only trying shows, tried in private namespaces.
 
+use std::io;
+
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::port::tap::{Tap, TapError};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -37,15 +39,23 @@ pub(super) fn checks() -> Vec<Check> {
 fn tap() -> (Check, Option<Offloads>) {
     match Tap::open("pontoon-doctor", Offloads::ALL) {
         Ok(tap) => (Check::ok(TAP, "one was made in a throwaway namespace"), Some(tap.offloads())),
-        Err(error) => {
-            let (found, remedy) = match &error {
-                TapError::DeviceNode(e) => (say(e), "See the tun device above."),
-                TapError::Attach { source, .. } => {
-                    (say(source), "Check the container's seccomp profile and security modules.")
-                }
-            };
-            (Check::lacks(TAP, found, "Endpoints of kind tap and the demo do not work.", remedy), None)
+        Err(error) => (refused(&error), None),
+    }
+}
+
+fn refused(error: &TapError) -> Check {
+    const ABOVE: &str = "See the tun device above.";
+    let (found, remedy) = match error {
+        TapError::DeviceNode(e) => (say(e), ABOVE),
+        TapError::WrongDevice => ("/dev/net/tun is not the TUN driver's device".to_owned(), ABOVE),
+        TapError::Attach { source, .. } => {
+            (say(source), "Check the container's seccomp profile and security modules.")
         }
+    };
+    let check = Check::lacks(TAP, found, "Endpoints of kind tap and the demo do not work.", remedy);
+    match error {
+        TapError::DeviceNode(e) if e.kind() == io::ErrorKind::PermissionDenied => check.of_this_user(),
+        _ => check,
     }
 }
 
@@ -114,6 +124,14 @@ fn veth() -> Check {
 mod tests {
     use super::super::Status;
     use super::*;
+
+    #[test]
+    fn a_wrong_device_is_no_matter_of_seccomp() {
+        let wrong = refused(&TapError::WrongDevice);
+        assert_eq!((wrong.status, wrong.users), (Status::Lacks, false));
+        assert_eq!(wrong.remedy.unwrap(), "See the tun device above.");
+        assert!(refused(&TapError::DeviceNode(io::ErrorKind::PermissionDenied.into())).users);
+    }
 
     #[test]
     fn lacking_offloads_are_named_with_their_cost() {

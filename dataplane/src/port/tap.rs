@@ -37,6 +37,9 @@ pub enum TapError {
     /// `/dev/net/tun` could not be opened.
     #[error("cannot open /dev/net/tun: {0}")]
     DeviceNode(#[source] io::Error),
+    /// Something else than the TUN driver answers behind `/dev/net/tun`.
+    #[error("/dev/net/tun is not the TUN driver's device; `pontoon doctor` says more")]
+    WrongDevice,
     /// The kernel refused to create the device or to attach to it.
     #[error("cannot attach to the TAP device {name}: {source}")]
     Attach {
@@ -53,12 +56,17 @@ impl Tap {
     /// kernel refuses falls away.
     ///
     /// # Errors
-    /// No device node, no privilege, a name that another kind of device has, or a device that another process holds.
+    /// No device node or a wrong one, no privilege, a name that another kind of device has, or a device that another
+    /// process holds.
     pub fn open(name: &str, wanted: Offloads) -> Result<Tap, TapError> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(DEVICE_NODE, flags, Mode::empty())
             .map_err(|errno| TapError::DeviceNode(errno.into()))?;
-        let failed = |source| TapError::Attach { name: name.to_owned(), source };
+        let failed = |source: io::Error| match Errno::from_io_error(&source) {
+            // Every kernel's TUN driver knows these requests; who does not is another device.
+            Some(Errno::NOTTY) => TapError::WrongDevice,
+            _ => TapError::Attach { name: name.to_owned(), source },
+        };
         let vnet_header =
             wanted.vnet_header && sys::tun_features(fd.as_fd()).map_err(failed)? & IFF_VNET_HDR != 0;
         let flags = IFF_TAP | IFF_NO_PI | if vnet_header { IFF_VNET_HDR } else { 0 };
@@ -68,7 +76,8 @@ impl Tap {
             sys::tun_set_vnet_header_len(fd.as_fd(), VNET_HEADER_LEN).map_err(failed)?;
         }
         let wanted = if vnet_header { wanted } else { Offloads::NONE };
-        let offloads = settle_offloads(fd.as_fd(), wanted).map_err(failed)?;
+        let offloads = settle_offloads(fd.as_fd(), wanted)
+            .map_err(|source| TapError::Attach { name: name.to_owned(), source })?;
         Ok(Tap { fd, offloads })
     }
 
