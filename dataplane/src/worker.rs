@@ -4,12 +4,14 @@
 //! port, frame by frame, into one buffer that is written out again at once: a frame's bytes stay in the cache between
 //! the two system calls, and nothing is queued here that could grow.
 
+mod egress;
+mod spin;
+
 use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -18,15 +20,15 @@ use rustix::event::{EventfdFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::engine::Event;
-use crate::frame::{Frame, MAX_FRAME_LEN};
 use crate::network::{NetworkId, PortId, Snapshot};
 use crate::out::Out;
+use crate::port::Received;
 use crate::port::buffer::Buffer;
-use crate::port::{Device, Received, SendError};
-use crate::segment::{self, Work};
 use crate::step::Core;
 use crate::time::Timestamp;
-use crate::verdict::DropReason;
+use egress::Egress;
+pub(crate) use egress::PortIo;
+use spin::Spin;
 
 /// Frames read from one port before the next one has its turn. More did not pay (batches above 8 are within noise),
 /// and 32 super-frames are 2 MiB: the longest that a port waits for its neighbour.
@@ -45,21 +47,6 @@ const LOOK_AFTER_DOWN: Duration = Duration::from_millis(250);
 
 /// Marks the worker's own wake-up descriptor among the ports' numbers.
 const WAKE: u64 = u64::MAX;
-
-/// A port's device, shared by all workers.
-#[derive(Debug)]
-pub(crate) struct PortIo {
-    pub(crate) id: PortId,
-    pub(crate) device: Device,
-    /// The device has vanished; said once.
-    lost: AtomicBool,
-}
-
-impl PortIo {
-    pub(crate) fn new(id: PortId, device: Device) -> Self {
-        Self { id, device, lost: AtomicBool::new(false) }
-    }
-}
 
 /// What control tells a worker. All of it is plain data, carried out between two batches.
 #[derive(Debug)]
@@ -353,149 +340,14 @@ impl Worker {
     }
 }
 
-/// The sending side: every port's device, and the work that some of them cannot do.
-#[derive(Debug)]
-struct Egress {
-    devices: Arc<[Option<Arc<PortIo>>]>,
-    /// Room for the frames that a super-frame is cut into.
-    scratch: Vec<u8>,
-    events: Sender<Event>,
-}
-
-impl Egress {
-    fn new(events: Sender<Event>) -> Self {
-        Self { devices: Arc::new([]), scratch: Vec::with_capacity(MAX_FRAME_LEN), events }
-    }
-
-    /// Sends what `step` decided: the ingress frame to each of its egresses, then frames that the core made.
-    #[inline]
-    fn send(&mut self, core: &Core, out: &Out, buffer: &Buffer) {
-        for &egress in out.copies() {
-            let Some(io) = self.devices.get(egress.index()).and_then(Option::as_ref) else { continue };
-            let frame = buffer.frame();
-            let sent = match segment::needs_work(&frame.offload, io.device.offloads()) {
-                Work::Nothing => io.device.send_buffer(buffer),
-                Work::Checksum | Work::Segment => finish_and_send(&mut self.scratch, &io.device, &frame),
-            };
-            count(core, io, &self.events, &frame, sent);
-        }
-        if out.has_made() {
-            self.send_made(core, out);
-        }
-    }
-
-    fn send_made(&self, core: &Core, out: &Out) {
-        for (egress, frame) in out.made() {
-            let Some(io) = self.devices.get(egress.index()).and_then(Option::as_ref) else { continue };
-            count(core, io, &self.events, &frame, io.device.send(&frame));
-        }
-    }
-
-    fn report_lost(&self, io: &PortIo, error: &io::Error) {
-        report_lost(io, &self.events, error);
-    }
-}
-
-/// Does in software what the device cannot, and sends the results.
-#[cold]
-fn finish_and_send(scratch: &mut Vec<u8>, device: &Device, frame: &Frame<'_>) -> Result<(), SendError> {
-    let mut sent = Ok(());
-    let finished = segment::segment(frame, device.offloads(), scratch, &mut |segment| {
-        // The rest of a super-frame is worth sending although a segment is lost: TCP repeats just that one.
-        if let Err(error) = device.send(segment) {
-            sent = Err(error);
-        }
-    });
-    match finished {
-        Ok(_) => sent,
-        Err(reason) => Err(SendError::Dropped(reason)),
-    }
-}
-
-/// Books what became of a frame at its egress.
-#[inline]
-fn count(core: &Core, io: &PortIo, events: &Sender<Event>, frame: &Frame<'_>, sent: Result<(), SendError>) {
-    let Some(port) = core.snapshot().port(io.id) else { return };
-    match sent {
-        Ok(()) => core.count_sent(port, frame.bytes.len()),
-        Err(SendError::Dropped(reason)) => core.count_drop(port, reason, frame.bytes.len()),
-        Err(SendError::Gone(error)) => {
-            core.count_drop(port, DropReason::PortGone, frame.bytes.len());
-            report_lost(io, events, &error);
-        }
-    }
-}
-
-#[cold]
-fn report_lost(io: &PortIo, events: &Sender<Event>, error: &io::Error) {
-    if !io.lost.swap(true, Relaxed) {
-        let _ = events.send(Event::PortLost { port: io.id, cause: cause_of_loss(error) });
-    }
-}
-
-/// Why a device is lost, in words. What the kernel says of a TAP whose namespace ended (EBADFD, "file descriptor in bad
-/// state") or of an interface that was deleted speaks of our descriptor, which nobody has heard of.
-fn cause_of_loss(error: &io::Error) -> String {
-    match Errno::from_io_error(error) {
-        Some(Errno::BADFD | Errno::NODEV | Errno::NXIO | Errno::NETDOWN) => {
-            "its device or its sandbox has gone".into()
-        }
-        _ => error.to_string(),
-    }
-}
-
-/// How long to go on looking for frames before sleeping.
-///
-/// To be woken costs tens of microseconds, so looking on for about as long pays while answers come within that time
-/// (request-response, a stream's acknowledgements), and only then: when the next frame came long after the spin was
-/// over, the next spin is cut to half, and one that comes soon after falling asleep doubles it.
-#[derive(Debug)]
-struct Spin {
-    longest: Duration,
-    budget: Duration,
-    last_frame: Instant,
-    waiting: bool,
-}
-
-impl Spin {
-    fn new(longest: Duration) -> Self {
-        Self { longest, budget: longest, last_frame: Instant::now(), waiting: false }
-    }
-
-    #[inline]
-    fn saw_traffic(&mut self) {
-        self.waiting = false;
-    }
-
-    /// Called when no lane had a frame.
-    fn is_over(&mut self) -> bool {
-        if !self.waiting {
-            self.waiting = true;
-            self.last_frame = Instant::now();
-        }
-        self.last_frame.elapsed() >= self.budget
-    }
-
-    /// Called when sleep ends: was it worth falling asleep?
-    fn woke_up(&mut self) {
-        let silence = self.last_frame.elapsed();
-        self.budget = if silence < self.longest * 2 {
-            (self.budget * 2).clamp(self.longest / 8, self.longest)
-        } else {
-            self.budget / 2
-        };
-        self.waiting = false;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::addr::MacAddr;
     use crate::counters::CounterSum;
     use crate::offload::Offload;
-    use crate::port::Offloads;
     use crate::port::memory::{self, OwnedFrame};
+    use crate::port::{Device, Offloads};
     use crate::testing::{ethernet, mac, open_port, snapshot};
 
     #[test]
@@ -542,19 +394,5 @@ mod tests {
             worker.core.snapshot().port(PortId(1)).map(|port| CounterSum::of(&port.counters).rx.frames),
             Some(2)
         );
-    }
-
-    #[test]
-    fn spinning_dies_out_when_frames_are_rare() {
-        let mut spin = Spin::new(Duration::from_micros(50));
-        for _ in 0..10 {
-            assert!(!spin.waiting || spin.budget <= spin.longest);
-            spin.last_frame = Instant::now() - Duration::from_secs(1);
-            spin.woke_up();
-        }
-        assert!(spin.budget < Duration::from_micros(1));
-        spin.last_frame = Instant::now() + Duration::from_secs(1);
-        spin.woke_up();
-        assert!(spin.budget >= spin.longest / 8);
     }
 }
