@@ -257,6 +257,9 @@ fn check_partial(spec: &Spec, complete_ones: &Emitted) {
     let (bytes, offload) = spec.build();
     let segments = run(&bytes, offload, PARTIAL).unwrap();
     assert_eq!(segments.len(), complete_ones.len());
+    // One partial checksum in 65,536 is by chance the complete one.
+    let finished = segments.iter().zip(complete_ones).filter(|(partial, whole)| partial.0 == whole.0).count();
+    assert!(finished <= 1 + segments.len() / 8, "nothing was left to do in {finished} segments");
     for ((partial, rest), (expected, _)) in segments.iter().zip(complete_ones) {
         let left = Offload {
             needs_checksum: true,
@@ -265,7 +268,6 @@ fn check_partial(spec: &Spec, complete_ones: &Emitted) {
             ..Offload::NONE
         };
         assert_eq!(*rest, left);
-        assert_ne!(partial, expected, "nothing was left to do");
         assert_eq!(run(partial, *rest, Offloads::NONE).unwrap(), [(expected.clone(), Offload::NONE)]);
     }
 }
