@@ -91,11 +91,12 @@ pub enum BridgeFilter {
     Off,
     /// br_netfilter is on, and there are no rules.
     Hooks,
-    /// br_netfilter is on, and there are the rules that Docker makes: connection tracking, NAT, the FORWARD chain.
+    /// br_netfilter is on, and there are rules modelled on Docker's: connection tracking, NAT, the FORWARD chain.
     Docker,
 }
 
-/// What Docker Engine 28 leaves in a host with one container network, with the bridge's name and subnet of the lab.
+/// Modelled on what Docker leaves on a host with one container network (written by hand, not recorded from an Engine), with the
+/// bridge's name and subnet of the lab.
 const DOCKER_RULES: &str = "\
 *nat
 :DOCKER - [0:0]
