@@ -6,16 +6,13 @@
 
 use std::time::Duration;
 
-use pontoon_benches::Spread;
+use pontoon_benches::{Scenario, compare};
 use pontoon_dataplane::engine::EngineConfig;
 use pontoon_dataplane::port::Offloads;
 use pontoon_tools::lab::{BridgeFilter, Lab, LabError, address};
 use pontoon_tools::traffic::{SMALLEST_PAYLOAD, ping_pong, tcp_stream, udp_blast};
 
-/// One scenario's figure in one lab.
-type Measure = fn(&Lab, Duration) -> Result<f64, LabError>;
-
-const SCENARIOS: [(&str, Measure); 5] = [
+const SCENARIOS: [Scenario<Lab>; 5] = [
     ("TCP 1 stream, cubic, Gbit/s", |lab, time| stream(lab, "cubic", time)),
     ("TCP 1 stream, bbr, Gbit/s", |lab, time| stream(lab, "bbr", time)),
     ("64-byte frames delivered, thousands a second", |lab, time| {
@@ -36,31 +33,12 @@ fn half_round_trip(lab: &Lab, quantile: f64) -> Result<f64, LabError> {
 }
 
 fn main() -> Result<(), LabError> {
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
-    let rounds = numbers.next().unwrap_or(5);
-    let time = Duration::from_secs(numbers.next().unwrap_or(2));
     let labs = [
         ("kernel bridge as docker0", Lab::kernel_bridge(2, BridgeFilter::Docker)?),
         ("kernel bridge, br_netfilter on", Lab::kernel_bridge(2, BridgeFilter::Hooks)?),
         ("kernel bridge, br_netfilter off", Lab::kernel_bridge(2, BridgeFilter::Off)?),
         ("pontoon", Lab::pontoon(2, EngineConfig::default(), Offloads::ALL)?),
     ];
-    println!("median [min-max] of {rounds} rounds; ratios to {} within a round", labs[0].0);
-    for (name, measure) in SCENARIOS {
-        let mut figures = vec![Vec::new(); labs.len()];
-        for _ in 0..rounds {
-            for (lab, figures) in labs.iter().zip(&mut figures) {
-                match measure(&lab.1, time) {
-                    Ok(figure) => figures.push(figure),
-                    Err(error) => println!("  {}: {name}: {error}", lab.0),
-                }
-            }
-        }
-        println!("\n{name}");
-        for (lab, own) in labs.iter().zip(&figures) {
-            let ratios: Vec<f64> = own.iter().zip(&figures[0]).map(|(own, first)| own / first).collect();
-            println!("  {:34} {:28} ratio {}", lab.0, Spread::of(own).to_string(), Spread::of(&ratios));
-        }
-    }
+    compare(&labs, &SCENARIOS);
     Ok(())
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::counters::PortCounters;
+use pontoon_dataplane::edge::config::NetworkEdge;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig};
 use pontoon_dataplane::network::{
-    Gateway, Identity, Network, NetworkId, Port, PortId, PortSettings, Snapshot,
+    Gateway, Identity, Network, NetworkId, Place, Port, PortId, PortSettings, Snapshot,
 };
+use pontoon_tools::lab::LabError;
 
 /// The MAC of station number `number`.
 pub fn station(number: u32) -> MacAddr {
@@ -31,10 +33,11 @@ pub fn snapshot(ports: u16, guard: bool) -> Arc<Snapshot> {
         mtu: 1500,
         fdb: Arc::new(table(16_384)),
         members: (0..ports).map(PortId).collect(),
+        edge: NetworkEdge::default(),
     };
     let port = |number: u16| Port {
         id: PortId(number),
-        network: NetworkId(0),
+        place: Place::Member(NetworkId(0)),
         settings: PortSettings { guard, ..PortSettings::default() },
         identity: Some(Arc::new(Identity {
             mac: station(number.into()),
@@ -48,6 +51,7 @@ pub fn snapshot(ports: u16, guard: bool) -> Arc<Snapshot> {
         generation: 1,
         networks: vec![Some(Arc::new(network))],
         ports: (0..ports).map(|number| Some(port(number))).collect(),
+        edge: Arc::default(),
     })
 }
 
@@ -81,9 +85,9 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of a few measurements; zeros for none.
+    /// Of a few measurements, NaN left out; zeros for none.
     pub fn of(values: &[f64]) -> Spread {
-        let mut sorted = values.to_vec();
+        let mut sorted: Vec<_> = values.iter().copied().filter(|value| !value.is_nan()).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
         Spread { median: at(sorted.len() / 2), min: at(0), max: at(sorted.len().saturating_sub(1)) }
@@ -94,5 +98,37 @@ impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Spread { median, min, max } = self;
         write!(f, "{median:.2} [{min:.2}-{max:.2}]")
+    }
+}
+
+/// One scenario: its name with the unit, and how it is measured in a lab for a time.
+pub type Scenario<L> = (&'static str, fn(&L, Duration) -> Result<f64, LabError>);
+
+/// Measures every scenario in every lab and prints medians with ranges. Rounds are interleaved (A B C, A B C, ...) and ratios to the
+/// first lab are taken within a round, so that a machine whose speed drifts tilts them less.
+///
+/// The command line's first number is that of the rounds, the second the seconds of a measurement.
+pub fn compare<L>(labs: &[(&str, L)], scenarios: &[Scenario<L>]) {
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
+    let rounds = numbers.next().unwrap_or(5);
+    let time = Duration::from_secs(numbers.next().unwrap_or(2));
+    let first = labs.first().map_or("", |lab| lab.0);
+    println!("median [min-max] of {rounds} rounds; ratios to {first} within a round");
+    for (name, measure) in scenarios {
+        // NaN for a measurement that failed: a round keeps its place.
+        let mut figures = vec![Vec::new(); labs.len()];
+        for _ in 0..rounds {
+            for (lab, figures) in labs.iter().zip(&mut figures) {
+                figures.push(measure(&lab.1, time).unwrap_or_else(|error| {
+                    println!("  {}: {name}: {error}", lab.0);
+                    f64::NAN
+                }));
+            }
+        }
+        println!("\n{name}");
+        for (lab, own) in labs.iter().zip(&figures) {
+            let ratios: Vec<f64> = own.iter().zip(&figures[0]).map(|(own, first)| own / first).collect();
+            println!("  {:34} {:28} ratio {}", lab.0, Spread::of(own).to_string(), Spread::of(&ratios));
+        }
     }
 }

@@ -3,8 +3,10 @@
 //! Every answer is JSON, errors included ([`types::ErrorBody`]). What changes something runs on a blocking thread,
 //! one change at a time; what only reads does not wait for it.
 
+mod edge;
 mod fdb;
 mod input;
+mod nat;
 mod networks;
 mod openapi;
 mod ports;
@@ -48,6 +50,17 @@ pub fn router(manager: Arc<Manager>) -> Router {
         .route("/fdb/flush", post(fdb::flush))
         .route("/fdb/{network}", delete(fdb::flush_network))
         .route("/fdb/{network}/{mac}", delete(fdb::remove))
+        .route("/publications", get(edge::publications))
+        .route("/networks/{network}/publications", post(edge::publish))
+        .route("/networks/{network}/publications/{id}", delete(edge::unpublish))
+        .route("/networks/{network}/rules", get(edge::rules).post(edge::add_rule).delete(edge::flush_rules))
+        .route("/networks/{network}/rules/{number}", delete(edge::remove_rule))
+        .route("/links", get(edge::links))
+        .route("/networks/{network}/links", post(edge::add_link).delete(edge::remove_link))
+        .route("/nat/sessions", get(nat::sessions).delete(nat::flush))
+        .route("/nat/stats", get(nat::stats))
+        .route("/uplinks", get(nat::uplinks))
+        .route("/trace", post(nat::trace))
         .route("/stats", get(system::stats))
         .route("/events", get(system::events))
         .route("/info", get(system::info))

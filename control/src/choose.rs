@@ -1,9 +1,13 @@
 //! From a request to a record: checks what was given, chooses what was left out. Pure.
 
+mod edge;
+
 use ipnet::IpNet;
 use pontoon_dataplane::MacAddr;
 
-use crate::api::types::{EndpointRequest, Mac, NetworkRequest, PortFlags, PortPatch, SandboxRef};
+use crate::api::types::{
+    Connection, EndpointRequest, Mac, NetworkPatch, NetworkRequest, PortFlags, PortPatch, SandboxRef,
+};
 use crate::error::Error;
 use crate::ipam;
 use crate::names::{self, NameError};
@@ -12,24 +16,31 @@ use crate::plan::{ENDPOINT_FLAGS, patched};
 use crate::state::{NetworkState, State};
 use crate::store::{EndpointRecord, NetworkRecord, Phase};
 
-/// MTU of a network unless told otherwise.
+pub use edge::{connection, link, publication, rule};
+
+/// MTU of a network unless told otherwise, where the host has no default route to take it from.
 pub const DEFAULT_MTU: u16 = 1500;
 /// Ageing time of a network unless told otherwise, in seconds.
 pub const DEFAULT_AGEING_SECONDS: u32 = 300;
 /// Name of an endpoint's interface unless told otherwise.
 pub const DEFAULT_IFNAME: &str = "eth0";
 
-/// The network that is asked for, created `now`.
+/// The network that is asked for, created `now`, on a host whose default route leaves by an interface of `host_mtu` bytes.
 ///
 /// # Errors
 /// Something given cannot be.
-pub fn network(state: &State, request: &NetworkRequest, now: String) -> Result<NetworkRecord, Error> {
+pub fn network(
+    state: &State,
+    request: &NetworkRequest,
+    host_mtu: Option<u32>,
+    now: String,
+) -> Result<NetworkRecord, Error> {
     names::check("a network", &request.name)?;
     if state.networks.contains_key(&request.name) {
         return Err(Error::Exists { what: "network", name: request.name.clone() });
     }
     let others = state.networks.values().map(|it| (it.record.name.as_str(), it.record.subnet));
-    network_record(request, ipam::check_subnet(request.subnet, others)?, now)
+    network_record(request, ipam::check_subnet(request.subnet, others)?, host_mtu, now)
 }
 
 /// The network that would be there if `request` had been made of nothing else: to compare with what is there.
@@ -37,16 +48,18 @@ pub fn network(state: &State, request: &NetworkRequest, now: String) -> Result<N
 /// # Errors
 /// Something given cannot be.
 pub fn network_alone(request: &NetworkRequest) -> Result<NetworkRecord, Error> {
-    network_record(request, ipam::check_subnet(request.subnet, [])?, String::new())
+    network_record(request, ipam::check_subnet(request.subnet, [])?, None, String::new())
 }
 
 fn network_record(
     request: &NetworkRequest,
     subnet: ipnet::Ipv4Net,
+    host_mtu: Option<u32>,
     created: String,
 ) -> Result<NetworkRecord, Error> {
     let gateway = ipam::gateway(subnet, request.gateway)?;
-    let mtu = request.mtu.unwrap_or(DEFAULT_MTU);
+    let usual = host_mtu.map_or(DEFAULT_MTU, ipam::nearest_mtu);
+    let mtu = request.mtu.unwrap_or(usual);
     ipam::check_mtu(mtu)?;
     Ok(NetworkRecord {
         name: request.name.clone(),
@@ -55,8 +68,23 @@ fn network_record(
         gateway_mac: Mac(MacAddr::from_ipv4(gateway)),
         mtu,
         ageing_seconds: request.ageing_seconds.unwrap_or(DEFAULT_AGEING_SECONDS),
+        connection: edge::connection(&request.name, &Connection::default(), &settings(request))?,
+        host_interface: None,
         created,
     })
+}
+
+/// What a request for a network says of it besides its addresses.
+pub fn settings(request: &NetworkRequest) -> NetworkPatch {
+    NetworkPatch {
+        ageing_seconds: request.ageing_seconds,
+        host_access: request.host_access,
+        uplink: request.uplink.clone(),
+        internal: request.internal,
+        icc: request.icc,
+        snat_ip: request.snat_ip,
+        nat_mapping: request.nat_mapping,
+    }
 }
 
 /// What is known about an endpoint before anything is chosen.
@@ -116,7 +144,7 @@ pub fn endpoint(
 ) -> Result<EndpointRecord, Error> {
     let EndpointNames { name, ifname } = endpoint_names(request)?;
     let record = &network.record;
-    if network.port(&name).is_some() {
+    if network.has_port(&name) {
         return Err(Error::Exists { what: "port", name: format!("{}/{name}", record.name) });
     }
     let address = ipam::address(record.subnet, record.gateway, &network.addresses(), request.ip)?;

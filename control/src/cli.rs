@@ -56,6 +56,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Network(command) => session()?.network(command),
         Command::Attach(args) => session()?.attach(args),
         Command::Detach(args) => session()?.detach(&args),
+        Command::Publish(args) => session()?.publish(args),
+        Command::Unpublish(args) => session()?.unpublish(args),
+        Command::Ports(args) => session()?.ports(args),
+        Command::Rule(command) => session()?.rule(command),
+        Command::Link(args) => session()?.link(args),
+        Command::Unlink(link) => session()?.unlink(&link),
+        Command::Nat(command) => session()?.nat(command),
+        Command::Uplink(command) => session()?.uplink(command),
+        Command::Trace(args) => session()?.trace(args),
         Command::Port(command) => session()?.port(command),
         Command::Fdb(command) => session()?.fdb(command),
         Command::Stats(args) => session()?.stats(args),
@@ -82,7 +91,7 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         config: args.config,
         ephemeral: args.ephemeral,
         workers: args.workers.into(),
-        offloads: args.offloads.into(),
+        edge: args.nat.settings(args.offloads.into()),
     };
     daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))

@@ -72,7 +72,16 @@ pub fn parse(path: &Path, text: &str) -> Result<Document, ConfigError> {
 
 /// What the parser says in its own terms, in the file's; `line` is what it stumbled over.
 fn plainly(message: &str, line: &str) -> String {
-    const LISTS: [&str; 5] = ["namespace", "network", "network.endpoint", "network.interface", "network.fdb"];
+    const LISTS: [&str; 8] = [
+        "namespace",
+        "network",
+        "network.endpoint",
+        "network.interface",
+        "network.fdb",
+        "network.publish",
+        "network.rule",
+        "network.link",
+    ];
     let line = line.trim();
     let single = line.strip_prefix('[').and_then(|rest| rest.split(']').next()).map(str::trim);
     match single.filter(|name| LISTS.contains(name)) {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded, never, select, tick};
 use pontoon_dataplane::engine::{EngineConfig, Event};
-use pontoon_dataplane::port::Offloads;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tokio::net::UnixListener;
@@ -20,12 +19,13 @@ use tokio::sync::oneshot;
 
 use crate::api;
 use crate::config::{self, ConfigError};
+use crate::edge::EdgeSettings;
 use crate::error::{Error, write_hint};
 use crate::host::Host;
 use crate::manager::{Manager, Settings};
 use crate::store::{self, Store};
 
-/// How often sandboxes are looked at whose end the kernel cannot report.
+/// How often sandboxes are looked at whose end the kernel cannot report, and uplinks for who follows events.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// How a daemon runs.
@@ -41,8 +41,8 @@ pub struct DaemonOptions {
     pub ephemeral: bool,
     /// Worker threads; 0: what is sensible for the machine.
     pub workers: usize,
-    /// The most that ports leave to the kernel.
-    pub offloads: Offloads,
+    /// How the edge runs, and the most that ports leave to the kernel.
+    pub edge: EdgeSettings,
 }
 
 /// Why a daemon does not run.
@@ -122,7 +122,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
 
     let store = Store::open(&options.state_dir).map_err(Error::from)?;
     let config = EngineConfig { workers: options.workers, ..EngineConfig::default() };
-    let world = Arc::new(Host::start(config, options.offloads)?);
+    let world = Arc::new(Host::start(config, options.edge)?);
     let settings = Settings { state_dir: options.state_dir.clone(), ephemeral: options.ephemeral };
     let manager = Arc::new(Manager::start(world, store, settings)?);
     made.keep();
@@ -357,9 +357,15 @@ fn watch(manager: &Arc<Manager>) -> Result<Sender<()>, DaemonError> {
             select! {
                 recv(events) -> event => match event {
                     Ok(Event::PortLost { port, cause }) => manager.port_lost(port, &cause),
+                    Ok(Event::WorkerStopped { worker, cause }) => {
+                        tracing::error!("worker {worker} has stopped, its ports are dead: {cause}; restart the daemon");
+                    }
                     Err(_) => events = never(),
                 },
-                recv(clock) -> _ => manager.drop_orphans(),
+                recv(clock) -> _ => {
+                    manager.drop_orphans();
+                    manager.note_uplinks();
+                }
                 recv(ended) -> _ => return,
             }
         }
@@ -428,7 +434,7 @@ mod tests {
             config: None,
             ephemeral: false,
             workers: 1,
-            offloads: Offloads::NONE,
+            edge: EdgeSettings::default(),
         };
         let error = run(options).unwrap_err().to_string();
         let mut left: Vec<_> = fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();

@@ -1,4 +1,4 @@
-//! `pontoon demo`: three namespaces on one network, and the proof that they talk.
+//! `pontoon demo`: three namespaces on one network, their host and the world outside, and the proof that they talk.
 //!
 //! The process first moves into private namespaces ([`crate::private`]), so that the host never sees any of it and the
 //! kernel clears everything away when the process ends, however it ends. In there it runs the very daemon that
@@ -21,12 +21,15 @@ use crate::failure::Failure;
 use crate::private::{self, Way};
 
 mod arp;
+mod beyond;
 mod checks;
 mod icmp;
 mod kept;
 mod lab;
+mod outside;
 mod ping;
 mod report;
+mod service;
 mod tcp;
 
 use checks::{Check, Findings};
@@ -148,9 +151,19 @@ fn go_through(lab: &Lab, stage: &Stage, findings: &mut Findings, start: Instant)
     done(findings, check)?;
     let check = checks::learning(lab, findings);
     done(findings, check)?;
-    stage.now(45, format!("a TCP stream from {} to {}", from.name, to.name));
+    stage.now(45, "asking outside, the host and the published port whom they see");
+    let check = beyond::seen_outside(lab, findings);
+    done(findings, check)?;
+    let check = beyond::host(lab, findings);
+    done(findings, check)?;
+    let check = beyond::published(lab, (from, to), findings);
+    done(findings, check)?;
+    stage.now(55, format!("100 MB from outside to {}", to.name));
+    let check = beyond::fetch(to, findings);
+    done(findings, check)?;
+    stage.now(65, format!("a TCP stream from {} to {}", from.name, to.name));
     let bar = stage.bar();
-    let progress = |part: f64| bar.set_position(45 + (part.min(1.0) * 50.0) as u64);
+    let progress = |part: f64| bar.set_position(65 + (part.min(1.0) * 30.0) as u64);
     for check in checks::stream((from, to), lab, findings, &progress) {
         done(findings, check)?;
     }

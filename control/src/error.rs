@@ -6,6 +6,7 @@ use pontoon_dataplane::engine::EngineError;
 use pontoon_dataplane::port::tap::TapError;
 
 use crate::api::types::SandboxRef;
+use crate::edge::lease::LeaseError;
 use crate::ipam::IpamError;
 use crate::link::LinkError;
 use crate::names::NameError;
@@ -35,6 +36,17 @@ pub enum Error {
     Packet {
         /// The interface.
         interface: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Ports of the host are not to be had.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The kernel could not be asked.
+    #[error("cannot {action}: {source}")]
+    Kernel {
+        /// What was tried.
+        action: &'static str,
         /// The system's error.
         source: io::Error,
     },
@@ -183,7 +195,10 @@ impl Error {
             | Error::Fdb(_)
             | Error::Conflict(_)
             | Error::Netns(NetnsError::Exists { .. }) => 409,
+            Error::Lease(LeaseError::Invalid(_)) => 400,
+            Error::Lease(LeaseError::Taken(_) | LeaseError::NoSuchAddress(_)) => 409,
             Error::Tap(TapError::DeviceNode(_) | TapError::WrongDevice)
+            | Error::Lease(LeaseError::Descriptors { .. })
             | Error::Engine(EngineError::Full { .. }) => 503,
             Error::During { source, .. } => source.status(),
             Error::Several(errors) => errors.first().map_or(500, Error::status),
@@ -191,6 +206,8 @@ impl Error {
             | Error::Link(_)
             | Error::Tap(_)
             | Error::Packet { .. }
+            | Error::Lease(LeaseError::System { .. })
+            | Error::Kernel { .. }
             | Error::Engine(_)
             | Error::Store(_)
             | Error::Internal(_) => 500,

@@ -3,35 +3,55 @@
 //! The manager speaks of networks and ports by name; the engine's numbers stay in here.
 
 mod devices;
+mod networks;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
+use pontoon_dataplane::edge::config::Limits;
+use pontoon_dataplane::edge::view::SessionFilter;
 use pontoon_dataplane::engine::{Engine, EngineConfig, Event, PortSpec};
 use pontoon_dataplane::fdb::{EntryKind, FdbStats};
+use pontoon_dataplane::network::Place;
+use pontoon_dataplane::offload::Offload;
+use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::port::{Device, Offloads};
-use pontoon_dataplane::{MacAddr, NetworkId, PortId};
+use pontoon_dataplane::verdict::Wait;
+use pontoon_dataplane::{MacAddr, NetworkId, PortId, Verdict};
 
-use crate::api::types::{DeviceKind, SandboxRef};
+use crate::api::types::{DeviceKind, SandboxRef, UplinkState};
+use crate::edge::{self, EdgeControl, EdgeSettings};
 use crate::error::{Error, describe};
 use crate::link::{Link, Links};
 use crate::netns::{self, Netns, NetnsError, NetnsId};
-use crate::plan::{PortPlan, Step, network_spec};
+use crate::plan::{PortPlan, Step};
 use crate::state::PortName;
 use crate::store::{EndpointRecord, StaticRecord};
-use crate::world::{FdbView, Remains, World};
+use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
 use devices::Devices;
+use networks::Network;
+
+/// How long a trace waits for a route before it looks again, and how often it does.
+const ROUTE_LOOK: Duration = Duration::from_millis(10);
+const ROUTE_LOOKS: usize = 100;
 
 /// This machine and an engine.
 #[derive(Debug)]
 pub struct Host {
-    engine: Engine,
+    /// Before the engine, so that its threads end first.
+    edge: EdgeControl,
+    engine: Arc<Engine>,
     devices: Devices,
     /// Devices that are open and not yet ports.
     opened: Mutex<HashMap<PortName, Device>>,
     numbers: RwLock<Numbers>,
+    limits: Limits,
     /// The machine's own namespace. Looked at once, as the process that started us may end.
     machine: Option<NetnsId>,
 }
@@ -45,24 +65,32 @@ struct PortNumber {
 /// The engine's numbers by name.
 #[derive(Debug, Default)]
 struct Numbers {
-    networks: BTreeMap<String, NetworkId>,
+    networks: BTreeMap<String, Network>,
     ports: BTreeMap<PortName, PortNumber>,
+    /// The edge's numbers of publications by those of their records. What is down has none.
+    publications: BTreeMap<u32, u32>,
+    /// Existing interfaces that are ports: no uplinks meanwhile.
+    claimed: BTreeSet<PortName>,
     /// Endpoints whose TAP was opened inside its sandbox. Its descriptor keeps the namespace alive, so the kernel
     /// cannot tell us when everybody else has left it.
     pinned: BTreeMap<PortName, (SandboxRef, NetnsId)>,
 }
 
 impl Host {
-    /// Starts an engine whose ports leave at most `offloads` to the kernel.
+    /// Starts an engine and its edge. Ports leave at most as much to the kernel as `settings` say that uplinks do.
     ///
     /// # Errors
     /// Threads or descriptors are not to be had.
-    pub fn start(config: EngineConfig, offloads: Offloads) -> Result<Host, Error> {
+    pub fn start(config: EngineConfig, settings: EdgeSettings) -> Result<Host, Error> {
+        let engine = Arc::new(Engine::start(config)?);
+        let (limits, offloads) = (settings.limits, settings.offloads);
         Ok(Host {
-            engine: Engine::start(config)?,
+            edge: EdgeControl::start(Arc::clone(&engine), settings)?,
+            engine,
             devices: Devices::new(offloads),
             opened: Mutex::default(),
             numbers: RwLock::default(),
+            limits,
             machine: netns::of_the_machine(),
         })
     }
@@ -82,7 +110,7 @@ impl Host {
 
     fn network(&self, name: &str) -> Result<NetworkId, Error> {
         let missing = || Error::Missing { what: "network", name: name.to_owned(), list: "network ls" };
-        self.look(|numbers| numbers.networks.get(name).copied()).ok_or_else(missing)
+        self.look(|numbers| numbers.networks.get(name).map(|it| it.id)).ok_or_else(missing)
     }
 
     fn port(&self, name: &PortName) -> Option<PortNumber> {
@@ -102,8 +130,12 @@ impl Host {
             .remove(&plan.port)
             .ok_or_else(|| Error::Internal(format!("no device was opened for the port {}", plan.port)))?;
         let offloads = device.offloads();
-        let spec =
-            PortSpec { network, settings: plan.settings, identity: plan.identity.clone(), mtu: plan.mtu };
+        let spec = PortSpec {
+            place: Place::Member(network),
+            settings: plan.settings,
+            identity: plan.identity.clone(),
+            mtu: plan.mtu,
+        };
         let id = self.engine.add_port(spec, device)?;
         self.change(|numbers| {
             numbers.ports.insert(plan.port.clone(), PortNumber { id, offloads });
@@ -120,7 +152,37 @@ impl Host {
             numbers.ports.remove(port);
             numbers.pinned.remove(port);
         });
+        self.let_go(port);
         Ok(())
+    }
+
+    /// An existing interface that was a port is the host's own again.
+    fn let_go(&self, port: &PortName) {
+        let mut was_claimed = false;
+        self.change(|numbers| was_claimed = numbers.claimed.remove(port));
+        if was_claimed {
+            self.edge.give_back(&port.port);
+        }
+    }
+
+    fn open_interface(&self, port: PortName) -> Result<(), Error> {
+        self.edge.claim(&port.port);
+        self.change(|numbers| {
+            numbers.claimed.insert(port.clone());
+        });
+        let device = self.devices.open_packet(&port.port).inspect_err(|_| self.let_go(&port))?;
+        self.opened().insert(port, device);
+        Ok(())
+    }
+
+    /// The names of all ports by number.
+    fn names(&self) -> HashMap<PortId, PortName> {
+        self.look(|numbers| numbers.ports.iter().map(|(name, number)| (number.id, name.clone())).collect())
+    }
+
+    fn filter(&self, endpoint: Option<&PortName>) -> Result<SessionFilter, Error> {
+        let owner = endpoint.map(|endpoint| self.known_port(endpoint)).transpose()?;
+        Ok(SessionFilter { owner, publication: None })
     }
 
     fn add_static(&self, record: &StaticRecord) -> Result<(), Error> {
@@ -139,23 +201,22 @@ impl World for Host {
                 Err(NetnsError::NoSuchName { .. }) => Ok(()),
                 done => Ok(done?),
             },
-            Step::AddNetwork(record) => {
-                let id = self.engine.add_network(network_spec(record))?;
-                self.change(|numbers| {
-                    numbers.networks.insert(record.name.clone(), id);
-                });
-                Ok(())
-            }
+            Step::AddNetwork(record) => self.add_network(record),
             Step::SetNetwork { after, .. } => {
-                Ok(self.engine.set_network(self.network(&after.name)?, network_spec(after))?)
+                self.change_network(&after.name, |network| network.set_record(after))
             }
-            Step::RemoveNetwork(record) => {
-                self.engine.remove_network(self.network(&record.name)?)?;
-                self.change(|numbers| {
-                    numbers.networks.remove(&record.name);
-                });
-                Ok(())
+            Step::RemoveNetwork(record) => self.remove_network(record),
+            Step::AddHostPort(record) => self.add_host_port(record),
+            Step::RemoveHostPort(record) => self.remove_host_port(record),
+            Step::SetRules { network, after, .. } => {
+                self.change_network(network, |network| network.set_rules(after))
             }
+            Step::SetLinks { network, after, .. } => {
+                self.change_network(network, |network| network.set_links(after))
+            }
+            Step::Publish(plan) => self.publish(plan),
+            Step::Unpublish(plan) => self.unpublish(plan),
+            Step::Republish { after, .. } => self.republish(after),
             Step::CreateDevice(plan) => {
                 let device = self.devices.create(plan)?;
                 self.opened().insert(plan.endpoint.port(), device);
@@ -178,13 +239,10 @@ impl World for Host {
                 self.opened().remove(&endpoint.port());
                 self.devices.delete(endpoint)
             }
-            Step::OpenInterface(record) => {
-                let device = self.devices.open_packet(&record.interface)?;
-                self.opened().insert(record.port(), device);
-                Ok(())
-            }
+            Step::OpenInterface(record) => self.open_interface(record.port()),
             Step::CloseDevice(port) => {
                 self.opened().remove(port);
+                self.let_go(port);
                 Ok(())
             }
             Step::SetLinkUp { interface, up } => {
@@ -272,8 +330,7 @@ impl World for Host {
     fn fdb(&self, network: &str) -> Result<Vec<FdbView>, Error> {
         let fdb = self.engine.fdb(self.network(network)?)?;
         let entries = fdb.entries(self.engine.now());
-        let names: HashMap<PortId, PortName> = self
-            .look(|numbers| numbers.ports.iter().map(|(name, number)| (number.id, name.clone())).collect());
+        let names = self.names();
         // A port that was removed between the two looks has taken its entries along.
         let view = |entry: pontoon_dataplane::fdb::FdbEntry| {
             let (kind, age) = match entry.kind {
@@ -303,5 +360,93 @@ impl World for Host {
 
     fn workers(&self) -> usize {
         self.engine.workers()
+    }
+
+    fn free_host_interface(&self, network: &str) -> Result<String, Error> {
+        edge::hostport::free_name(network)
+    }
+
+    fn check_subnet(&self, subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Result<(), Error> {
+        edge::hostport::check_subnet(subnet, gateway, own)
+    }
+
+    fn default_mtu(&self) -> Result<Option<u32>, Error> {
+        edge::default_mtu()
+    }
+
+    fn uplinks(&self) -> Vec<UplinkState> {
+        let state = |it: edge::UplinkStatus| UplinkState {
+            interface: it.name,
+            addresses: networks::with_prefixes(&it.addresses),
+            mtu: it.mtu,
+            up: it.up,
+        };
+        self.edge.status().uplinks.into_iter().map(state).collect()
+    }
+
+    fn uplink_counters(&self) -> BTreeMap<String, CounterSum> {
+        let uplinks = self.edge.status().uplinks.into_iter();
+        uplinks.filter_map(|it| Some((it.name, self.engine.port_counters(it.port).ok()?))).collect()
+    }
+
+    fn rule_hits(&self, network: &str) -> BTreeMap<u32, u64> {
+        self.look(|numbers| numbers.networks.get(network).map(Network::hits)).unwrap_or_default()
+    }
+
+    fn sessions(
+        &self,
+        endpoint: Option<&PortName>,
+        from: u32,
+        max: usize,
+    ) -> Result<(Vec<NatView>, Option<u32>), Error> {
+        let (page, next) = self.engine.sessions(self.filter(endpoint)?, from, max)?;
+        let names = self.names();
+        let records: HashMap<u32, u32> = self
+            .look(|numbers| numbers.publications.iter().map(|(record, number)| (*number, *record)).collect());
+        let view = |session: pontoon_dataplane::edge::view::SessionView| NatView {
+            endpoint: names.get(&session.owner).cloned(),
+            publication: session.publication.and_then(|number| records.get(&number).copied()),
+            session,
+        };
+        Ok((page.into_iter().map(view).collect(), next))
+    }
+
+    fn flush_sessions(&self, endpoint: Option<&PortName>) -> Result<u64, Error> {
+        Ok(self.engine.flush_sessions(self.filter(endpoint)?)?)
+    }
+
+    fn nat_use(&self) -> Result<NatUse, Error> {
+        let mut stats = self.engine.edge_stats()?;
+        let names = self.names();
+        let counts = std::mem::take(&mut stats.per_endpoint);
+        let endpoints = counts.iter().filter_map(|(port, count)| Some((names.get(port)?.clone(), *count)));
+        Ok(NatUse { stats, endpoints: endpoints.collect(), limits: self.limits })
+    }
+
+    fn trace(&self, ingress: &Ingress, frame: &[u8]) -> Result<TraceView, Error> {
+        let uplinks = self.edge.status().uplinks;
+        let port = match ingress {
+            Ingress::Port(name) => self.known_port(name)?,
+            Ingress::Uplink(interface) => {
+                let missing =
+                    || Error::Missing { what: "uplink", name: interface.clone(), list: "uplink ls" };
+                uplinks.iter().find(|it| it.name == *interface).map(|it| it.port).ok_or_else(missing)?
+            }
+        };
+        let frame = OwnedFrame { bytes: frame.to_vec(), offload: Offload::NONE };
+        let mut trace = self.engine.trace(port, frame.clone())?;
+        for _ in 0..ROUTE_LOOKS {
+            if trace.verdict != Verdict::Wait(Wait::Route) {
+                break;
+            }
+            thread::sleep(ROUTE_LOOK);
+            trace = self.engine.trace(port, frame.clone())?;
+        }
+        let ports = self.names().into_iter().map(|(id, name)| (id, name.to_string()));
+        let ports =
+            ports.chain(uplinks.into_iter().map(|it| (it.port, format!("uplink:{}", it.name)))).collect();
+        let publications = self
+            .look(|numbers| numbers.publications.iter().map(|(record, number)| (*number, *record)).collect());
+        Ok(TraceView { trace, ports, publications })
     }
 }

@@ -220,6 +220,11 @@ pub fn check_mtu(mtu: u16) -> Result<(), IpamError> {
     if (MIN_MTU..=MAX_MTU).contains(&mtu) { Ok(()) } else { Err(IpamError::Mtu(mtu)) }
 }
 
+/// The MTU nearest to `bytes` that a network may have.
+pub fn nearest_mtu(bytes: u32) -> u16 {
+    u16::try_from(bytes).unwrap_or(u16::MAX).clamp(MIN_MTU, MAX_MTU)
+}
+
 fn first_host(subnet: Ipv4Net) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.network()) + 1)
 }

@@ -8,7 +8,8 @@
 //! 2. [`daemon`]: the socket, the signals, the end. [`api`]: resources and verbs.
 //! 3. [`manager`]: operations on what there is ([`state`]); names ([`names`]) and addresses ([`ipam`], [`choose`]).
 //! 4. [`plan`]: a change as a list of steps, without doing it. [`apply`]: does it, and undoes it when a step fails.
-//! 5. [`store`]: what survives. [`world`]: the machine as a trait; [`host`]: this machine, with [`netns`] and [`link`].
+//! 5. [`store`]: what survives. [`world`]: the machine as a trait; [`host`]: this machine, with [`netns`] and [`link`];
+//!    [`edge`] keeps the engine in step with the kernel's routes, addresses and ports.
 //! 6. [`config`]: the declared state. [`error`], [`failure`]: one sentence each.
 
 pub mod api;
@@ -20,6 +21,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod doctor;
+pub mod edge;
 pub mod error;
 pub mod failure;
 pub mod host;

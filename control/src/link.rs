@@ -197,12 +197,20 @@ impl Links {
     /// # Errors
     /// The kernel's error; the name is taken.
     pub fn dress(&self, link: &Link, name: &str, mac: MacAddr, mtu: u16) -> Result<(), LinkError> {
-        let alias = LinkAttribute::IfAlias(link.name.clone());
+        self.dress_as(link, &link.name, mac, mtu)?;
+        self.rename(link, name)
+    }
+
+    /// Sets alias, MAC and MTU of a device.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn dress_as(&self, link: &Link, alias: &str, mac: MacAddr, mtu: u16) -> Result<(), LinkError> {
+        let alias = LinkAttribute::IfAlias(alias.to_owned());
         self.change(link, "set the MAC of", |message| {
             message.address(mac.0.to_vec()).append_extra_attribute(alias)
         })?;
-        self.set_mtu(link, mtu)?;
-        self.rename(link, name)
+        self.set_mtu(link, mtu)
     }
 
     /// Gives a device that is down another name.
@@ -254,9 +262,18 @@ impl Links {
         self.change(link, "keep IPv4 off", |message| {
             message.append_extra_attribute(spec(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(ipv4)])))
         })?;
+        self.keep_ipv6_off(link)
+    }
+
+    /// Keeps the host from giving a device an IPv6 address of its own accord: nothing of IPv6 is ever sent by it.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn keep_ipv6_off(&self, link: &Link) -> Result<(), LinkError> {
         let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         let ipv6 = self.change(link, "keep IPv6 off", |message| {
-            message.append_extra_attribute(spec(AfSpecUnspec::Inet6(vec![none])))
+            let spec = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])]);
+            message.append_extra_attribute(spec)
         });
         // A kernel without IPv6 has nothing to keep off.
         ipv6.or_else(|error| match error.source.raw_os_error() {

@@ -1,26 +1,32 @@
 //! The manager: carries out what the API is asked for, one change at a time, while reads go on beside it.
 
 mod document;
+mod edge;
 mod endpoints;
 mod events;
+mod nat;
 mod restore;
+mod trace;
 mod view;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
-use crate::api::types::{Info, Network, NetworkPatch, NetworkRequest};
+use crate::api::types::{Connection, Info, Network, NetworkPatch, NetworkRequest, UplinkState};
 use crate::apply::{Site, all_or_nothing, tear_down};
 use crate::error::Error;
 use crate::plan::{self, Step};
 use crate::state::{NetworkState, State};
-use crate::store::Store;
+use crate::store::{NetworkRecord, Store};
 use crate::world::World;
 use crate::{choose, clock};
 
 pub use events::Followed;
 use events::Journal;
+pub use nat::{MAX_PAGE, Whose};
 
 /// What a manager is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +44,11 @@ pub struct Manager {
     state: RwLock<State>,
     /// Held by whoever changes something, from its first look to its last step.
     turn: Mutex<()>,
+    /// Why publications are down, by number. Those that are up are not in here.
+    down: Mutex<BTreeMap<u32, String>>,
+    next_publication: AtomicU32,
+    /// Uplinks as they were when somebody last looked.
+    uplinks: Mutex<BTreeMap<String, UplinkState>>,
     journal: Journal,
     started: Instant,
     settings: Settings,
@@ -50,11 +61,15 @@ impl Manager {
     /// The store cannot be read, or the engine refuses a network.
     pub fn start(world: Arc<dyn World>, store: Store, settings: Settings) -> Result<Manager, Error> {
         let state = State::of(store.load()?);
+        let published = state.publications().map(|it| it.id).max().unwrap_or(0);
         let manager = Manager {
             world,
             store,
             state: RwLock::new(state),
             turn: Mutex::default(),
+            down: Mutex::default(),
+            next_publication: AtomicU32::new(published + 1),
+            uplinks: Mutex::default(),
             journal: Journal::default(),
             started: Instant::now(),
             settings,
@@ -113,7 +128,9 @@ impl Manager {
     }
 
     fn create_network_now(&self, request: &NetworkRequest) -> Result<Network, Error> {
-        let record = choose::network(&self.state(), request, clock::now())?;
+        let host_mtu = if request.mtu.is_none() { self.world.default_mtu()? } else { None };
+        let record = choose::network(&self.state(), request, host_mtu, clock::now())?;
+        let record = self.with_host_interface(record)?;
         let name = record.name.clone();
         self.change(&plan::add_network(record))
             .map_err(|error| error.during(format!("create the network {name}")))?;
@@ -123,9 +140,52 @@ impl Manager {
 
     /// Returns whether anything changed.
     fn set_network_now(&self, name: &str, patch: &NetworkPatch) -> Result<bool, Error> {
-        let steps = plan::set_network(self.state().network(name)?, patch);
+        let is = self.state().network(name)?.record.clone();
+        let connection = choose::connection(name, &is.connection, patch)?;
+        self.put_settings_now(name, patch.ageing_seconds.unwrap_or(is.ageing_seconds), connection)
+    }
+
+    /// Returns whether anything changed.
+    fn put_settings_now(
+        &self,
+        name: &str,
+        ageing_seconds: u32,
+        connection: Connection,
+    ) -> Result<bool, Error> {
+        let before = {
+            let state = self.state();
+            let network = state.network(name)?;
+            if let (true, Some(it)) = (connection.internal, network.publications.values().next()) {
+                let (endpoint, ports) = (&it.endpoint, it.ports);
+                return Err(Error::Conflict(format!(
+                    "{name}/{endpoint} publishes {ports}, which nobody reaches on an internal network; `pontoon unpublish {name} {endpoint} {ports}` first"
+                )));
+            }
+            network.record.clone()
+        };
+        let after = NetworkRecord { ageing_seconds, connection, ..before.clone() };
+        let after = self.with_host_interface(after)?;
+        let steps = plan::set_network(&before, &after);
         self.change(&steps).map_err(|error| error.during(format!("change the network {name}")))?;
+        if !steps.is_empty() {
+            self.journal.note("network-changed", name, "");
+        }
         Ok(!steps.is_empty())
+    }
+
+    /// The record with a name for the host port if it must have one, and with none if not. Where the network shall meet the
+    /// host, its subnet must be no other's.
+    fn with_host_interface(&self, record: NetworkRecord) -> Result<NetworkRecord, Error> {
+        let NetworkRecord { name, subnet, gateway, host_interface, connection, .. } = &record;
+        let host_interface = match (connection.has_host_port(), host_interface) {
+            (false, _) => None,
+            (true, Some(there)) => Some(there.clone()),
+            (true, None) => {
+                self.world.check_subnet(*subnet, *gateway, None)?;
+                Some(self.world.free_host_interface(name)?)
+            }
+        };
+        Ok(NetworkRecord { host_interface, ..record })
     }
 
     fn remove_network_now(&self, network: &NetworkState) -> Result<(), Error> {

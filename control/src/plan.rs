@@ -2,15 +2,22 @@
 //!
 //! The order is always the same: a record first, then the device, then the port; and backwards to remove.
 
-use std::time::Duration;
+mod edge;
 
-use pontoon_dataplane::engine::NetworkSpec;
-use pontoon_dataplane::network::{Gateway, Identity, PortSettings};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
-use crate::api::types::{Mac, NetworkPatch, PortFlags, PortPatch};
+use pontoon_dataplane::network::{Identity, PortSettings};
+
+use crate::api::types::{Mac, PortFlags, PortPatch};
 use crate::netns::NetnsId;
 use crate::state::{NetworkState, PortName, PortRecord, State};
-use crate::store::{Change, EndpointRecord, InterfaceRecord, NetworkRecord, Phase, Record, StaticRecord};
+use crate::store::{
+    Change, EndpointRecord, InterfaceRecord, LinkRecord, NetworkRecord, Phase, PublicationRecord, Record,
+    RuleRecord, StaticRecord,
+};
+
+pub use edge::{publish, republish, set_links, set_rules, unpublish};
 
 /// What an endpoint's port may do unless told otherwise.
 pub const ENDPOINT_FLAGS: PortFlags =
@@ -38,6 +45,15 @@ pub struct PortPlan {
     pub identity: Option<Identity>,
     /// Largest layer-3 packet in bytes.
     pub mtu: u16,
+}
+
+/// All that is needed to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicationPlan {
+    /// What is published.
+    pub record: PublicationRecord,
+    /// The endpoint's address.
+    pub address: Ipv4Addr,
 }
 
 /// One thing to do, as plain data.
@@ -105,6 +121,39 @@ pub enum Step {
     AddStatic(StaticRecord),
     /// Remove a static FDB entry.
     RemoveStatic(StaticRecord),
+    /// Make the network's host port, or take up the one that an earlier daemon left.
+    AddHostPort(NetworkRecord),
+    /// Take the host port from the engine and delete its device.
+    RemoveHostPort(NetworkRecord),
+    /// Change a network's rules.
+    SetRules {
+        /// The network.
+        network: String,
+        /// As they were.
+        before: Vec<RuleRecord>,
+        /// As they will be.
+        after: Vec<RuleRecord>,
+    },
+    /// Change a network's links.
+    SetLinks {
+        /// The network.
+        network: String,
+        /// As they were.
+        before: BTreeSet<LinkRecord>,
+        /// As they will be.
+        after: BTreeSet<LinkRecord>,
+    },
+    /// Hold ports of the host and lead them to an endpoint.
+    Publish(PublicationPlan),
+    /// Let go of published ports, if they are held, and end their sessions.
+    Unpublish(PublicationPlan),
+    /// Change who may come to published ports, while they are held, and end their sessions.
+    Republish {
+        /// As it was.
+        before: PublicationPlan,
+        /// As it will be.
+        after: PublicationPlan,
+    },
     /// The gateway announces itself.
     Announce(String),
 }
@@ -133,6 +182,19 @@ impl Step {
             }
             Step::AddStatic(record) => Step::RemoveStatic(record.clone()),
             Step::RemoveStatic(record) => Step::AddStatic(record.clone()),
+            Step::AddHostPort(record) => Step::RemoveHostPort(record.clone()),
+            Step::RemoveHostPort(record) => Step::AddHostPort(record.clone()),
+            Step::SetRules { network, before, after } => {
+                Step::SetRules { network: network.clone(), before: after.clone(), after: before.clone() }
+            }
+            Step::SetLinks { network, before, after } => {
+                Step::SetLinks { network: network.clone(), before: after.clone(), after: before.clone() }
+            }
+            Step::Publish(plan) => Step::Unpublish(plan.clone()),
+            Step::Unpublish(plan) => Step::Publish(plan.clone()),
+            Step::Republish { before, after } => {
+                Step::Republish { before: after.clone(), after: before.clone() }
+            }
             Step::DeleteNamespace(_)
             | Step::ConfigureDevice(_)
             | Step::DeleteDevice(_)
@@ -140,19 +202,6 @@ impl Step {
             | Step::RemovePort(_)
             | Step::Announce(_) => return None,
         })
-    }
-}
-
-/// A network's settings as the engine wants them.
-pub fn network_spec(record: &NetworkRecord) -> NetworkSpec {
-    NetworkSpec {
-        gateway: Some(Gateway {
-            mac: record.gateway_mac.0,
-            address: record.gateway,
-            prefix_len: record.subnet.prefix_len(),
-        }),
-        mtu: record.mtu,
-        ageing: Duration::from_secs(record.ageing_seconds.into()),
     }
 }
 
@@ -175,27 +224,41 @@ pub fn patched(flags: PortFlags, patch: &PortPatch) -> PortFlags {
 
 /// Adds a network.
 pub fn add_network(record: NetworkRecord) -> Vec<Step> {
-    vec![Step::Store(vec![Change::Add(Record::Network(record.clone()))]), Step::AddNetwork(record)]
+    let mut steps = vec![Step::Store(vec![Change::Add(Record::Network(record.clone()))])];
+    steps.push(Step::AddNetwork(record.clone()));
+    if record.host_interface.is_some() {
+        steps.push(Step::AddHostPort(record));
+    }
+    steps
 }
 
 /// Changes a network; nothing to do when nothing differs.
-pub fn set_network(network: &NetworkState, patch: &NetworkPatch) -> Vec<Step> {
-    let before = network.record.clone();
-    let ageing_seconds = patch.ageing_seconds.unwrap_or(before.ageing_seconds);
-    let after = NetworkRecord { ageing_seconds, ..before.clone() };
+pub fn set_network(before: &NetworkRecord, after: &NetworkRecord) -> Vec<Step> {
+    let (before, after) = (before.clone(), after.clone());
     if before == after {
         return Vec::new();
     }
-    let change =
-        Change::Replace { before: Record::Network(before.clone()), after: Record::Network(after.clone()) };
-    vec![Step::Store(vec![change]), Step::SetNetwork { before, after }]
+    let (was, is) = (Record::Network(before.clone()), Record::Network(after.clone()));
+    let store = Step::Store(vec![Change::Replace { before: was, after: is }]);
+    let set = Step::SetNetwork { before: before.clone(), after: after.clone() };
+    match (&before.host_interface, &after.host_interface) {
+        (Some(_), None) => vec![Step::RemoveHostPort(before), set, store],
+        (None, Some(_)) => vec![store, set, Step::AddHostPort(after)],
+        _ => vec![store, set],
+    }
 }
 
 /// Removes a network that nothing is on.
 pub fn remove_network(network: &NetworkState) -> Vec<Step> {
     let record = network.record.clone();
-    let change = Change::Remove(Record::Network(record.clone()));
-    vec![Step::RemoveNetwork(record), Step::Store(vec![change])]
+    let mut steps = Vec::new();
+    if record.host_interface.is_some() {
+        steps.push(Step::RemoveHostPort(record.clone()));
+    }
+    let mut gone: Vec<Change> = edge::rules_record(network).map(Change::Remove).into_iter().collect();
+    gone.push(Change::Remove(Record::Network(record.clone())));
+    steps.extend([Step::RemoveNetwork(record), Step::Store(gone)]);
+    steps
 }
 
 /// Attaches an endpoint: `endpoint` is not in the state yet.
@@ -245,10 +308,13 @@ pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
     if endpoint.phase != Phase::Detaching {
         steps.push(Step::Store(vec![mark]));
     }
+    let network = state.networks.get(&endpoint.network);
+    let (ends, mut gone) = network.map(|network| edge::leave(network, endpoint)).unwrap_or_default();
+    steps.extend(ends);
     steps.push(Step::RemovePort(endpoint.port()));
     steps.extend(new_identities(state, &without, endpoint.netns, &endpoint.port()));
     steps.push(Step::DeleteDevice(last.clone()));
-    let mut gone = statics_behind(state.networks.get(&endpoint.network), &endpoint.name);
+    gone.extend(statics_behind(network, &endpoint.name));
     gone.push(Change::Remove(Record::Endpoint(last)));
     steps.push(Step::Store(gone));
     steps
@@ -429,7 +495,7 @@ mod tests {
     fn what_changes_nothing_has_no_steps() {
         let state = state();
         let network = &state.networks["red"];
-        assert_eq!(set_network(network, &NetworkPatch { ageing_seconds: Some(300) }), []);
+        assert_eq!(set_network(&network.record, &network.record), []);
         let port = network.port("a").unwrap();
         let same = PortPatch { guard: Some(true), ..PortPatch::default() };
         assert_eq!(set_port(port, &same), []);
@@ -441,9 +507,10 @@ mod tests {
         let state = state();
         let endpoint = &state.networks["red"].endpoints["a"];
         let hairpin = PortPatch { hairpin: Some(true), ..PortPatch::default() };
+        let red = &state.networks["red"];
         let steps = [
-            attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone()),
-            set_network(&state.networks["red"], &NetworkPatch { ageing_seconds: Some(1) }),
+            attach(&without(&state, endpoint), red, endpoint.clone()),
+            set_network(&red.record, &NetworkRecord { ageing_seconds: 1, ..red.record.clone() }),
             set_port(state.networks["red"].port("a").unwrap(), &hairpin),
             add_static(&state.networks["red"], Mac("02:00:00:00:00:01".parse().unwrap()), "a"),
         ];

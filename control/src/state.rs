@@ -1,7 +1,7 @@
 //! What the daemon knows: the records of the [store](crate::store), indexed. Nothing else is state, so that what a
 //! restart finds is what was there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,7 +12,8 @@ use crate::api::types::{Mac, PortFlags};
 use crate::error::Error;
 use crate::netns::NetnsId;
 use crate::store::{
-    Change, EndpointRecord, InterfaceRecord, NamespaceRecord, NetworkRecord, Phase, Record, StaticRecord,
+    Change, EndpointRecord, InterfaceRecord, LinkRecord, NamespaceRecord, NetworkRecord, Phase,
+    PublicationRecord, Record, RuleRecord, StaticRecord,
 };
 
 /// A port's name: `NETWORK/ENDPOINT` or `NETWORK/INTERFACE`.
@@ -62,6 +63,12 @@ pub struct NetworkState {
     pub interfaces: BTreeMap<String, InterfaceRecord>,
     /// Static FDB entries.
     pub statics: BTreeMap<Mac, StaticRecord>,
+    /// Publications by number.
+    pub publications: BTreeMap<u32, PublicationRecord>,
+    /// Rules, in order.
+    pub rules: Vec<RuleRecord>,
+    /// Links.
+    pub links: BTreeSet<LinkRecord>,
 }
 
 /// A port's record.
@@ -92,6 +99,24 @@ impl PortRecord<'_> {
 }
 
 impl NetworkState {
+    /// The network `record` with nothing on it.
+    pub fn new(record: NetworkRecord) -> NetworkState {
+        NetworkState {
+            record,
+            endpoints: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            statics: BTreeMap::new(),
+            publications: BTreeMap::new(),
+            rules: Vec::new(),
+            links: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a port has that name: an endpoint's, an existing interface's or the host's.
+    pub fn has_port(&self, name: &str) -> bool {
+        self.port(name).is_some() || self.record.host_interface.as_deref() == Some(name)
+    }
+
     /// The endpoint or interface of that name.
     pub fn port(&self, name: &str) -> Option<PortRecord<'_>> {
         let endpoint = self.endpoints.get(name).map(PortRecord::Endpoint);
@@ -142,9 +167,7 @@ impl State {
             Record::Network(it) => match self.networks.get_mut(&it.name) {
                 Some(network) => network.record = it,
                 None => {
-                    let (endpoints, interfaces, statics) = Default::default();
-                    let name = it.name.clone();
-                    self.networks.insert(name, NetworkState { record: it, endpoints, interfaces, statics });
+                    self.networks.insert(it.name.clone(), NetworkState::new(it));
                 }
             },
             Record::Endpoint(it) => {
@@ -164,6 +187,21 @@ impl State {
             }
             Record::Namespace(it) => {
                 self.namespaces.insert(it.name.clone(), it);
+            }
+            Record::Publication(it) => {
+                if let Some(network) = self.networks.get_mut(&it.network) {
+                    network.publications.insert(it.id, it);
+                }
+            }
+            Record::Rules(it) => {
+                if let Some(network) = self.networks.get_mut(&it.network) {
+                    network.rules = it.rules;
+                }
+            }
+            Record::Link(it) => {
+                if let Some(network) = self.networks.get_mut(&it.network) {
+                    network.links.insert(it);
+                }
             }
         }
     }
@@ -189,6 +227,13 @@ impl State {
             Record::Namespace(it) => {
                 self.namespaces.remove(&it.name);
             }
+            Record::Publication(it) => network(&mut self.networks, &it.network, &|of| {
+                of.publications.remove(&it.id);
+            }),
+            Record::Rules(it) => network(&mut self.networks, &it.network, &|of| of.rules.clear()),
+            Record::Link(it) => network(&mut self.networks, &it.network, &|of| {
+                of.links.remove(it);
+            }),
         }
     }
 
@@ -240,6 +285,16 @@ impl State {
         self.network(network)?.port(name).ok_or_else(missing)
     }
 
+    /// The publication of that number.
+    ///
+    /// # Errors
+    /// There is none, or no such network.
+    pub fn publication(&self, network: &str, id: u32) -> Result<&PublicationRecord, Error> {
+        let missing =
+            || Error::Missing { what: "publication", name: format!("{id} of {network}"), list: "ports" };
+        self.network(network)?.publications.get(&id).ok_or_else(missing)
+    }
+
     /// Every endpoint of every network.
     pub fn endpoints(&self) -> impl Iterator<Item = &EndpointRecord> {
         self.networks.values().flat_map(|network| network.endpoints.values())
@@ -248,6 +303,11 @@ impl State {
     /// Every interface of every network.
     pub fn interfaces(&self) -> impl Iterator<Item = &InterfaceRecord> {
         self.networks.values().flat_map(|network| network.interfaces.values())
+    }
+
+    /// Every publication of every network.
+    pub fn publications(&self) -> impl Iterator<Item = &PublicationRecord> {
+        self.networks.values().flat_map(|network| network.publications.values())
     }
 
     /// Who the endpoints of the sandbox `netns` are: each knows the addresses of all, across networks.

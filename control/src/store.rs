@@ -1,4 +1,5 @@
-//! What survives the daemon: one record for every network, endpoint, interface, static FDB entry and created namespace.
+//! What survives the daemon: one record for every network, endpoint, interface, static FDB entry, publication, link and
+//! created namespace, and one for each network's rules.
 //!
 //! A record comes before the thing and goes after it: whatever instant the daemon dies at, the next one finds a
 //! record for everything that is there, and [`Phase`] tells it which records stand for something unfinished.
@@ -7,17 +8,21 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::api::types::{DeviceKind, Mac, PortFlags, SandboxRef};
+use crate::api::types::{
+    Connection, DeviceKind, LinkBody, Mac, PortFlags, PublishedPorts, RuleBody, SandboxRef,
+};
 use crate::error::write_hint;
 use crate::netns::NetnsId;
 
 /// The version of what is written below. Raise it when a record changes in a way that older code misreads.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
+/// Earlier versions whose records are read as they are: 1 knew nothing of the edge, so its networks are connected to nothing.
+const OLDER: std::ops::RangeInclusive<u64> = 1..=1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// A state that cannot be read or written.
@@ -87,6 +92,12 @@ pub struct NetworkRecord {
     pub mtu: u16,
     /// How long learned addresses live, in seconds.
     pub ageing_seconds: u32,
+    /// How it is connected to the host and the outside.
+    #[serde(default = "Connection::closed")]
+    pub connection: Connection,
+    /// The name of its host port; none when it has none.
+    #[serde(default)]
+    pub host_interface: Option<String>,
     /// When it was created.
     pub created: String,
 }
@@ -167,6 +178,50 @@ pub struct NamespaceRecord {
     pub netns: Option<NetnsId>,
 }
 
+/// Ports of the host that lead to an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicationRecord {
+    /// Its number.
+    pub id: u32,
+    /// The network.
+    pub network: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// What is published.
+    pub ports: PublishedPorts,
+    /// Who may come; everybody when empty.
+    pub allow: Vec<IpNet>,
+    /// When it was published.
+    pub created: String,
+}
+
+/// A rule of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRecord {
+    /// What its hits are counted under, whatever place it has.
+    pub id: u32,
+    /// What it says.
+    pub rule: RuleBody,
+}
+
+/// A network's rules, in order. There is no record of none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesRecord {
+    /// The network.
+    pub network: String,
+    /// The rules.
+    pub rules: Vec<RuleRecord>,
+}
+
+/// A hole in a network's isolation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LinkRecord {
+    /// The network.
+    pub network: String,
+    /// Who may speak to whom.
+    pub link: LinkBody,
+}
+
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -180,6 +235,12 @@ pub enum Record {
     Static(StaticRecord),
     /// See [`NamespaceRecord`].
     Namespace(NamespaceRecord),
+    /// See [`PublicationRecord`].
+    Publication(PublicationRecord),
+    /// See [`RulesRecord`].
+    Rules(RulesRecord),
+    /// See [`LinkRecord`].
+    Link(LinkRecord),
 }
 
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -188,6 +249,10 @@ const ENDPOINTS: Table = TableDefinition::new("endpoints");
 const INTERFACES: Table = TableDefinition::new("interfaces");
 const STATICS: Table = TableDefinition::new("fdb");
 const NAMESPACES: Table = TableDefinition::new("namespaces");
+const PUBLICATIONS: Table = TableDefinition::new("publications");
+const RULES: Table = TableDefinition::new("rules");
+const LINKS: Table = TableDefinition::new("links");
+const TABLES: [Table; 8] = [NETWORKS, ENDPOINTS, INTERFACES, STATICS, NAMESPACES, PUBLICATIONS, RULES, LINKS];
 
 impl Record {
     fn table(&self) -> Table {
@@ -197,6 +262,9 @@ impl Record {
             Record::Interface(_) => INTERFACES,
             Record::Static(_) => STATICS,
             Record::Namespace(_) => NAMESPACES,
+            Record::Publication(_) => PUBLICATIONS,
+            Record::Rules(_) => RULES,
+            Record::Link(_) => LINKS,
         }
     }
 
@@ -207,6 +275,9 @@ impl Record {
             Record::Interface(it) => format!("{}/{}", it.network, it.interface),
             Record::Static(it) => format!("{}/{}", it.network, it.mac),
             Record::Namespace(it) => it.name.clone(),
+            Record::Publication(it) => it.id.to_string(),
+            Record::Rules(it) => it.network.clone(),
+            Record::Link(it) => format!("{}: {}", it.network, it.link),
         }
     }
 
@@ -217,6 +288,9 @@ impl Record {
             Record::Interface(it) => serde_json::to_vec(it),
             Record::Static(it) => serde_json::to_vec(it),
             Record::Namespace(it) => serde_json::to_vec(it),
+            Record::Publication(it) => serde_json::to_vec(it),
+            Record::Rules(it) => serde_json::to_vec(it),
+            Record::Link(it) => serde_json::to_vec(it),
         }
         .map_err(|source| StoreError::Record { key: self.key(), source })
     }
@@ -308,13 +382,15 @@ impl Store {
             let found = meta.get("schema").map_err(failed("read"))?.map(|value| value.value());
             match found {
                 Some(SCHEMA) => {}
-                Some(found) => return Err(StoreError::Schema { path: path.to_owned(), found }),
-                None => {
+                Some(found) if !OLDER.contains(&found) => {
+                    return Err(StoreError::Schema { path: path.to_owned(), found });
+                }
+                Some(_) | None => {
                     meta.insert("schema", SCHEMA).map_err(failed("write"))?;
                 }
             }
         }
-        for table in [NETWORKS, ENDPOINTS, INTERFACES, STATICS, NAMESPACES] {
+        for table in TABLES {
             transaction.open_table(table).map_err(failed("open"))?;
         }
         transaction.commit().map_err(failed("write"))
@@ -353,6 +429,9 @@ impl Store {
         records.extend(self.table(INTERFACES)?.into_iter().map(Record::Interface));
         records.extend(self.table(STATICS)?.into_iter().map(Record::Static));
         records.extend(self.table(NAMESPACES)?.into_iter().map(Record::Namespace));
+        records.extend(self.table(PUBLICATIONS)?.into_iter().map(Record::Publication));
+        records.extend(self.table(RULES)?.into_iter().map(Record::Rules));
+        records.extend(self.table(LINKS)?.into_iter().map(Record::Link));
         Ok(records)
     }
 
@@ -382,6 +461,8 @@ mod tests {
             gateway_mac: "02:42:0a:00:00:01".parse().unwrap(),
             mtu,
             ageing_seconds: 300,
+            connection: Connection::default(),
+            host_interface: Some("ptn-a".into()),
             created: "2025-01-01T00:00:00Z".into(),
         })
     }
@@ -437,6 +518,26 @@ mod tests {
         let _held = Store::open(dir.path()).unwrap();
         let error = Store::open(dir.path()).unwrap_err().to_string();
         assert!(error.contains("held by another daemon"), "{error}");
+    }
+
+    #[test]
+    fn a_network_of_the_first_schema_is_connected_to_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let store = Store::open(dir.path()).unwrap();
+            let transaction = store.database.begin_write().unwrap();
+            let record = r#"{"name":"old","subnet":"10.0.0.0/24","gateway":"10.0.0.1","gateway_mac":"02:42:0a:00:00:01",
+                "mtu":1500,"ageing_seconds":300,"created":"2025-01-01T00:00:00Z"}"#;
+            transaction.open_table(META).unwrap().insert("schema", 1).unwrap();
+            transaction.open_table(NETWORKS).unwrap().insert("old", record.as_bytes()).unwrap();
+            for table in [PUBLICATIONS, RULES, LINKS] {
+                transaction.delete_table(table).unwrap();
+            }
+            transaction.commit().unwrap();
+        }
+        let records = Store::open(dir.path()).unwrap().load().unwrap();
+        let [Record::Network(old)] = records.as_slice() else { panic!("{records:?}") };
+        assert_eq!((&old.connection, &old.host_interface), (&Connection::closed(), &None));
     }
 
     #[test]

@@ -1,26 +1,34 @@
 //! A world made of plain data, for tests: every step can be made to fail, and what is left can be looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never};
+use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
+use pontoon_dataplane::edge::explain::Trace;
+use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
+use pontoon_dataplane::edge::view::SessionView;
 use pontoon_dataplane::engine::Event;
 use pontoon_dataplane::fdb::FdbStats;
 use pontoon_dataplane::network::{Identity, PortSettings};
+use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::Offloads;
-use pontoon_dataplane::{MacAddr, PortId};
+use pontoon_dataplane::port::memory::OwnedFrame;
+use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
-use crate::api::types::{EndpointRequest, NetworkRequest, SandboxRef};
+use crate::api::types::{Connection, EndpointRequest, NetworkRequest, SandboxRef, UplinkState};
 use crate::error::Error;
 use crate::link::Link;
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
-use crate::plan::Step;
+use crate::plan::{PublicationPlan, Step};
 use crate::state::PortName;
-use crate::store::{EndpointRecord, Store};
-use crate::world::{FdbView, Remains, World};
+use crate::store::{EndpointRecord, LinkRecord, RuleRecord, Store};
+use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
 
 /// What there is. The machine's part outlives a daemon, the engine's does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +41,13 @@ pub(crate) struct There {
     pub(crate) opened: BTreeSet<PortName>,
     pub(crate) ports: BTreeMap<PortName, (PortSettings, Option<Identity>)>,
     pub(crate) statics: BTreeMap<(String, MacAddr), String>,
+    /// How networks are connected.
+    pub(crate) connections: BTreeMap<String, Connection>,
+    /// Host ports of the engine; their devices are the machine's.
+    pub(crate) host_ports: BTreeSet<String>,
+    pub(crate) rules: BTreeMap<String, Vec<RuleRecord>>,
+    pub(crate) links: BTreeSet<LinkRecord>,
+    pub(crate) published: BTreeMap<u32, PublicationPlan>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +58,21 @@ pub(crate) struct FakeWorld {
     /// A step waits here until it can lock this.
     pub(crate) gate: Mutex<()>,
     pub(crate) taken: Mutex<Vec<Step>>,
+    /// Ports of the host that others have, with their names.
+    pub(crate) busy: Mutex<BTreeMap<u16, String>>,
+}
+
+impl There {
+    fn publish(&mut self, plan: &PublicationPlan, busy: &BTreeMap<u16, String>) -> Result<(), Error> {
+        let PublicationPlan { record, .. } = plan;
+        assert!(self.ports.contains_key(&PortName::new(&record.network, &record.endpoint)));
+        let ports = record.ports.host;
+        if let Some((port, holder)) = busy.range(ports.first..=ports.last).next() {
+            return Err(Error::Conflict(format!("{port} is taken by {holder}")));
+        }
+        assert_eq!(self.published.insert(record.id, plan.clone()), None);
+        Ok(())
+    }
 }
 
 /// Where the interface is: under the name that only it has, or under its own.
@@ -71,6 +101,11 @@ impl FakeWorld {
     pub(crate) fn without_daemon(&self) {
         let mut there = self.there.lock().unwrap();
         there.networks.clear();
+        there.connections.clear();
+        there.host_ports.clear();
+        there.rules.clear();
+        there.links.clear();
+        there.published.clear();
         there.opened.clear();
         there.ports.clear();
         there.statics.clear();
@@ -117,9 +152,45 @@ impl World for FakeWorld {
             Step::DeleteNamespace(name) => {
                 there.namespaces.remove(name);
             }
-            Step::AddNetwork(record) => assert!(there.networks.insert(record.name.clone())),
-            Step::RemoveNetwork(record) => assert!(there.networks.remove(&record.name)),
-            Step::SetNetwork { after, .. } => assert!(there.networks.contains(&after.name)),
+            Step::AddNetwork(record) => {
+                assert!(there.networks.insert(record.name.clone()));
+                there.connections.insert(record.name.clone(), record.connection.clone());
+            }
+            Step::RemoveNetwork(record) => {
+                assert!(!there.host_ports.contains(&record.name), "its ports go first");
+                assert!(there.networks.remove(&record.name));
+                there.connections.remove(&record.name);
+                there.rules.remove(&record.name);
+            }
+            Step::SetNetwork { after, .. } => {
+                assert!(there.networks.contains(&after.name));
+                there.connections.insert(after.name.clone(), after.connection.clone());
+            }
+            Step::AddHostPort(record) => {
+                assert!(there.networks.contains(&record.name));
+                assert!(there.host_ports.insert(record.name.clone()));
+                there.devices.insert((None, record.host_interface.clone().unwrap()));
+            }
+            Step::RemoveHostPort(record) => {
+                there.host_ports.remove(&record.name);
+                there.devices.remove(&(None, record.host_interface.clone().unwrap()));
+            }
+            Step::SetRules { network, before, after } => {
+                assert_eq!(there.rules.get(network).cloned().unwrap_or_default(), *before);
+                there.rules.insert(network.clone(), after.clone());
+                there.rules.retain(|_, rules| !rules.is_empty());
+            }
+            Step::SetLinks { network, after, .. } => {
+                there.links.retain(|it| it.network != *network);
+                there.links.extend(after.iter().cloned());
+            }
+            Step::Publish(plan) => there.publish(plan, &self.busy.lock().unwrap())?,
+            Step::Unpublish(plan) => {
+                there.published.remove(&plan.record.id);
+            }
+            Step::Republish { before, after } => {
+                assert_eq!(there.published.insert(after.record.id, after.clone()).as_ref(), Some(before));
+            }
             Step::CreateDevice(plan) => {
                 let [unready, _] = names_of(&plan.endpoint);
                 assert!(there.devices.insert(unready));
@@ -156,6 +227,10 @@ impl World for FakeWorld {
                 there.ports.insert(plan.port.clone(), (plan.settings, plan.identity.clone()));
             }
             Step::RemovePort(port) => {
+                let of = |plan: &&PublicationPlan| {
+                    PortName::new(&plan.record.network, &plan.record.endpoint) == *port
+                };
+                assert!(!there.published.values().any(|plan| of(&plan)), "what it publishes goes first");
                 there.opened.remove(port);
                 there.ports.remove(port);
                 there.statics.retain(|(network, _), of| (network, &*of) != (&port.network, &port.port));
@@ -260,6 +335,87 @@ impl World for FakeWorld {
     fn workers(&self) -> usize {
         1
     }
+
+    fn free_host_interface(&self, network: &str) -> Result<String, Error> {
+        Ok(format!("ptn-{network}"))
+    }
+
+    fn check_subnet(&self, subnet: Ipv4Net, _: Ipv4Addr, _: Option<&str>) -> Result<(), Error> {
+        let taken = subnet == "192.0.2.0/24".parse().unwrap();
+        if taken { Err(Error::Conflict("the host is on it".into())) } else { Ok(()) }
+    }
+
+    fn default_mtu(&self) -> Result<Option<u32>, Error> {
+        Ok(Some(1420))
+    }
+
+    fn uplinks(&self) -> Vec<UplinkState> {
+        let addresses = vec!["198.51.100.1/24".parse().unwrap()];
+        vec![UplinkState { interface: "nic1".into(), addresses, mtu: 1420, up: true }]
+    }
+
+    fn uplink_counters(&self) -> BTreeMap<String, CounterSum> {
+        BTreeMap::from([("nic1".to_owned(), CounterSum::default())])
+    }
+
+    /// Each rule decided as many sessions as its number says.
+    fn rule_hits(&self, network: &str) -> BTreeMap<u32, u64> {
+        let there = self.there.lock().unwrap();
+        there.rules.get(network).into_iter().flatten().map(|it| (it.id, u64::from(it.id))).collect()
+    }
+
+    /// One session of each port.
+    fn sessions(
+        &self,
+        endpoint: Option<&PortName>,
+        from: u32,
+        max: usize,
+    ) -> Result<(Vec<NatView>, Option<u32>), Error> {
+        let all: Vec<NatView> = (0..).zip(self.there.lock().unwrap().ports.keys()).map(session).collect();
+        let page: Vec<NatView> = all.iter().skip(from as usize).take(max).cloned().collect();
+        let end = from as usize + page.len();
+        let wanted = |it: &NatView| endpoint.is_none() || it.endpoint.as_ref() == endpoint;
+        Ok((page.into_iter().filter(wanted).collect(), (end < all.len()).then_some(end as u32)))
+    }
+
+    fn flush_sessions(&self, endpoint: Option<&PortName>) -> Result<u64, Error> {
+        Ok(self.sessions(endpoint, 0, usize::MAX)?.0.len() as u64)
+    }
+
+    fn nat_use(&self) -> Result<NatUse, Error> {
+        let ports = self.there.lock().unwrap().ports.keys().map(|name| (name.clone(), 1)).collect();
+        Ok(NatUse { endpoints: ports, ..NatUse::default() })
+    }
+
+    /// Whatever comes in is forwarded to port 0.
+    fn trace(&self, ingress: &Ingress, frame: &[u8]) -> Result<TraceView, Error> {
+        if let Ingress::Uplink(name) = ingress
+            && name != "nic1"
+        {
+            return Err(Error::Missing { what: "uplink", name: name.clone(), list: "uplink ls" });
+        }
+        let egress = PortId(0);
+        let frame = OwnedFrame { bytes: frame.to_vec(), offload: Offload::NONE };
+        let leaves = vec![(egress, frame)];
+        let trace = Trace { verdict: Verdict::Forward { egress }, decisions: Vec::new(), leaves };
+        let ports = BTreeMap::from([(egress, "red/somewhere".to_owned())]);
+        Ok(TraceView { trace, ports, publications: BTreeMap::new() })
+    }
+}
+
+fn session((id, port): (u32, &PortName)) -> NatView {
+    let (inside, outside, remote) = ([10, 0, 0, 2].into(), [198, 51, 100, 1].into(), [192, 0, 2, 7].into());
+    let session = SessionView {
+        id,
+        owner: PortId(id as u16),
+        original: Tuple::v4(Protocol::Tcp, (inside, 40_000), (remote, 80)),
+        reply: Tuple::v4(Protocol::Tcp, (remote, 80), (outside, 20_000)),
+        state: "established",
+        publication: None,
+        idle: Duration::from_secs(3),
+        expires_in: Duration::from_secs(7437),
+    };
+    NatView { endpoint: Some(port.clone()), publication: None, session }
 }
 
 /// A manager on a fake world, with a store that lasts as long as this.
@@ -305,13 +461,7 @@ impl Lab {
 }
 
 pub(crate) fn network(name: &str, subnet: &str) -> NetworkRequest {
-    NetworkRequest {
-        name: name.into(),
-        subnet: subnet.parse().unwrap(),
-        gateway: None,
-        mtu: None,
-        ageing_seconds: None,
-    }
+    NetworkRequest { name: name.into(), subnet: subnet.parse().unwrap(), ..NetworkRequest::default() }
 }
 
 pub(crate) fn endpoint(netns: &str) -> EndpointRequest {

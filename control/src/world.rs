@@ -1,15 +1,21 @@
 //! The world as the [manager](crate::manager) sees it: namespaces, devices and the engine, behind one small trait.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
+use pontoon_dataplane::edge::config::Limits;
+use pontoon_dataplane::edge::explain::Trace;
+use pontoon_dataplane::edge::view::{EdgeStats, SessionView};
 use pontoon_dataplane::engine::Event;
 use pontoon_dataplane::fdb::FdbStats;
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::{MacAddr, PortId};
 
-use crate::api::types::SandboxRef;
+use crate::api::types::{SandboxRef, UplinkState};
 use crate::error::Error;
 use crate::link::Link;
 use crate::netns::NetnsId;
@@ -39,6 +45,48 @@ pub struct FdbView {
     pub kind: &'static str,
     /// Time since its last frame; none for static entries.
     pub age: Option<Duration>,
+}
+
+/// A session, with names in place of the engine's numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatView {
+    /// The endpoint that it is counted for; none when it was removed.
+    pub endpoint: Option<PortName>,
+    /// The number of the publication's record that it came by.
+    pub publication: Option<u32>,
+    /// The rest.
+    pub session: SessionView,
+}
+
+/// How much of NAT is used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NatUse {
+    /// Counters; `per_endpoint` is left empty.
+    pub stats: EdgeStats,
+    /// Sessions of each endpoint that has some.
+    pub endpoints: Vec<(PortName, u32)>,
+    /// What there may be.
+    pub limits: Limits,
+}
+
+/// Where a frame comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ingress {
+    /// A port of a network.
+    Port(PortName),
+    /// An uplink, by its interface.
+    Uplink(String),
+}
+
+/// What would become of a frame, with names for the engine's numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceView {
+    /// What was decided, and what would leave.
+    pub trace: Trace,
+    /// Ports: `NETWORK/NAME` or `uplink:IFACE`.
+    pub ports: BTreeMap<PortId, String>,
+    /// The numbers of publications' records, by those that the edge knows.
+    pub publications: BTreeMap<u32, u32>,
 }
 
 /// Namespaces, devices and the engine. Everything may be called from any thread and may block.
@@ -111,4 +159,62 @@ pub trait World: Send + Sync {
 
     /// How many workers the engine has.
     fn workers(&self) -> usize;
+
+    /// A name for the host port of a network that no interface of the host has.
+    ///
+    /// # Errors
+    /// Interfaces cannot be listed.
+    fn free_host_interface(&self, network: &str) -> Result<String, Error>;
+
+    /// Refuses a subnet that the host is on already, or whose gateway's address it has. `own` is the host port of the
+    /// network, if it is there.
+    ///
+    /// # Errors
+    /// One sentence that names the interface.
+    fn check_subnet(&self, subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Result<(), Error>;
+
+    /// The MTU of the interface that the host's default route leaves by, in bytes.
+    ///
+    /// # Errors
+    /// Routes cannot be listed.
+    fn default_mtu(&self) -> Result<Option<u32>, Error>;
+
+    /// The interfaces that networks leave by.
+    fn uplinks(&self) -> Vec<UplinkState>;
+
+    /// The counters of each uplink, by its interface.
+    fn uplink_counters(&self) -> BTreeMap<String, CounterSum>;
+
+    /// How many sessions each rule of a network decided, by the rule's own number.
+    fn rule_hits(&self, network: &str) -> BTreeMap<u32, u64>;
+
+    /// At most `max` sessions from place `from` on, of one endpoint or of all, and where to go on.
+    ///
+    /// # Errors
+    /// The engine has ended, or has no such port.
+    fn sessions(
+        &self,
+        endpoint: Option<&PortName>,
+        from: u32,
+        max: usize,
+    ) -> Result<(Vec<NatView>, Option<u32>), Error>;
+
+    /// Ends the sessions of one endpoint, or all. Returns how many there were.
+    ///
+    /// # Errors
+    /// The engine has ended, or has no such port.
+    fn flush_sessions(&self, endpoint: Option<&PortName>) -> Result<u64, Error>;
+
+    /// How much of NAT is used.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    fn nat_use(&self) -> Result<NatUse, Error>;
+
+    /// Follows a frame through the decisions without sending it, and with nothing left of it. Waits a moment for a route that the
+    /// edge does not know yet.
+    ///
+    /// # Errors
+    /// There is no such port.
+    fn trace(&self, ingress: &Ingress, frame: &[u8]) -> Result<TraceView, Error>;
 }

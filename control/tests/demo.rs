@@ -145,9 +145,9 @@ fn passes_every_check_and_leaves_nothing() -> Result<(), Failed> {
     let report: Value = serde_json::from_slice(&output.stdout)?;
     assert!(output.status.success() && report["ok"] == true, "{report:#}");
     assert!(report["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true));
-    // Three stations ping two others and the gateway each, and each has those three in its ARP table.
+    // Three stations ping two others, the gateway and the outside each, and each has the first three in its ARP table.
     let pings = report["pings"].as_array().unwrap();
-    assert!(pings.len() == 9 && pings.iter().all(|ping| ping["median_us"].as_f64().unwrap() > 0.0));
+    assert!(pings.len() == 12 && pings.iter().all(|ping| ping["median_us"].as_f64().unwrap() > 0.0));
     for name in ["red", "green", "blue"] {
         assert_eq!(report["arp"][name].as_array().unwrap().len(), 3, "{name}");
         let port = format!("demo/{name}");
@@ -156,6 +156,21 @@ fn passes_every_check_and_leaves_nothing() -> Result<(), Failed> {
             "{port}"
         );
     }
+    // What the outside sees of anybody inside is the uplink's address; who comes from outside keeps his own.
+    let asked = report["asked"].as_array().unwrap();
+    let (mut out, mut inward) = (0, 0);
+    for asked in asked {
+        let address = |field: &str| asked[field].as_str().unwrap().split(':').next().unwrap().to_owned();
+        match (asked["from"].as_str().unwrap(), asked["by"].as_str().unwrap()) {
+            (_, "outside") => (out += 1, assert_eq!(address("seen_as"), "198.51.100.2")).1,
+            ("outside", "red") => (inward += 1, assert_eq!(address("seen_as"), address("own"))).1,
+            (_, "red" | "host") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    // By TCP and UDP each.
+    assert_eq!((out, inward), (6, 2));
+    assert!(report["outside_gbit_per_s"].as_f64().unwrap() > 0.0);
     assert!(report["throughput_gbit_per_s"].as_f64().unwrap() > 0.0);
     if report["offloads"].as_array().unwrap().iter().any(|offload| offload == "tso") {
         assert!(report["mean_frame_bytes"].as_u64().unwrap() > 1514);
@@ -177,10 +192,14 @@ fn shows_a_line_for_each_check() -> Result<(), Failed> {
         " ok    ping with 20 kB ",
         " ok    ARP tables ",
         " ok    MAC learning ",
+        " ok    seen from outside ",
+        " ok    host ",
+        " ok    published port 8080 ",
+        " ok    100 MB from outside ",
         " ok    TCP from red to green ",
         " ok    super-frames ",
         " ok    drops ",
-        " All 10 checks passed in ",
+        " All 14 checks passed in ",
     ] {
         assert!(text.lines().any(|line| line.starts_with(start)), "no \"{start}\" in\n{text}");
     }
@@ -240,6 +259,7 @@ fn says_to_machines_where_it_stays_up() -> Result<(), Failed> {
     let sandboxes = kept["sandboxes"].as_array().unwrap();
     let names: Vec<_> = sandboxes.iter().map(|sandbox| sandbox["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["red", "green", "blue"]);
+    assert_eq!(kept["outside"]["name"], "outside");
     let enter: Vec<_> = sandboxes[0]["enter"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
     let output = Command::new(enter[0]).args(&enter[1..]).args(["cat", "/proc/net/dev"]).output()?;
     assert!(String::from_utf8(output.stdout)?.contains("eth0:"), "{enter:?}");

@@ -44,6 +44,17 @@ impl Sum {
         Sum(word)
     }
 
+    /// As [`Sum::of`], for few bytes of a length that the compiler knows and that is a multiple of four: a header.
+    #[inline]
+    pub fn of_header<const N: usize>(header: &[u8; N]) -> Sum {
+        const { assert!(N.is_multiple_of(4)) };
+        let mut total = 0;
+        for word in header.as_chunks::<4>().0 {
+            total += u64::from(u32::from_ne_bytes(*word));
+        }
+        Sum(u16::from_be(fold(total)))
+    }
+
     /// The pseudo-header of TCP and UDP over IPv4 (RFC 9293, section 3.1); `length` counts the transport header
     /// and its payload.
     pub fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
@@ -71,6 +82,32 @@ impl Sum {
         !self.0
     }
 
+    /// What is to be added to a sum when 32-bit words of its range, in the machine's byte order, change from the first of each
+    /// pair to the second (RFC 1624, equation 3, for many words at once). Never a plain 0, so that what it is added to does
+    /// not become one either.
+    #[inline]
+    pub fn of_changes<const N: usize>(changes: [(u32, u32); N]) -> Sum {
+        let mut total = 0;
+        for (old, new) in changes {
+            total += u64::from(!old) + u64::from(new);
+        }
+        Sum(fold(total))
+    }
+
+    /// What a range adds to the sum of a greater one when every byte of it is zeroed; to be followed by the sum of what
+    /// is there instead.
+    #[inline]
+    #[must_use]
+    pub fn negated(self) -> Sum {
+        Sum(!self.0)
+    }
+
+    /// The sum that belongs to a checksum.
+    #[inline]
+    pub fn from_checksum(checksum: u16) -> Sum {
+        Sum(!checksum)
+    }
+
     /// The sum after a word of its range changed from `old` to `new`.
     #[inline]
     #[must_use]
@@ -92,11 +129,11 @@ impl Add for Sum {
 /// Brings a sum down to 16 bits, carries added in.
 #[inline]
 fn fold(total: u64) -> u16 {
-    let total = (total >> 32) + (total & 0xffff_ffff);
-    let total = (total >> 16) + (total & 0xffff);
-    let total = (total >> 16) + (total & 0xffff);
-    let total = (total >> 16) + (total & 0xffff);
-    total as u16
+    // After a carry the sum is less than its greatest: adding it in gives no other.
+    let (sum, carry) = ((total >> 32) as u32).overflowing_add(total as u32);
+    let sum = sum + u32::from(carry);
+    let (sum, carry) = ((sum >> 16) as u16).overflowing_add(sum as u16);
+    sum + u16::from(carry)
 }
 
 /// The checksum of `bytes`; 0 for a range that holds a right one.
@@ -186,6 +223,9 @@ mod tests {
         fn agrees_with_the_naive_sum(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
             prop_assert_eq!(Sum::of(&bytes).partial(), naive(&bytes));
             prop_assert_eq!(Sum::of(&bytes).partial(), smoltcp_checksum::data(&bytes));
+            if let Some(header) = bytes.first_chunk::<20>() {
+                prop_assert_eq!(Sum::of_header(header).partial(), naive(header));
+            }
         }
 
         #[test]

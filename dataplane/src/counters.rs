@@ -35,7 +35,7 @@ impl Traffic {
 pub struct PortCounters {
     /// Frames that came in by the port.
     pub rx: Traffic,
-    /// Frames that the port's device took.
+    /// Frames that the port's device took, as it took them: the segments of a super-frame that had to be cut are counted singly.
     pub tx: Traffic,
     drops: [Traffic; DropReason::COUNT],
 }
@@ -72,7 +72,7 @@ pub struct TrafficSum {
 pub struct CounterSum {
     /// Frames that came in by the port.
     pub rx: TrafficSum,
-    /// Frames that the port's device took.
+    /// Frames that the port's device took, as it took them: the segments of a super-frame that had to be cut are counted singly.
     pub tx: TrafficSum,
     /// Drops by reason; reasons that never occurred are left out.
     pub drops: Vec<(DropReason, TrafficSum)>,

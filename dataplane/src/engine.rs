@@ -13,11 +13,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::counters::CounterSum;
+use crate::edge::config::{EdgeConfig, NetworkEdge, UplinkChoice};
+use crate::edge::explain::Trace;
+use crate::edge::punt::{Answer, Request};
+use crate::edge::view::{EdgeStats, SessionFilter, SessionView};
 use crate::fdb::Fdb;
-use crate::network::{Gateway, Identity, NetworkId, PortId, PortSettings};
+use crate::network::{Gateway, Identity, NetworkId, Place, PortId, PortSettings};
 use crate::port::Device;
+use crate::port::memory::OwnedFrame;
+use crate::port::packet::SockFilter;
 use crate::time::Timestamp;
-use crate::worker::{Command, PortIo, Worker, WorkerSetup, wake_descriptor};
+use crate::worker::{Command, Inspect, PortIo, Worker, WorkerSetup, hand_overs, wake_descriptor};
 use tables::Tables;
 
 /// How an engine runs.
@@ -41,8 +47,11 @@ impl Default for EngineConfig {
 /// More threads than this do not help anyone.
 pub const MAX_WORKERS: usize = 64;
 
+/// Requests of the edge that control has not yet looked at.
+const MAX_WAITING_REQUESTS: usize = 1024;
+
 /// A network, as control asks for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct NetworkSpec {
     /// The address that the core answers for.
     pub gateway: Option<Gateway>,
@@ -50,13 +59,15 @@ pub struct NetworkSpec {
     pub mtu: u16,
     /// How long learned addresses live.
     pub ageing: Duration,
+    /// How it is connected to the host and the outside.
+    pub edge: NetworkEdge,
 }
 
 /// A port, as control asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortSpec {
     /// Where it belongs.
-    pub network: NetworkId,
+    pub place: Place,
     /// What it may do.
     pub settings: PortSettings,
     /// Who is behind it.
@@ -73,6 +84,13 @@ pub enum Event {
     PortLost {
         /// The port.
         port: PortId,
+        /// What the system said.
+        cause: String,
+    },
+    /// A worker has ended of its own accord: frames of its ports are not moved any more.
+    WorkerStopped {
+        /// The worker's number.
+        worker: usize,
         /// What the system said.
         cause: String,
     },
@@ -118,6 +136,7 @@ pub struct Engine {
     epoch: Instant,
     workers: Vec<WorkerHandle>,
     events: Receiver<Event>,
+    requests: Receiver<Request>,
     tables: Mutex<Tables>,
 }
 
@@ -129,26 +148,12 @@ struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    fn start(
-        number: usize,
-        config: EngineConfig,
-        epoch: Instant,
-        events: &Sender<Event>,
-    ) -> std::io::Result<Self> {
-        let wake = Arc::new(wake_descriptor()?);
-        let (to_worker, commands) = unbounded();
-        let worker = Worker::new(WorkerSetup {
-            number,
-            commands,
-            events: events.clone(),
-            wake: Arc::clone(&wake),
-            epoch,
-            spin: config.spin,
-            niceness: config.niceness,
-        })?;
+    fn start(commands: Sender<Command>, setup: WorkerSetup) -> std::io::Result<Self> {
+        let (number, wake) = (setup.number, Arc::clone(&setup.wake));
+        let worker = Worker::new(setup)?;
         let thread =
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
-        Ok(Self { commands: to_worker, wake, thread: Some(thread) })
+        Ok(Self { commands, wake, thread: Some(thread) })
     }
 
     fn tell(&self, command: Command) -> Result<(), EngineError> {
@@ -166,13 +171,31 @@ impl Engine {
     /// When threads or descriptors are not to be had.
     pub fn start(config: EngineConfig) -> Result<Engine, EngineError> {
         let count = if config.workers == 0 { sensible_workers() } else { config.workers.min(MAX_WORKERS) };
+        let system = |source| EngineError::System { action: "start a worker thread", source };
         let epoch = Instant::now();
         let (event_sender, events) = unbounded();
-        let system = |source| EngineError::System { action: "start a worker thread", source };
-        let workers = (0..count)
-            .map(|number| WorkerHandle::start(number, config, epoch, &event_sender).map_err(system))
+        let (request_sender, requests) = bounded(MAX_WAITING_REQUESTS);
+        let wakes = (0..count).map(|_| wake_descriptor().map(Arc::new)).collect::<Result<Vec<_>, _>>();
+        let wakes = wakes.map_err(system)?;
+        let hand_overs = hand_overs(&wakes);
+        let workers = (wakes.into_iter().zip(hand_overs).enumerate())
+            .map(|(number, (wake, handover))| {
+                let (to_worker, commands) = unbounded();
+                let setup = WorkerSetup {
+                    number,
+                    commands,
+                    events: event_sender.clone(),
+                    requests: request_sender.clone(),
+                    handover,
+                    wake,
+                    epoch,
+                    spin: config.spin,
+                    niceness: config.niceness,
+                };
+                WorkerHandle::start(to_worker, setup).map_err(system)
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Engine { epoch, workers, events, tables: Mutex::new(Tables::new(count)) })
+        Ok(Engine { epoch, workers, events, requests, tables: Mutex::new(Tables::new(count)) })
     }
 
     /// How many workers there are.
@@ -188,6 +211,12 @@ impl Engine {
     /// Events, each delivered to one receiver.
     pub fn events(&self) -> Receiver<Event> {
         self.events.clone()
+    }
+
+    /// What the edge wants to know, each request delivered to one receiver; [`Engine::answer`] tells it. What does not
+    /// fit is dropped: the edge asks again.
+    pub fn requests(&self) -> Receiver<Request> {
+        self.requests.clone()
     }
 
     /// Adds a network without ports.
@@ -211,6 +240,16 @@ impl Engine {
         self.publish(&mut tables)
     }
 
+    /// Changes which uplinks a network's packets may leave by.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchNetwork`].
+    pub fn set_uplinks(&self, id: NetworkId, uplinks: UplinkChoice) -> Result<(), EngineError> {
+        let mut tables = self.lock();
+        tables.set_uplinks(id, uplinks)?;
+        self.publish(&mut tables)
+    }
+
     /// Removes a network that has no ports.
     ///
     /// # Errors
@@ -228,7 +267,7 @@ impl Engine {
     pub fn announce(&self, id: NetworkId) -> Result<(), EngineError> {
         self.lock().network(id)?;
         // One worker is enough: any worker sends by any port.
-        self.workers.first().map_or(Ok(()), |worker| worker.tell(Command::Announce(id)))
+        self.edge_worker()?.tell(Command::Announce(id))
     }
 
     /// The network's FDB, to read and to change.
@@ -237,6 +276,82 @@ impl Engine {
     /// [`EngineError::NoSuchNetwork`].
     pub fn fdb(&self, id: NetworkId) -> Result<Arc<Fdb>, EngineError> {
         Ok(Arc::clone(&self.lock().network(id)?.fdb))
+    }
+
+    /// Changes what the edge decides by.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerLost`].
+    pub fn set_edge(&self, edge: EdgeConfig) -> Result<(), EngineError> {
+        let mut tables = self.lock();
+        tables.set_edge(edge);
+        self.publish(&mut tables)
+    }
+
+    /// Tells the edge something that it asked for, or that has changed.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerLost`].
+    pub fn answer(&self, answer: Answer) -> Result<(), EngineError> {
+        self.edge_worker()?.tell(Command::Answer(answer))
+    }
+
+    /// At most `max` sessions that pass `filter`, from number `from` on, and where to go on.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerLost`].
+    pub fn sessions(
+        &self,
+        filter: SessionFilter,
+        from: u32,
+        max: usize,
+    ) -> Result<(Vec<SessionView>, Option<u32>), EngineError> {
+        let (mut views, mut from) = (Vec::new(), Some(from));
+        while let Some(place) = from.filter(|_| views.len() < max) {
+            let max = max - views.len();
+            let (page, next) = self.inspect(|reply| Inspect::Page { filter, from: place, max, reply })?;
+            views.extend(page);
+            from = next;
+        }
+        Ok((views, from))
+    }
+
+    /// Ends the sessions that pass `filter`. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerLost`].
+    pub fn flush_sessions(&self, filter: SessionFilter) -> Result<u64, EngineError> {
+        let (mut ended, mut from) = (0, Some(0));
+        while let Some(place) = from {
+            let (more, next) = self.inspect(|reply| Inspect::Flush { filter, from: place, reply })?;
+            ended += more;
+            from = next;
+        }
+        Ok(ended)
+    }
+
+    /// How much of the edge is used.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerLost`].
+    pub fn edge_stats(&self) -> Result<EdgeStats, EngineError> {
+        self.inspect(|reply| Inspect::Stats { reply })
+    }
+
+    /// What would become of a frame that came in by `ingress`, and why, without sending it or changing anything. A route that
+    /// the edge does not know yet is asked for as usual: trace again when the verdict is to wait.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerLost`].
+    pub fn trace(&self, ingress: PortId, frame: OwnedFrame) -> Result<Trace, EngineError> {
+        self.inspect(|reply| Inspect::Trace { ingress, frame, reply })
+    }
+
+    /// One short piece of work of the edge's worker, and what came of it.
+    fn inspect<T>(&self, ask: impl FnOnce(Sender<T>) -> Inspect) -> Result<T, EngineError> {
+        let (reply, answer) = bounded(1);
+        self.edge_worker()?.tell(Command::Inspect(ask(reply)))?;
+        answer.recv().map_err(|_| EngineError::WorkerLost)
     }
 
     /// Adds a port; frames flow when it returns.
@@ -264,6 +379,16 @@ impl Engine {
         self.publish(&mut tables)
     }
 
+    /// Exchanges what an uplink's port hears; see [`Packet::set_filter`](crate::port::packet::Packet::set_filter).
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchPort`], [`EngineError::System`] when the kernel does not take the program.
+    pub fn set_filter(&self, id: PortId, program: &[SockFilter]) -> Result<(), EngineError> {
+        let device = self.lock().device(id)?;
+        let system = |source| EngineError::System { action: "set the filter of an uplink", source };
+        device.device.set_filter(program).map_err(system)
+    }
+
     /// Changes who is behind a port.
     ///
     /// # Errors
@@ -274,21 +399,35 @@ impl Engine {
         self.publish(&mut tables)
     }
 
+    /// Changes the largest layer-3 packet in bytes that may leave by a port.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchPort`].
+    pub fn set_mtu(&self, id: PortId, mtu: u16) -> Result<(), EngineError> {
+        let mut tables = self.lock();
+        tables.port_mut(id)?.mtu = mtu;
+        self.publish(&mut tables)
+    }
+
     /// Removes a port and its FDB entries. When it returns no worker knows the port any more and its device is closed.
     ///
     /// # Errors
     /// [`EngineError::NoSuchPort`].
     pub fn remove_port(&self, id: PortId) -> Result<(), EngineError> {
         let mut tables = self.lock();
-        let network = tables.port(id)?.network;
-        let fdb = Arc::clone(&tables.network(network)?.fdb);
+        let network = tables.port(id)?.place.network();
+        let fdb = network.map(|network| tables.network(network).map(|it| Arc::clone(&it.fdb))).transpose()?;
         tables.remove_port(id)?;
         for worker in &self.workers {
             worker.tell(Command::Disown(id))?;
         }
         self.publish(&mut tables)?;
+        // Frames of the port may still be on their way to the edge's worker: its number must not be given anew before.
+        self.settle(std::slice::from_ref(self.edge_worker()?))?;
         // Only now is it certain that no worker learns from the port any more.
-        fdb.flush_port(id);
+        if let Some(fdb) = fdb {
+            fdb.flush_port(id);
+        }
         Ok(())
     }
 
@@ -304,17 +443,26 @@ impl Engine {
     /// Hands every worker the tables as they are now, and waits until all have taken them.
     fn publish(&self, tables: &mut Tables) -> Result<(), EngineError> {
         let (snapshot, devices) = tables.snapshot();
-        let (done, all_done) = bounded(self.workers.len());
         for worker in &self.workers {
             let (snapshot, devices) = (Arc::clone(&snapshot), Arc::clone(&devices));
             worker.tell(Command::Publish { snapshot, devices })?;
+        }
+        self.settle(&self.workers)
+    }
+
+    /// Waits until these workers have carried out everything so far.
+    fn settle(&self, workers: &[WorkerHandle]) -> Result<(), EngineError> {
+        let (done, all_done) = bounded(workers.len());
+        for worker in workers {
             worker.tell(Command::Ack(done.clone()))?;
         }
         drop(done);
-        for _ in &self.workers {
-            all_done.recv().map_err(|_| EngineError::WorkerLost)?;
-        }
-        Ok(())
+        workers.iter().try_for_each(|_| all_done.recv()).map_err(|_| EngineError::WorkerLost)
+    }
+
+    /// The worker that owns the edge.
+    fn edge_worker(&self) -> Result<&WorkerHandle, EngineError> {
+        self.workers.first().ok_or(EngineError::WorkerLost)
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {

@@ -4,11 +4,11 @@
 //! its limits. What is sent depends on the frame, the snapshot and the time given, on nothing else.
 
 mod announce;
-mod arp;
+pub(crate) mod arp;
 mod echo;
-mod errors;
+pub(crate) mod errors;
 mod limit;
-mod packet;
+pub(crate) mod packet;
 mod reassembly;
 #[cfg(test)]
 mod tests;
@@ -20,9 +20,10 @@ use smoltcp::wire::{IpProtocol, Ipv4Packet};
 use self::announce::Announcements;
 use self::errors::IcmpError;
 use self::limit::ErrorLimit;
+use self::packet::Back;
 use self::reassembly::{Fragment, Key, Lost, Reassembly};
 use crate::frame::{EthernetView, Frame, ethertype};
-use crate::network::{Gateway, Network, NetworkId, Port, Snapshot};
+use crate::network::{Gateway, Network, NetworkId, Port, PortId, Snapshot};
 use crate::out::Out;
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Reply, Taken, Verdict};
@@ -30,6 +31,9 @@ use crate::verdict::{DropReason, Reply, Taken, Verdict};
 /// How often a worker looks for what is too old: fragments that came since it last looked and, as worker 0,
 /// learned addresses.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+
+/// ICMP type of an echo request (RFC 792).
+const ECHO_REQUEST: u8 = 8;
 
 /// A frame whose destination is a gateway's MAC, and where it came in.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +83,7 @@ impl GatewayState {
         self.error_limit.forget_missing_ports(snapshot);
     }
 
-    /// A frame whose destination is the gateway's MAC: answers it, keeps it, or names why it is dropped.
+    /// A frame for the gateway itself (see [`GatewayState::is_meant`]): answers it, keeps it, or names why it is dropped.
     ///
     /// # Errors
     /// The reason for dropping the frame.
@@ -97,6 +101,25 @@ impl GatewayState {
             ethertype::IPV4 => self.receive_ipv4(now, received, out),
             _ => Err(DropReason::GatewayUnsupported),
         }
+    }
+
+    /// Whether a frame to the gateway's MAC is for the gateway itself and asks for nothing that it would have to know from
+    /// elsewhere, so that every worker can answer: what is not IPv4, and ICMP echo requests to its address. Fragments of
+    /// ICMP messages are requests only where the host has no port to send replies by.
+    pub fn is_meant(received: &Received<'_>) -> bool {
+        if received.view.ethertype != ethertype::IPV4 || received.view.in_vlan {
+            return true;
+        }
+        let Ok(packet) = Ipv4Packet::new_checked(received.view.payload(received.frame.bytes)) else {
+            return true;
+        };
+        packet.dst_addr() == received.gateway.address
+            && packet.next_header() == IpProtocol::Icmp
+            && if packet.more_frags() || packet.frag_offset() != 0 {
+                received.network.edge.host_port.is_none()
+            } else {
+                packet.payload().first() == Some(&ECHO_REQUEST)
+            }
     }
 
     /// A frame to a group: answers an ARP request for the gateway's address. Returns whether it answered.
@@ -130,24 +153,12 @@ impl GatewayState {
         if packet.version() != 4 || !checksum_holds {
             return Err(DropReason::GatewayMalformed);
         }
-        if packet.dst_addr() != received.gateway.address {
-            // Nothing is routed yet.
-            let error = if packet.hop_limit() <= 1 {
-                errors::TIME_EXCEEDED
-            } else if received.gateway.contains(packet.dst_addr()) {
-                errors::HOST_UNREACHABLE
-            } else {
-                errors::NETWORK_UNREACHABLE
-            };
-            return self.refuse(now, received, &packet, error, out);
-        }
-        match packet.next_header() {
-            IpProtocol::Icmp => self.receive_icmp(now, received, &packet, out),
-            IpProtocol::Udp | IpProtocol::Tcp => {
-                self.refuse(now, received, &packet, errors::PORT_UNREACHABLE, out)
-            }
-            _ => self.refuse(now, received, &packet, errors::PROTOCOL_UNREACHABLE, out),
-        }
+        let error = match packet.next_header() {
+            IpProtocol::Icmp => return self.receive_icmp(now, received, &packet, out),
+            IpProtocol::Udp | IpProtocol::Tcp => errors::PORT_UNREACHABLE,
+            _ => errors::PROTOCOL_UNREACHABLE,
+        };
+        self.refuse(now, Some(received.gateway), &Back::of(received), error, packet.into_inner(), out)
     }
 
     fn receive_icmp(
@@ -185,22 +196,28 @@ impl GatewayState {
         }
     }
 
-    /// The packet goes nowhere: tells its sender, if that is allowed.
-    fn refuse(
+    /// The packet that starts `packet` goes nowhere: tells its sender, if that is allowed. `gateway` is that of the network
+    /// that it came from.
+    ///
+    /// # Errors
+    /// [`DropReason::ReplyLimited`], [`DropReason::GatewayMalformed`].
+    pub(crate) fn refuse(
         &mut self,
         now: Timestamp,
-        received: &Received<'_>,
-        packet: &Ipv4Packet<&[u8]>,
+        gateway: Option<&Gateway>,
+        back: &Back,
         error: IcmpError,
+        packet: &[u8],
         out: &mut Out,
     ) -> Result<Verdict, DropReason> {
-        if !errors::may_be_sent(received.gateway, packet) {
+        let packet = Ipv4Packet::new_checked(packet).map_err(|_| DropReason::GatewayMalformed)?;
+        if !errors::may_be_sent(gateway, &packet) {
             return Ok(Verdict::Taken(Taken::NoAnswerDue));
         }
-        if !self.error_limit.take(now, received.port.id) {
+        if !self.error_limit.take(now, back.egress) {
             return Err(DropReason::ReplyLimited);
         }
-        errors::send(received, error, packet, self.next_ident(), out);
+        errors::send(back, error, &packet, self.next_ident(), out);
         Ok(Verdict::Reply(error.reply))
     }
 
@@ -247,9 +264,21 @@ fn receive_arp(received: &Received<'_>, out: &mut Out) -> Result<Verdict, DropRe
             request.answer(received.gateway, received.port.id, out);
             Ok(Verdict::Reply(Reply::Arp))
         }
-        Ok(None) => Ok(Verdict::Taken(Taken::NoAnswerDue)),
+        Ok(None) => Ok(match host_port(received).filter(|_| arp::parse_reply(payload).is_some()) {
+            // The host has asked.
+            Some(egress) => {
+                out.forward(egress);
+                Verdict::Forward { egress }
+            }
+            None => Verdict::Taken(Taken::NoAnswerDue),
+        }),
         Err(arp::Malformed) => Err(DropReason::GatewayMalformed),
     }
+}
+
+/// The host's own port on the network, if it has one.
+fn host_port(received: &Received<'_>) -> Option<PortId> {
+    received.network.edge.host_port.filter(|&id| received.snapshot.port(id).is_some())
 }
 
 /// Counts a packet that was given up, once, on the port it came by.

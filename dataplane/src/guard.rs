@@ -1,6 +1,6 @@
 //! The spoof guard: what a port may say of itself.
 //!
-//! Two rules. Nobody may be the gateway: that holds for every port, whatever its settings. And a guarded port may be
+//! Two rules. Nobody may be the gateway but the host by its own port: that holds for every port, whatever its settings. And a guarded port may be
 //! nobody but itself: source MAC, ARP sender, IPv4 and IPv6 source, and neighbour discovery must carry the endpoint's
 //! own addresses. Towards the gateway's MAC any address of the same sandbox will do, for a sandbox with several
 //! endpoints answers by whichever its route names. Sources of zero pass: probes and DHCP begin so.
@@ -42,6 +42,7 @@ pub fn check(
     view: &EthernetView,
     frame: &Frame<'_>,
 ) -> Result<(), DropReason> {
+    let gateway = gateway.filter(|_| !port.is_host());
     if gateway.is_some_and(|gateway| view.src == gateway.mac) {
         return Err(DropReason::GatewayMacClaimed);
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::addr::MacAddr;
 use crate::counters::PortCounters;
+use crate::edge::config::{EdgeConfig, NetworkEdge};
 use crate::fdb::Fdb;
 
 pub use crate::fdb::DEFAULT_AGEING;
@@ -63,6 +64,11 @@ impl Gateway {
         u32::from(address) & mask == u32::from(self.address) & mask
     }
 
+    /// The subnet's first address: the network's own, in all but the smallest.
+    pub fn first_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) & self.netmask())
+    }
+
     /// Whether `address` is the subnet's own broadcast address (none in /31 and /32, RFC 3021).
     pub fn is_subnet_broadcast(&self, address: Ipv4Addr) -> bool {
         self.prefix_len < 31 && self.contains(address) && u32::from(address) | self.netmask() == u32::MAX
@@ -86,15 +92,39 @@ pub struct Network {
     pub fdb: Arc<Fdb>,
     /// Its ports, in order of their numbers.
     pub members: Vec<PortId>,
+    /// How it is connected to the host and the outside.
+    pub edge: NetworkEdge,
 }
 
-/// One place where frames enter and leave a network.
+/// Where a port belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A network: endpoints and existing interfaces.
+    Member(NetworkId),
+    /// A network, on which it is the host's own: it carries the gateway's MAC and address.
+    Host(NetworkId),
+    /// The outside of all networks.
+    Uplink,
+}
+
+impl Place {
+    /// The network; an uplink has none.
+    #[inline]
+    pub fn network(self) -> Option<NetworkId> {
+        match self {
+            Place::Member(network) | Place::Host(network) => Some(network),
+            Place::Uplink => None,
+        }
+    }
+}
+
+/// One place where frames enter and leave.
 #[derive(Debug, Clone)]
 pub struct Port {
     /// Its number.
     pub id: PortId,
-    /// The network it belongs to.
-    pub network: NetworkId,
+    /// Where it belongs.
+    pub place: Place,
     /// What it may do.
     pub settings: PortSettings,
     /// Who is behind it, when that is known.
@@ -103,6 +133,25 @@ pub struct Port {
     pub mtu: u16,
     /// One block of counters for each worker.
     pub counters: Arc<[PortCounters]>,
+}
+
+impl Port {
+    /// Whether it is the host's own port on its network.
+    #[inline]
+    pub fn is_host(&self) -> bool {
+        matches!(self.place, Place::Host(_))
+    }
+
+    /// Whether it is an endpoint's: somebody known is behind it.
+    #[inline]
+    pub fn is_endpoint(&self) -> bool {
+        matches!(self.place, Place::Member(_)) && self.identity.is_some()
+    }
+
+    /// Whether `mac` is that of the endpoint behind it.
+    pub fn has_mac(&self, mac: MacAddr) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.mac == mac)
+    }
 }
 
 /// Everything that the core decides by, at one moment.
@@ -114,6 +163,8 @@ pub struct Snapshot {
     pub networks: Vec<Option<Arc<Network>>>,
     /// Ports by number.
     pub ports: Vec<Option<Port>>,
+    /// What the edge decides by.
+    pub edge: Arc<EdgeConfig>,
 }
 
 impl Snapshot {

@@ -140,6 +140,16 @@ impl Offload {
             ..self
         }
     }
+
+    /// The same frame after `bytes` bytes were taken away before the checksum's range (an Ethernet header).
+    #[inline]
+    pub fn shifted_back(self, bytes: u16) -> Offload {
+        Offload {
+            csum_start: self.csum_start.saturating_sub(bytes),
+            header_len: self.header_len.saturating_sub(bytes),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]

@@ -100,6 +100,17 @@ impl Device {
         }
     }
 
+    /// Exchanges what the device hears; see [`packet::Packet::set_filter`].
+    ///
+    /// # Errors
+    /// Not an AF_PACKET device, or a program that the kernel does not take.
+    pub fn set_filter(&self, program: &[packet::SockFilter]) -> io::Result<()> {
+        match self {
+            Device::Packet(packet) => packet.set_filter(program),
+            Device::Tap(_) | Device::Memory(_) | Device::Capture(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Whether the interface of a port that went down has vanished. The other kinds of port tell when they are read.
     pub fn is_gone(&self) -> bool {
         match self {

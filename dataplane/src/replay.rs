@@ -7,6 +7,10 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
+
+use crate::edge::punt::{Answer, Request, Route};
+use crate::edge::tuple::Protocol;
 use crate::frame::{EthernetView, Frame};
 use crate::network::{PortId, Snapshot};
 use crate::out::Out;
@@ -48,10 +52,34 @@ pub struct Event<'a> {
 pub enum What {
     /// It came in, and this was decided.
     Decided(Verdict),
+    /// It had to wait, and then this was decided.
+    Resumed(Verdict),
     /// It left, as the port's device takes it.
     Sent,
     /// It should have left, but could not be brought into a form that the port's device takes.
     Refused(DropReason),
+}
+
+/// What control and the kernel would answer the edge, at once.
+#[derive(Debug, Clone, Default)]
+pub struct Kernel {
+    /// Routes, the first that fits: destinations, and their way.
+    pub routes: Vec<(Ipv4Net, Route)>,
+    /// Ports that are held from the start, both ends included; no other can be had.
+    pub ports: Vec<(Protocol, (u16, u16))>,
+}
+
+impl Kernel {
+    fn answer(&self, request: &Request) -> Option<Answer> {
+        match *request {
+            Request::Route { network, destination } => {
+                let found = self.routes.iter().find(|(net, _)| net.contains(&destination));
+                Some(Answer::Route { network, destination, route: found.map(|(_, route)| *route) })
+            }
+            Request::KeepPort { protocol, port } => Some(Answer::PortRefused { protocol, port }),
+            Request::ReleasePort { .. } | Request::MorePorts { .. } => None,
+        }
+    }
 }
 
 /// A replay on its way.
@@ -63,6 +91,7 @@ pub struct Replay {
     out: Out,
     scratch: Vec<u8>,
     next_tick: Option<Timestamp>,
+    kernel: Kernel,
 }
 
 impl Replay {
@@ -70,9 +99,26 @@ impl Replay {
     pub fn new(snapshot: Arc<Snapshot>, offloads: impl Fn(PortId) -> Offloads) -> Replay {
         let ids = (0..snapshot.ports.len()).map(|index| PortId(index as u16));
         let egress = ids.map(offloads).collect();
-        let mut core = Core::new(0);
+        let mut core = Core::with_seed(0, 0);
         core.adopt(snapshot);
-        Replay { core, egress, out: Out::new(), scratch: Vec::new(), next_tick: Some(Timestamp::ZERO) }
+        Replay {
+            core,
+            egress,
+            out: Out::new(),
+            scratch: Vec::new(),
+            next_tick: Some(Timestamp::ZERO),
+            kernel: Kernel::default(),
+        }
+    }
+
+    /// With these answers to what the edge asks; without, it has no routes and no ports.
+    #[must_use]
+    pub fn with_kernel(mut self, kernel: Kernel) -> Replay {
+        for &(protocol, ports) in &kernel.ports {
+            self.core.answer(Timestamp::ZERO, &Answer::PortsHeld { protocol, ports: vec![ports] });
+        }
+        self.kernel = kernel;
+        self
     }
 
     /// The core, for its snapshot, tables and counters.
@@ -88,25 +134,57 @@ impl Replay {
         let verdict = self.core.step(timestamp(arrival.at), arrival.ingress, &frame, &mut self.out);
         let (at, port) = (arrival.at, arrival.ingress);
         tell(&Event { at, port, frame, what: What::Decided(verdict) });
+        self.send_all(at, &frame, tell);
+        self.let_waiting_go_on(at, tell);
+    }
+
+    /// Sends what was decided about `frame`.
+    fn send_all(&mut self, at: Duration, frame: &Frame<'_>, tell: &mut dyn FnMut(&Event<'_>)) {
         for &egress in self.out.copies() {
-            send(&self.core, &self.egress, &mut self.scratch, at, egress, &frame, tell);
+            send(&self.core, &self.egress, &mut self.scratch, at, egress, frame, tell);
+        }
+        if let Some(rewritten) = self.out.rewritten() {
+            let bytes = rewritten.assemble(frame);
+            let leaving = Frame { bytes: &bytes, offload: rewritten.offload };
+            send(&self.core, &self.egress, &mut self.scratch, at, rewritten.egress, &leaving, tell);
         }
         self.send_made(at, tell);
     }
 
+    /// What waited goes on with what is known now.
+    fn let_waiting_go_on(&mut self, at: Duration, tell: &mut dyn FnMut(&Event<'_>)) {
+        while let Some(held) = self.core.next_ready() {
+            let (port, frame) = (held.ingress, Frame { bytes: &held.bytes, offload: held.offload });
+            let verdict = self.core.resume(timestamp(at), port, &frame, &mut self.out);
+            tell(&Event { at, port, frame, what: What::Resumed(verdict) });
+            self.send_all(at, &frame, tell);
+        }
+    }
+
+    /// When the core wants its tick next.
+    fn due(&self) -> Option<Timestamp> {
+        let since = self.core.edge().and_then(crate::edge::Edge::due);
+        [self.next_tick, since].into_iter().flatten().min()
+    }
+
     /// Lets time pass: does what the core wants done by `until`.
     pub fn advance(&mut self, until: Duration, tell: &mut dyn FnMut(&Event<'_>)) {
-        while let Some(due) = self.next_tick.filter(|due| *due <= timestamp(until)) {
+        while let Some(due) = self.due().filter(|due| *due <= timestamp(until)) {
             let again = self.core.tick(due, &mut self.out);
             // Time goes on, whatever the core asks for.
             self.next_tick = again.map(|next| next.max(due + Duration::from_millis(1)));
-            self.send_made(Duration::from_millis(due.as_millis()), tell);
+            let at = Duration::from_millis(due.as_millis());
+            self.send_made(at, tell);
+            self.let_waiting_go_on(at, tell);
         }
     }
 
     fn send_made(&mut self, at: Duration, tell: &mut dyn FnMut(&Event<'_>)) {
         for (egress, frame) in self.out.made() {
             send(&self.core, &self.egress, &mut self.scratch, at, egress, &frame, tell);
+        }
+        for answer in self.out.requests().iter().filter_map(|request| self.kernel.answer(request)) {
+            self.core.answer(timestamp(at), &answer);
         }
     }
 }
@@ -146,6 +224,7 @@ impl fmt::Display for Event<'_> {
         let frame = Describe(&self.frame);
         match &self.what {
             What::Decided(verdict) => write!(f, " gets  {frame}: {verdict}"),
+            What::Resumed(verdict) => write!(f, " keeps {frame} no longer: {verdict}"),
             What::Sent => write!(f, " sends {frame}"),
             What::Refused(reason) => write!(f, " loses {frame}: {reason}: {}", reason.sentence()),
         }

@@ -1,15 +1,21 @@
 //! The whole decision about a frame, without I/O and without a clock.
 
+use core::hash::{BuildHasher, Hasher};
+use std::hash::RandomState;
 use std::sync::Arc;
 
+use crate::edge::explain::{self, Trace};
+use crate::edge::link::{self, Bridged, Passage};
+use crate::edge::punt::{Answer, Request};
+use crate::edge::{Edge, Held, Outside};
 use crate::fdb::Stickiness;
 use crate::frame::{EthernetView, Frame};
 use crate::gateway::{GatewayState, Received};
 use crate::guard;
-use crate::network::{Network, Port, PortId, Snapshot};
+use crate::network::{Gateway, Network, Port, PortId, Snapshot};
 use crate::out::Out;
 use crate::time::Timestamp;
-use crate::verdict::{DropReason, FloodCause, Verdict};
+use crate::verdict::{DropReason, FloodCause, Reply, Verdict};
 
 /// One worker's decisions: the snapshot that it decides by, and what it must remember of its own.
 #[derive(Debug)]
@@ -17,17 +23,34 @@ pub struct Core {
     worker: usize,
     snapshot: Arc<Snapshot>,
     gateway: GatewayState,
+    /// Owned by worker 0.
+    edge: Option<Box<Edge>>,
 }
 
 impl Core {
-    /// The core of worker number `worker`: that block of each port's counters is its own.
+    /// The core of worker number `worker`: that block of each port's counters is its own. Worker 0 has the edge.
     pub fn new(worker: usize) -> Self {
-        Self { worker, snapshot: Arc::new(Snapshot::default()), gateway: GatewayState::new(worker) }
+        // The standard library's source of randomness for hash tables, which is just what this is.
+        Self::with_seed(worker, RandomState::new().build_hasher().finish())
+    }
+
+    /// As [`Core::new`], with all that the edge chooses at random following from `seed`, which nobody outside must be able to
+    /// foresee: for tests and replay.
+    pub fn with_seed(worker: usize, seed: u64) -> Self {
+        Self {
+            worker,
+            snapshot: Arc::new(Snapshot::default()),
+            gateway: GatewayState::new(worker),
+            edge: (worker == 0).then(|| Box::new(Edge::with_seed(worker, seed))),
+        }
     }
 
     /// Decides by `snapshot` from now on.
     pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
         self.gateway.forget_missing_ports(&snapshot);
+        if let Some(edge) = &mut self.edge {
+            edge.adopt(&self.snapshot, &snapshot);
+        }
         self.snapshot = snapshot;
     }
 
@@ -44,18 +67,89 @@ impl Core {
     pub fn step(&mut self, now: Timestamp, ingress: PortId, frame: &Frame<'_>, out: &mut Out) -> Verdict {
         out.clear();
         let Some(port) = self.snapshot.port(ingress) else { return Verdict::Drop(DropReason::UnknownPort) };
-        let Some(network) = self.snapshot.network(port.network) else {
-            return Verdict::Drop(DropReason::UnknownPort);
-        };
         let counters = &port.counters[self.worker];
         counters.rx.add(frame.bytes.len());
-        match decide(&self.snapshot, &mut self.gateway, network, port, now, frame, out) {
+        let edge = self.edge.as_deref_mut();
+        let mut turn =
+            Turn { snapshot: &self.snapshot, gateway: &mut self.gateway, edge, now, frame, out, dry: false };
+        match turn.decide(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
                 counters.drop(reason, frame.bytes.len());
                 Verdict::Drop(reason)
             }
         }
+    }
+
+    /// Goes on with a frame that `step` did not finish: one that waited ([`Core::next_ready`]), or that another worker handed
+    /// over ([`Verdict::HandOver`]). It was counted and guarded when it came.
+    pub fn resume(&mut self, now: Timestamp, ingress: PortId, frame: &Frame<'_>, out: &mut Out) -> Verdict {
+        out.clear();
+        let Some(port) = self.snapshot.port(ingress) else { return Verdict::Drop(DropReason::UnknownPort) };
+        let edge = self.edge.as_deref_mut();
+        let mut turn =
+            Turn { snapshot: &self.snapshot, gateway: &mut self.gateway, edge, now, frame, out, dry: false };
+        match turn.resume(port) {
+            Ok(verdict) => verdict,
+            Err(reason) => {
+                port.counters[self.worker].drop(reason, frame.bytes.len());
+                Verdict::Drop(reason)
+            }
+        }
+    }
+
+    /// Decides about a frame as [`Core::step`] would, tells how, and changes nothing: see [`explain`]. What control would have to be
+    /// asked for is given to `ask`.
+    pub fn trace(
+        &mut self,
+        now: Timestamp,
+        ingress: PortId,
+        frame: &Frame<'_>,
+        ask: impl FnMut(&Request),
+    ) -> Trace {
+        let mut out = Out::new();
+        let mut gateway = GatewayState::new(self.worker);
+        if let Some(edge) = &mut self.edge {
+            edge.begin_trace();
+        }
+        let decided = match self.snapshot.port(ingress) {
+            Some(port) => {
+                let edge = self.edge.as_deref_mut();
+                let (snapshot, gateway, out) = (&self.snapshot, &mut gateway, &mut out);
+                Turn { snapshot, gateway, edge, now, frame, out, dry: true }.decide(port)
+            }
+            None => Err(DropReason::UnknownPort),
+        };
+        out.requests().iter().for_each(ask);
+        Trace {
+            verdict: decided.unwrap_or_else(Verdict::Drop),
+            decisions: self.edge.as_mut().map(|edge| edge.end_trace()).unwrap_or_default(),
+            leaves: explain::leaves(frame, &out),
+        }
+    }
+
+    /// A frame that waited and may go on now: give it to [`Core::resume`]. To be asked after each [`Core::step`],
+    /// [`Core::tick`] and [`Core::answer`] until there is none.
+    #[inline]
+    pub fn next_ready(&mut self) -> Option<Held> {
+        self.edge.as_mut()?.next_ready()
+    }
+
+    /// Control tells the edge something.
+    pub fn answer(&mut self, now: Timestamp, answer: &Answer) {
+        if let Some(edge) = &mut self.edge {
+            edge.answer(now, &self.snapshot, answer);
+        }
+    }
+
+    /// The edge, on the worker that owns it.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.edge.as_deref()
+    }
+
+    /// The edge, to change its sessions.
+    pub fn edge_mut(&mut self) -> Option<&mut Edge> {
+        self.edge.as_deref_mut()
     }
 
     /// A frame that never reached a decision, or that its egress refused: counts it on `port` by reason.
@@ -73,7 +167,9 @@ impl Core {
     /// (worker 0 only). `out` is cleared first. Returns when it wants to be called again, if ever.
     pub fn tick(&mut self, now: Timestamp, out: &mut Out) -> Option<Timestamp> {
         out.clear();
-        self.gateway.tick(now, &self.snapshot, out)
+        let gateway = self.gateway.tick(now, &self.snapshot, out);
+        let edge = self.edge.as_mut().and_then(|edge| edge.tick(now, &self.snapshot, out));
+        [gateway, edge].into_iter().flatten().min()
     }
 
     /// The gateway of `network` will announce itself on every port with the next ticks (RFC 5227, section 3).
@@ -82,46 +178,159 @@ impl Core {
     }
 }
 
-fn decide(
-    snapshot: &Snapshot,
-    gateway_state: &mut GatewayState,
-    network: &Network,
-    port: &Port,
+/// One decision: the core's parts, borrowed singly, and the frame that it is about.
+struct Turn<'a> {
+    snapshot: &'a Snapshot,
+    gateway: &'a mut GatewayState,
+    edge: Option<&'a mut Edge>,
     now: Timestamp,
-    frame: &Frame<'_>,
-    out: &mut Out,
-) -> Result<Verdict, DropReason> {
-    let view = EthernetView::parse(frame.bytes)?;
-    refuse_impossible(&view, frame)?;
-    guard::check(network.gateway.as_ref(), port, &view, frame)?;
+    frame: &'a Frame<'a>,
+    out: &'a mut Out,
+    /// Nothing must change.
+    dry: bool,
+}
 
-    if port.settings.learning {
-        let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
-        network.fdb.learn(view.src, port.id, stickiness, now);
+impl Turn<'_> {
+    #[inline]
+    fn decide(&mut self, port: &Port) -> Result<Verdict, DropReason> {
+        let view = &EthernetView::parse(self.frame.bytes)?;
+        refuse_impossible(view, self.frame)?;
+        let Some(network) = port.place.network() else { return self.decide_uplink(port, view) };
+        let network = self.snapshot.network(network).ok_or(DropReason::UnknownPort)?;
+        guard::check(network.gateway.as_ref(), port, view, self.frame)?;
+        if port.settings.learning && !port.is_host() && !self.dry {
+            let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
+            network.fdb.learn(view.src, port.id, stickiness, self.now);
+        }
+        self.decide_network(network, port, view)
     }
 
-    if let Some(gateway) = &network.gateway {
-        if view.dst == gateway.mac {
-            let received = Received { snapshot, network, gateway, port, view: &view, frame };
-            return gateway_state.receive(now, &received, out);
-        }
-        if view.dst.is_group() && gateway_state.answer_group(gateway, port, &view, frame, out) {
-            let flooded = flood(snapshot, network, port, &view, frame, FloodCause::Broadcast, out);
-            return Ok(match flooded {
-                Ok(Verdict::Flood { cause, copies, .. }) => Verdict::Flood { cause, copies, answered: true },
-                _ => Verdict::Reply(crate::verdict::Reply::Arp),
-            });
+    /// A frame that was counted, guarded and learned from when it came.
+    fn resume(&mut self, port: &Port) -> Result<Verdict, DropReason> {
+        let view = &EthernetView::parse(self.frame.bytes)?;
+        let Some(network) = port.place.network() else { return self.decide_uplink(port, view) };
+        let network = self.snapshot.network(network).ok_or(DropReason::UnknownPort)?;
+        self.decide_network(network, port, view)
+    }
+
+    fn decide_uplink(&mut self, port: &Port, view: &EthernetView) -> Result<Verdict, DropReason> {
+        let outside = Outside { snapshot: self.snapshot, port, view, frame: self.frame };
+        match &mut self.edge {
+            Some(edge) => edge.receive_outside(self.now, self.gateway, &outside, self.out),
+            None => Ok(Verdict::HandOver),
         }
     }
 
-    if view.dst.is_broadcast() {
-        flood(snapshot, network, port, &view, frame, FloodCause::Broadcast, out)
-    } else if view.dst.is_group() {
-        flood(snapshot, network, port, &view, frame, FloodCause::Multicast, out)
-    } else {
-        match network.fdb.lookup(view.dst, now).and_then(|egress| snapshot.port(egress)) {
-            Some(egress) => forward(port, egress, &view, frame, out),
-            None => flood(snapshot, network, port, &view, frame, FloodCause::UnknownUnicast, out),
+    #[inline]
+    fn decide_network(
+        &mut self,
+        network: &Network,
+        port: &Port,
+        view: &EthernetView,
+    ) -> Result<Verdict, DropReason> {
+        if let Some(gateway) = &network.gateway {
+            if view.dst == gateway.mac {
+                return self.decide_gateway(network, gateway, port, view);
+            }
+            if view.dst.is_group() && self.gateway.answer_group(gateway, port, view, self.frame, self.out) {
+                let flooded = self.flood(network, port, view, FloodCause::Broadcast, true);
+                return Ok(flooded.unwrap_or(Verdict::Reply(Reply::Arp)));
+            }
+        }
+        if view.dst.is_broadcast() {
+            return self.flood(network, port, view, FloodCause::Broadcast, false);
+        }
+        if view.dst.is_group() {
+            return self.flood(network, port, view, FloodCause::Multicast, false);
+        }
+        match network.fdb.lookup(view.dst, self.now).and_then(|egress| self.snapshot.port(egress)) {
+            Some(egress) => self.forward(network, port, egress, view),
+            None => self.flood(network, port, view, FloodCause::UnknownUnicast, false),
+        }
+    }
+
+    /// A frame to the gateway's MAC.
+    fn decide_gateway(
+        &mut self,
+        network: &Network,
+        gateway: &Gateway,
+        port: &Port,
+        view: &EthernetView,
+    ) -> Result<Verdict, DropReason> {
+        // The host has that MAC itself.
+        if port.is_host() {
+            return Err(DropReason::SamePort);
+        }
+        let received = Received { snapshot: self.snapshot, network, gateway, port, view, frame: self.frame };
+        if GatewayState::is_meant(&received) {
+            return self.gateway.receive(self.now, &received, self.out);
+        }
+        match &mut self.edge {
+            Some(edge) => edge.receive_inside(self.now, self.gateway, &received, self.out),
+            None => Ok(Verdict::HandOver),
+        }
+    }
+
+    /// The destination is known to be behind `egress`.
+    #[inline]
+    fn forward(
+        &mut self,
+        network: &Network,
+        ingress: &Port,
+        egress: &Port,
+        view: &EthernetView,
+    ) -> Result<Verdict, DropReason> {
+        may_leave(ingress, egress)?;
+        if !fits(egress, view, self.frame) {
+            return Err(DropReason::TooBig);
+        }
+        match link::passage(network, ingress, egress, view) {
+            Passage::Open => {}
+            Passage::Closed => return Err(DropReason::LinkDenied),
+            Passage::Tracked => {
+                let bridged =
+                    Bridged { snapshot: self.snapshot, network, ingress, egress, view, frame: self.frame };
+                let Some(edge) = &mut self.edge else { return Ok(Verdict::HandOver) };
+                if let Some(wait) = edge.admit(self.now, &bridged)? {
+                    return Ok(Verdict::Wait(wait));
+                }
+            }
+        }
+        self.out.forward(egress.id);
+        Ok(Verdict::Forward { egress: egress.id })
+    }
+
+    /// The frame leaves by every other port of the network that wants it; the host's own wants no question that was `answered`.
+    fn flood(
+        &mut self,
+        network: &Network,
+        ingress: &Port,
+        view: &EthernetView,
+        cause: FloodCause,
+        answered: bool,
+    ) -> Result<Verdict, DropReason> {
+        let mut too_big = false;
+        for egress in network.members.iter().filter_map(|&id| self.snapshot.port(id)) {
+            let wanted = (egress.settings.flood || cause != FloodCause::UnknownUnicast)
+                && !(answered && egress.is_host());
+            if !wanted || may_leave(ingress, egress).is_err() {
+                continue;
+            }
+            match link::passage(network, ingress, egress, view) {
+                Passage::Open if fits(egress, view, self.frame) => drop(self.out.forward(egress.id)),
+                Passage::Open => too_big = true,
+                Passage::Closed => {}
+                // The endpoint has been silent for so long that the FDB has forgotten it.
+                Passage::Tracked if egress.has_mac(view.dst) => {
+                    return self.forward(network, ingress, egress, view);
+                }
+                Passage::Tracked => {}
+            }
+        }
+        match u16::try_from(self.out.copies().len()).unwrap_or(u16::MAX) {
+            0 if too_big => Err(DropReason::TooBig),
+            0 => Err(DropReason::NoEgress),
+            copies => Ok(Verdict::Flood { cause, copies, answered }),
         }
     }
 }
@@ -139,52 +348,6 @@ fn refuse_impossible(view: &EthernetView, frame: &Frame<'_>) -> Result<(), DropR
         Err(DropReason::MalformedOffload)
     } else {
         Ok(())
-    }
-}
-
-/// The destination is known to be behind `egress`.
-#[inline]
-fn forward(
-    ingress: &Port,
-    egress: &Port,
-    view: &EthernetView,
-    frame: &Frame<'_>,
-    out: &mut Out,
-) -> Result<Verdict, DropReason> {
-    may_leave(ingress, egress)?;
-    if !fits(egress, view, frame) {
-        return Err(DropReason::TooBig);
-    }
-    out.forward(egress.id);
-    Ok(Verdict::Forward { egress: egress.id })
-}
-
-/// The frame leaves by every other port of the network that wants it.
-fn flood(
-    snapshot: &Snapshot,
-    network: &Network,
-    ingress: &Port,
-    view: &EthernetView,
-    frame: &Frame<'_>,
-    cause: FloodCause,
-    out: &mut Out,
-) -> Result<Verdict, DropReason> {
-    let mut too_big = false;
-    for egress in network.members.iter().filter_map(|&id| snapshot.port(id)) {
-        let wanted = egress.settings.flood || cause != FloodCause::UnknownUnicast;
-        if !wanted || may_leave(ingress, egress).is_err() {
-            continue;
-        }
-        if fits(egress, view, frame) {
-            out.forward(egress.id);
-        } else {
-            too_big = true;
-        }
-    }
-    match u16::try_from(out.copies().len()).unwrap_or(u16::MAX) {
-        0 if too_big => Err(DropReason::TooBig),
-        0 => Err(DropReason::NoEgress),
-        copies => Ok(Verdict::Flood { cause, copies, answered: false }),
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::{MaybeUninit, size_of, size_of_val};
+use std::mem::{size_of, size_of_val};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Longest interface name in bytes, the terminating zero not counted (`IFNAMSIZ` - 1).
@@ -22,8 +22,8 @@ pub(crate) fn tun_features(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(features)
 }
 
-/// `TUNSETIFF`: creates or attaches to the device `name` with `flags` (`IFF_*`).
-pub(crate) fn tun_set_interface(fd: BorrowedFd<'_>, name: &str, flags: u32) -> io::Result<()> {
+/// A request about the interface `name`, with `flags` (`IFF_*`).
+fn interface_request(name: &str, flags: u32) -> io::Result<libc::ifreq> {
     if name.is_empty() || name.len() > MAX_INTERFACE_NAME || name.contains(['\0', '%']) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
@@ -34,7 +34,13 @@ pub(crate) fn tun_set_interface(fd: BorrowedFd<'_>, name: &str, flags: u32) -> i
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    // SAFETY: the request reads and writes one ifreq, valid for the call and zero-terminated above.
+    Ok(request)
+}
+
+/// `TUNSETIFF`: creates or attaches to the device `name` with `flags` (`IFF_*`).
+pub(crate) fn tun_set_interface(fd: BorrowedFd<'_>, name: &str, flags: u32) -> io::Result<()> {
+    let mut request = interface_request(name, flags)?;
+    // SAFETY: the request reads and writes one ifreq, valid for the call and zero-terminated.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) })?;
     Ok(())
 }
@@ -102,23 +108,61 @@ pub(crate) fn set_promiscuous(fd: BorrowedFd<'_>, interface_index: u32) -> io::R
 
 /// Binds an AF_PACKET socket to one interface and all protocols: from here on it receives.
 pub(crate) fn bind_packet(fd: BorrowedFd<'_>, interface_index: u32) -> io::Result<()> {
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as libc::c_ushort,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-        sll_ifindex: interface_index as libc::c_int,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
+    let address = link_address(interface_index, libc::ETH_P_ALL as u16);
     let len = size_of_val(&address) as libc::socklen_t;
     // SAFETY: the kernel reads `len` bytes from the address, which is plain data and lives for the call.
     check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) })?;
     Ok(())
 }
 
+/// The link-layer address of an interface and an Ethernet type.
+fn link_address(interface_index: u32, ethertype: u16) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as libc::c_ushort,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: interface_index as libc::c_int,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    }
+}
+
+/// `SIOCGIFHWADDR`: the interface's hardware type (`ARPHRD_*`).
+pub(crate) fn hardware_type(fd: BorrowedFd<'_>, name: &str) -> io::Result<u16> {
+    let mut request = interface_request(name, 0)?;
+    // SAFETY: the request reads and writes one ifreq, valid for the call and zero-terminated.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR as _, &raw mut request) })?;
+    // SAFETY: the kernel has filled in this member, and any bytes make a sockaddr.
+    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+    Ok(address.sa_family)
+}
+
+/// Sends one packet by an AF_PACKET socket on an interface without Ethernet header, and says its Ethernet type.
+pub(crate) fn send_packet(
+    fd: BorrowedFd<'_>,
+    parts: &[io::IoSlice<'_>],
+    interface_index: u32,
+    ethertype: u16,
+) -> io::Result<usize> {
+    let mut address = link_address(interface_index, ethertype);
+    let message = libc::msghdr {
+        msg_name: (&raw mut address).cast(),
+        msg_namelen: size_of_val(&address) as libc::socklen_t,
+        // An IoSlice is an iovec by its documentation, and the kernel only reads it.
+        msg_iov: parts.as_ptr().cast_mut().cast(),
+        msg_iovlen: parts.len() as _,
+        msg_control: std::ptr::null_mut(),
+        msg_controllen: 0,
+        msg_flags: 0,
+    };
+    // SAFETY: every pointer in the message goes to live memory of the length beside it, which is only read.
+    let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, 0) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// `MADV_HUGEPAGE` for memory that has not been touched yet. Only advice: nothing is lost when the kernel does not take it.
-pub(crate) fn prefer_huge_pages<T>(room: &mut [MaybeUninit<T>]) {
+pub(crate) fn prefer_huge_pages<T>(room: &mut [T]) {
     const PAGE: usize = 4096;
     let start = room.as_mut_ptr().cast::<u8>();
     let skipped = start.align_offset(PAGE);
@@ -139,13 +183,14 @@ pub(crate) struct PacketInfo {
     pub(crate) truncated: bool,
     /// The kernel took the frame on its way out (`PACKET_OUTGOING`).
     pub(crate) outgoing: bool,
+    /// The frame is for the interface's own address (`PACKET_HOST`).
+    pub(crate) to_this_host: bool,
     /// The outermost VLAN tag, that the kernel has taken off: TPID and TCI.
     pub(crate) vlan: Option<(u16, u16)>,
 }
 
 const AUX_STATUS_VLAN_VALID: u32 = 1 << 4;
 const AUX_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
-const PACKET_OUTGOING: u8 = 4;
 const ETH_P_8021Q: u16 = 0x8100;
 
 /// Receives one frame from an AF_PACKET socket with `PACKET_AUXDATA` on.
@@ -177,7 +222,8 @@ pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Resul
     Ok(PacketInfo {
         len,
         truncated: message.msg_flags & libc::MSG_TRUNC != 0,
-        outgoing: address.sll_pkttype == PACKET_OUTGOING,
+        outgoing: address.sll_pkttype == libc::PACKET_OUTGOING,
+        to_this_host: address.sll_pkttype == libc::PACKET_HOST,
         vlan: stripped_tag(&control.0[..control_len]),
     })
 }

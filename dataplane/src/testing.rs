@@ -8,9 +8,10 @@ use etherparse::{IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header};
 
 use crate::addr::MacAddr;
 use crate::counters::PortCounters;
+use crate::edge::config::NetworkEdge;
 use crate::fdb::{Fdb, FdbConfig};
 use crate::network::{
-    DEFAULT_AGEING, Gateway, Identity, Network, NetworkId, Port, PortId, PortSettings, Snapshot,
+    DEFAULT_AGEING, Gateway, Identity, Network, NetworkId, Place, Port, PortId, PortSettings, Snapshot,
 };
 
 /// The gateway of the one network: 10.0.0.1/24.
@@ -51,7 +52,7 @@ pub(crate) fn identity(n: u8) -> Identity {
 pub(crate) fn open_port(n: u8) -> Port {
     Port {
         id: PortId(n.into()),
-        network: NETWORK,
+        place: Place::Member(NETWORK),
         settings: PortSettings::default(),
         identity: None,
         mtu: 1500,
@@ -73,7 +74,8 @@ pub(crate) fn snapshot(ports: Vec<Port>) -> Snapshot {
         gateway: Some(GATEWAY),
         mtu: 1500,
         fdb: Arc::new(fdb),
-        members: ports.iter().map(|port| port.id).collect(),
+        members: ports.iter().filter(|port| port.place.network().is_some()).map(|port| port.id).collect(),
+        edge: NetworkEdge::default(),
     };
     let mut by_number: Vec<Option<Port>> = Vec::new();
     for port in ports {
@@ -81,7 +83,12 @@ pub(crate) fn snapshot(ports: Vec<Port>) -> Snapshot {
         let place = port.id.index();
         by_number[place] = Some(port);
     }
-    Snapshot { generation: 1, networks: vec![Some(Arc::new(network))], ports: by_number }
+    Snapshot {
+        generation: 1,
+        networks: vec![Some(Arc::new(network))],
+        ports: by_number,
+        edge: Arc::default(),
+    }
 }
 
 /// An Ethernet frame.

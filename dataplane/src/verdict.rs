@@ -21,12 +21,49 @@ pub enum Verdict {
         /// The gateway answered it as well (a broadcast ARP request for its address).
         answered: bool,
     },
+    /// The packet goes through the edge: its headers are rewritten and it leaves by one port.
+    Route {
+        /// Where it leaves.
+        egress: PortId,
+        /// What was done to its addresses.
+        translation: Translation,
+    },
+    /// The packet waits for something that the edge must know before it can go on.
+    Wait(Wait),
+    /// The packet is for the edge, which another worker owns.
+    HandOver,
     /// The frame was for the gateway, which answered.
     Reply(Reply),
     /// The frame was for the gateway, which took it and has nothing to say (yet).
     Taken(Taken),
     /// The frame goes nowhere.
     Drop(DropReason),
+}
+
+/// What the edge does to a packet's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Translation {
+    /// Nothing: it is only routed.
+    None,
+    /// The source is the host's instead of the endpoint's.
+    Source,
+    /// The destination is the endpoint's instead of the host's.
+    Destination,
+    /// Both: an endpoint speaks to another by the host's address.
+    Both,
+}
+
+/// What a packet waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wait {
+    /// The kernel's route to the destination.
+    Route,
+    /// The next hop's MAC.
+    Neighbour,
+    /// A port of the host.
+    Port,
+    /// The first fragment, which says to which session the others belong.
+    FirstFragment,
 }
 
 /// Why a frame is flooded.
@@ -57,6 +94,10 @@ pub enum Reply {
     PortUnreachable,
     /// ICMP destination unreachable: protocol.
     ProtocolUnreachable,
+    /// ICMP destination unreachable: fragmentation needed.
+    FragmentationNeeded,
+    /// ICMP destination unreachable: communication administratively prohibited.
+    Prohibited,
 }
 
 /// Why a frame for the gateway has no answer.
@@ -66,6 +107,10 @@ pub enum Taken {
     Fragment,
     /// Something that asks for no answer: an ARP reply, an ICMP error.
     NoAnswerDue,
+    /// It came by an uplink and is the host's own business.
+    HostsOwn,
+    /// An ARP message of an uplink's neighbour.
+    Neighbour,
 }
 
 impl fmt::Display for Verdict {
@@ -81,6 +126,25 @@ impl fmt::Display for Verdict {
                 write!(f, "flood to {copies} ports ({why})")?;
                 if *answered { write!(f, ", and answered by the gateway") } else { Ok(()) }
             }
+            Verdict::Route { egress, translation } => {
+                let what = match translation {
+                    Translation::None => "route",
+                    Translation::Source => "translate the source and route",
+                    Translation::Destination => "translate the destination and route",
+                    Translation::Both => "translate source and destination and route",
+                };
+                write!(f, "{what} to {egress}")
+            }
+            Verdict::Wait(wait) => {
+                let what = match wait {
+                    Wait::Route => "the kernel's route",
+                    Wait::Neighbour => "the next hop's MAC",
+                    Wait::Port => "a port of the host",
+                    Wait::FirstFragment => "the packet's first fragment",
+                };
+                write!(f, "the edge keeps it until it has {what}")
+            }
+            Verdict::HandOver => write!(f, "hand over to the edge's worker"),
             Verdict::Reply(reply) => {
                 let what = match reply {
                     Reply::Arp => "ARP reply",
@@ -90,6 +154,8 @@ impl fmt::Display for Verdict {
                     Reply::HostUnreachable => "ICMP host unreachable",
                     Reply::PortUnreachable => "ICMP port unreachable",
                     Reply::ProtocolUnreachable => "ICMP protocol unreachable",
+                    Reply::FragmentationNeeded => "ICMP fragmentation needed",
+                    Reply::Prohibited => "ICMP administratively prohibited",
                 };
                 write!(f, "the gateway answers: {what}")
             }
@@ -97,6 +163,8 @@ impl fmt::Display for Verdict {
                 write!(f, "the gateway keeps the fragment until its packet is whole")
             }
             Verdict::Taken(Taken::NoAnswerDue) => write!(f, "the gateway takes it; no answer is due"),
+            Verdict::Taken(Taken::HostsOwn) => write!(f, "the host's own business"),
+            Verdict::Taken(Taken::Neighbour) => write!(f, "the edge notes who is there; no answer is due"),
             Verdict::Drop(reason) => write!(f, "drop, {reason}: {}", reason.sentence()),
         }
     }
@@ -156,6 +224,25 @@ drop_reasons! {
     FragmentOverlap, "fragment-overlap", "Fragments of a packet for the gateway overlap or disagree.";
     FragmentTimeout, "fragment-timeout", "The rest of a fragmented packet for the gateway never came.";
     ReplyLimited, "reply-limited", "The gateway's limit of ICMP errors is used up.";
+    EdgeMalformed, "edge-malformed", "The packet cannot be routed: its headers are malformed or contradict each other.";
+    EdgeSource, "edge-source", "The packet's source is not an address of the network that it came from.";
+    EdgeDestination, "edge-destination", "The packet's destination is no single host's address.";
+    EdgeProtocol, "edge-protocol", "The edge translates TCP, UDP and ICMP echo, and this is another protocol.";
+    EdgeBusy, "edge-busy", "The queue to the edge's worker is full.";
+    RuleDenied, "rule-denied", "A rule denies it.";
+    LinkDenied, "link-denied", "Endpoints of this network are isolated, and no link allows it.";
+    NetworkInternal, "network-internal", "The network is internal: it reaches neither the host nor the outside.";
+    NetworkIsolated, "network-isolated", "The destination is on another network; networks never reach one another.";
+    NoHostPort, "no-host-port", "The destination is the host, which the network has no access to.";
+    NoRoute, "no-route", "The host has no route to the destination, or only by an uplink that the network may not use.";
+    NoSession, "no-session", "An ICMP error or a reply that belongs to no session.";
+    SessionShare, "session-share", "The endpoint has as many sessions as one may have.";
+    SessionsFull, "sessions-full", "The table of sessions is full, and none of them is half open.";
+    PortsExhausted, "ports-exhausted", "No port of the host is left to translate the source to.";
+    WaitFull, "wait-full", "Too many packets wait for the edge to learn something.";
+    RouteTimeout, "route-timeout", "The kernel's route was not told in time.";
+    NeighbourTimeout, "neighbour-timeout", "The next hop does not answer ARP.";
+    FragmentLost, "fragment-lost", "The packet's first fragment never came, or there is no room to remember it.";
     PortFull, "port-full", "The egress port's queue is full.";
     PortDown, "port-down", "The egress port's interface is down.";
     PortGone, "port-gone", "The egress port's device has vanished.";

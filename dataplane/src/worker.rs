@@ -4,7 +4,9 @@
 //! port, frame by frame, into one buffer that is written out again at once: a frame's bytes stay in the cache between
 //! the two system calls, and nothing is queued here that could grow.
 
+mod command;
 mod egress;
+mod handover;
 mod spin;
 
 use std::collections::VecDeque;
@@ -19,15 +21,21 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
 use rustix::io::Errno;
 
+use crate::edge::Edge;
+use crate::edge::punt::Request;
 use crate::engine::Event;
-use crate::network::{NetworkId, PortId, Snapshot};
+use crate::frame::Frame;
+use crate::network::PortId;
 use crate::out::Out;
 use crate::port::Received;
 use crate::port::buffer::Buffer;
 use crate::step::Core;
 use crate::time::Timestamp;
+use crate::verdict::{DropReason, Verdict};
+pub(crate) use command::{Command, Inspect};
 use egress::Egress;
 pub(crate) use egress::PortIo;
+pub(crate) use handover::{HandOver, hand_overs};
 use spin::Spin;
 
 /// Frames read from one port before the next one has its turn. More did not pay (batches above 8 are within noise),
@@ -48,29 +56,14 @@ const LOOK_AFTER_DOWN: Duration = Duration::from_millis(250);
 /// Marks the worker's own wake-up descriptor among the ports' numbers.
 const WAKE: u64 = u64::MAX;
 
-/// What control tells a worker. All of it is plain data, carried out between two batches.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Decide by this from now on, and send by these devices.
-    Publish { snapshot: Arc<Snapshot>, devices: Arc<[Option<Arc<PortIo>>]> },
-    /// Read from this port.
-    Own(Arc<PortIo>),
-    /// Do not read from it any more.
-    Disown(PortId),
-    /// The gateway announces itself.
-    Announce(NetworkId),
-    /// Everything before this has been carried out.
-    Ack(Sender<()>),
-    /// End.
-    Stop,
-}
-
 /// What a worker needs from outside.
 #[derive(Debug)]
 pub(crate) struct WorkerSetup {
     pub(crate) number: usize,
     pub(crate) commands: Receiver<Command>,
     pub(crate) events: Sender<Event>,
+    pub(crate) requests: Sender<Request>,
+    pub(crate) handover: HandOver,
     pub(crate) wake: Arc<OwnedFd>,
     pub(crate) epoch: Instant,
     pub(crate) spin: Duration,
@@ -103,6 +96,10 @@ pub(crate) struct Worker {
     busy: VecDeque<PortId>,
     /// Frames came in the last turn.
     traffic: bool,
+    /// Other workers handed frames over lately: they are looked after as a busy lane is.
+    handed_over: bool,
+    /// Frames that had to wait may go on, more of them than one turn allows.
+    more_ready: bool,
     /// Ports whose interface went down, and when to look at them next.
     down: Vec<PortId>,
     next_look: Timestamp,
@@ -124,6 +121,8 @@ impl Worker {
             lanes: Vec::new(),
             busy: VecDeque::new(),
             traffic: false,
+            handed_over: false,
+            more_ready: false,
             down: Vec::new(),
             next_look: Timestamp::ZERO,
             epoll,
@@ -139,7 +138,7 @@ impl Worker {
         let _ = rustix::process::nice(self.setup.niceness);
         let mut turns_until_poll = 0;
         loop {
-            if self.busy.is_empty() {
+            if self.is_idle() {
                 if self.wait_for_work() {
                     return;
                 }
@@ -153,8 +152,15 @@ impl Worker {
             turns_until_poll -= 1;
             let now = self.now();
             self.visit_busy_lanes(now);
+            if self.more_ready {
+                self.let_waiting_go_on(now);
+            }
             self.tick_if_due(now);
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.busy.is_empty() && !self.handed_over && !self.more_ready
     }
 
     fn now(&self) -> Timestamp {
@@ -164,7 +170,7 @@ impl Worker {
     /// Every busy lane has its turn. One that stays silent leaves the queue after [`SILENT_TURNS`]; when all are silent,
     /// they leave it when spinning does not pay any longer.
     fn visit_busy_lanes(&mut self, now: Timestamp) {
-        let mut frames = 0;
+        let mut frames = self.take_handed_over(now);
         for _ in 0..self.busy.len() {
             let Some(id) = self.busy.pop_front() else { break };
             let Some(lane) = self.lanes.get(id.index()).and_then(Option::as_ref) else { continue };
@@ -186,6 +192,7 @@ impl Worker {
         if self.traffic {
             self.spin.saw_traffic();
         } else if self.spin.is_over() {
+            self.handed_over = false;
             for id in self.busy.drain(..) {
                 if let Some(lane) = self.lanes.get_mut(id.index()).and_then(Option::as_mut) {
                     lane.busy = false;
@@ -208,10 +215,7 @@ impl Worker {
     fn read_batch(&mut self, now: Timestamp, ingress: &PortIo) -> io::Result<usize> {
         for read in 0..BATCH {
             match ingress.device.recv(&mut self.buffer)? {
-                Received::Frame => {
-                    self.core.step(now, ingress.id, &self.buffer.frame(), &mut self.out);
-                    self.egress.send(&self.core, &self.out, &self.buffer);
-                }
+                Received::Frame => self.decide(now, ingress.id),
                 Received::Dropped(reason) => {
                     if let Some(port) = self.core.snapshot().port(ingress.id) {
                         // The kernel kept the bytes, or they make no sense: the buffer still holds an earlier frame.
@@ -232,15 +236,103 @@ impl Worker {
         Ok(BATCH)
     }
 
+    #[inline]
+    fn decide(&mut self, now: Timestamp, ingress: PortId) {
+        match self.core.step(now, ingress, &self.buffer.frame(), &mut self.out) {
+            Verdict::HandOver => self.hand_over(ingress),
+            _ => self.carry_out(now),
+        }
+    }
+
+    /// Sends what the core decided about the frame in the buffer, and lets go on what waited for that very frame.
+    #[inline]
+    fn carry_out(&mut self, now: Timestamp) {
+        self.send();
+        self.let_waiting_go_on(now);
+    }
+
+    #[inline]
+    fn send(&mut self) {
+        self.egress.send(&self.core, &self.out, &mut self.buffer);
+        self.ask();
+    }
+
+    /// Asks control what the edge wants to know. A question for which there is no room is forgotten: the edge asks again.
+    #[inline]
+    fn ask(&self) {
+        for request in self.out.requests() {
+            let _ = self.setup.requests.try_send(*request);
+        }
+    }
+
+    /// Frames that had to wait and may go on, at most a batch of them.
+    #[inline]
+    fn let_waiting_go_on(&mut self, now: Timestamp) {
+        self.more_ready = false;
+        let mut gone_on = 0;
+        while let Some(held) = self.core.next_ready() {
+            self.buffer.load(&Frame { bytes: &held.bytes, offload: held.offload });
+            self.core.resume(now, held.ingress, &self.buffer.frame(), &mut self.out);
+            self.send();
+            gone_on += 1;
+            if gone_on == BATCH {
+                self.more_ready = true;
+                return;
+            }
+        }
+    }
+
+    /// The frame in the buffer is for the edge, which another worker owns.
+    fn hand_over(&mut self, ingress: PortId) {
+        let HandOver::Give(giver) = &mut self.setup.handover else { return };
+        if !giver.give(ingress, &mut self.buffer)
+            && let Some(port) = self.core.snapshot().port(ingress)
+        {
+            self.core.count_drop(port, DropReason::EdgeBusy, self.buffer.frame().bytes.len());
+        }
+    }
+
+    /// A batch from each of the other workers. Returns how many frames there were.
+    fn take_handed_over(&mut self, now: Timestamp) -> usize {
+        let queues = match &self.setup.handover {
+            HandOver::Take(taker) => taker.queues(),
+            HandOver::Give(_) => 0,
+        };
+        let taken = (0..queues).map(|queue| self.take_from(queue, now)).sum();
+        self.handed_over |= taken > 0;
+        taken
+    }
+
+    fn take_from(&mut self, queue: usize, now: Timestamp) -> usize {
+        for taken in 0..BATCH {
+            let HandOver::Take(taker) = &self.setup.handover else { return taken };
+            let Some(handed) = taker.take(queue) else { return taken };
+            // The buffer that a giver filled and the one at hand change places.
+            let empty = std::mem::replace(&mut self.buffer, handed.buffer);
+            taker.give_back(queue, empty);
+            self.core.resume(now, handed.ingress, &self.buffer.frame(), &mut self.out);
+            self.carry_out(now);
+        }
+        BATCH
+    }
+
     fn tick_if_due(&mut self, now: Timestamp) {
         if !self.down.is_empty() && now >= self.next_look {
             self.next_look = now + LOOK_AFTER_DOWN;
             self.look_after_down();
         }
-        if self.next_tick.is_some_and(|due| now >= due) {
+        if self.next_tick().is_some_and(|due| now >= due) {
             self.next_tick = self.core.tick(now, &mut self.out);
             self.egress.send_made(&self.core, &self.out);
+            self.ask();
+            self.let_waiting_go_on(now);
         }
+    }
+
+    /// When the core wants its tick: as it said last, or earlier because of frames that came since.
+    fn next_tick(&self) -> Option<Timestamp> {
+        let since = self.core.edge().and_then(Edge::due);
+        [self.next_tick, since].into_iter().flatten().min()
     }
 
     fn look_after_down(&mut self) {
@@ -258,11 +350,25 @@ impl Worker {
     /// Sleeps until a port or control has something, or time does. Returns whether to stop.
     fn wait_for_work(&mut self) -> bool {
         let next_look = (!self.down.is_empty()).then_some(self.next_look);
-        let due = [self.next_tick, next_look].into_iter().flatten().min();
+        let due = [self.next_tick(), next_look].into_iter().flatten().min();
         let timeout = due.map(|due| due.since(self.now()));
-        let stop = self.poll(timeout);
+        let stop = if self.fall_asleep() { self.poll(timeout) } else { self.poll(Some(Duration::ZERO)) };
+        if let HandOver::Take(taker) = &self.setup.handover {
+            taker.wake_up();
+        }
         self.spin.woke_up();
         stop
+    }
+
+    /// Whether the worker may sleep: if not, frames were handed over just now.
+    fn fall_asleep(&mut self) -> bool {
+        match &self.setup.handover {
+            HandOver::Take(taker) => {
+                self.handed_over = !taker.fall_asleep();
+                !self.handed_over
+            }
+            HandOver::Give(_) => true,
+        }
     }
 
     /// Asks which ports have something and moves them to the busy queue. Returns whether to stop.
@@ -274,13 +380,20 @@ impl Worker {
             Ok((ready, _)) => ready,
             Err(Errno::INTR) => return false,
             // Cannot happen with a descriptor of our own; going on would spin.
-            Err(_) => return true,
+            Err(errno) => {
+                let (worker, cause) = (self.setup.number, errno.to_string());
+                let _ = self.setup.events.send(Event::WorkerStopped { worker, cause });
+                return true;
+            }
         };
         let mut stop = false;
         for event in ready {
             let word = event.data.u64();
             if word == WAKE {
                 let _ = rustix::io::read(&self.setup.wake, &mut [0u8; 8]);
+                // It may be that a frame was handed over, too.
+                self.handed_over |=
+                    matches!(&self.setup.handover, HandOver::Take(taker) if taker.has_frames());
                 stop |= self.obey();
                 continue;
             }
@@ -294,46 +407,6 @@ impl Worker {
         stop
     }
 
-    /// Carries out what control asked for. Returns whether to stop.
-    fn obey(&mut self) -> bool {
-        while let Ok(command) = self.setup.commands.try_recv() {
-            match command {
-                Command::Publish { snapshot, devices } => {
-                    self.core.adopt(snapshot);
-                    self.egress.devices = devices;
-                }
-                Command::Own(io) => self.own(io),
-                Command::Disown(id) => self.disown(id),
-                Command::Announce(network) => self.core.announce(network, self.now()),
-                Command::Ack(done) => drop(done.send(())),
-                Command::Stop => return true,
-            }
-        }
-        self.next_tick = Some(self.now());
-        false
-    }
-
-    fn own(&mut self, io: Arc<PortIo>) {
-        let index = io.id.index();
-        if self.lanes.len() <= index {
-            self.lanes.resize_with(index + 1, || None);
-        }
-        let data = EventData::new_u64(u64::from(io.id.0));
-        match epoll::add(&self.epoll, io.device.as_fd(), data, EventFlags::IN) {
-            Ok(()) => self.lanes[index] = Some(Lane { io, busy: false, silent: 0 }),
-            Err(errno) => self.lose(&io, &errno.into()),
-        }
-    }
-
-    fn disown(&mut self, id: PortId) {
-        if let Some(lane) = self.lanes.get_mut(id.index()).and_then(Option::take) {
-            // Fails only when the kernel has already taken it out.
-            let _ = epoll::delete(&self.epoll, lane.io.device.as_fd());
-            self.busy.retain(|&busy| busy != id);
-            self.down.retain(|&down| down != id);
-        }
-    }
-
     fn lose(&mut self, io: &PortIo, error: &io::Error) {
         self.disown(io.id);
         self.egress.report_lost(io, error);
@@ -344,26 +417,56 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::addr::MacAddr;
-    use crate::counters::CounterSum;
+    use crate::counters::{CounterSum, PortCounters, TrafficSum};
+    use crate::network::Port;
     use crate::offload::Offload;
     use crate::port::memory::{self, OwnedFrame};
     use crate::port::{Device, Offloads};
-    use crate::testing::{ethernet, mac, open_port, snapshot};
+    use crate::testing::{GATEWAY, address, ethernet, ipv4, mac, open_port, snapshot};
 
-    #[test]
-    fn silent_ports_do_not_slow_others_down() {
+    /// A worker that nobody runs, and the ends of others that were made with it.
+    fn worker(number: usize) -> (Worker, Vec<HandOver>) {
         let (_commands, from_control) = crossbeam_channel::unbounded();
         let (events, _events) = crossbeam_channel::unbounded();
-        let mut worker = Worker::new(WorkerSetup {
-            number: 0,
+        let (requests, _requests) = crossbeam_channel::bounded(1);
+        let wakes = [0, 1].map(|_| Arc::new(wake_descriptor().unwrap()));
+        let mut ends = hand_overs(&wakes);
+        let setup = WorkerSetup {
+            number,
             commands: from_control,
             events,
-            wake: Arc::new(wake_descriptor().unwrap()),
+            requests,
+            handover: ends.remove(number),
+            wake: Arc::clone(&wakes[number]),
             epoch: Instant::now(),
             spin: Duration::from_secs(3600),
             niceness: 0,
-        })
-        .unwrap();
+        };
+        (Worker::new(setup).unwrap(), ends)
+    }
+
+    #[test]
+    fn what_does_not_fit_the_queue_to_the_edge_is_dropped_by_name() {
+        let (mut worker, ends) = worker(1);
+        let port =
+            Port { counters: Arc::from([PortCounters::default(), PortCounters::default()]), ..open_port(0) };
+        worker.core.adopt(Arc::new(snapshot(vec![port])));
+        let packet = ipv4(address(2), [192, 0, 2, 1].into(), 17, &[0; 8]);
+        let frame = ethernet(GATEWAY.mac, mac(2), 0x0800, &packet);
+        for _ in 0..handover::DEPTH + 3 {
+            worker.buffer.load(&Frame::plain(&frame));
+            worker.decide(Timestamp::ZERO, PortId(0));
+        }
+        let counted = CounterSum::of(&worker.core.snapshot().port(PortId(0)).unwrap().counters);
+        assert_eq!(counted.rx.frames, handover::DEPTH as u64 + 3);
+        let dropped = TrafficSum { frames: 3, bytes: 3 * frame.len() as u64 };
+        assert_eq!(counted.drops, [(DropReason::EdgeBusy, dropped)]);
+        drop(ends);
+    }
+
+    #[test]
+    fn silent_ports_do_not_slow_others_down() {
+        let (mut worker, _ends) = worker(0);
         worker.core.adopt(Arc::new(snapshot(vec![open_port(0), open_port(1)])));
         let peers = [0, 1].map(|number| {
             let (port, peer) = memory::pair(8, Offloads::NONE).unwrap();

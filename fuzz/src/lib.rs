@@ -8,11 +8,17 @@
 // Failing is what these functions are for.
 #![allow(clippy::expect_used)]
 
+mod edge;
 mod fdb;
 mod input;
 mod segment;
 mod step;
+mod trace;
+mod translate;
 
+pub use edge::edge;
 pub use fdb::fdb_against_model;
 pub use segment::segment;
 pub use step::step;
+pub use trace::trace_grammar;
+pub use translate::{icmp_error, rewrite_packet};

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use pontoon_dataplane::counters::{CounterSum, PortCounters};
+use pontoon_dataplane::edge::config::NetworkEdge;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig};
 use pontoon_dataplane::frame::EthernetView;
 use pontoon_dataplane::network::{
-    DEFAULT_AGEING, Gateway, Identity, Network, NetworkId, Port, PortSettings, Snapshot,
+    DEFAULT_AGEING, Gateway, Identity, Network, NetworkId, Place, Port, PortSettings, Snapshot,
 };
 use pontoon_dataplane::out::Out;
 use pontoon_dataplane::port::Offloads;
@@ -54,7 +55,7 @@ fn snapshot() -> Snapshot {
     ];
     let port = |number: u8| Port {
         id: PortId(number.into()),
-        network: NetworkId(u16::from(number >= 6)),
+        place: Place::Member(NetworkId(u16::from(number >= 6))),
         settings: settings[usize::from(number)],
         identity: settings[usize::from(number)].guard.then(|| Arc::new(identity(number))),
         mtu: if number == 5 { 600 } else { 1500 },
@@ -70,12 +71,14 @@ fn snapshot() -> Snapshot {
             mtu: 1500,
             fdb: Arc::new(Fdb::with_seed(fdb, 0)),
             members: members.map(PortId).collect(),
+            edge: NetworkEdge::default(),
         })
     };
     Snapshot {
         generation: 1,
         networks: vec![Some(network(0, 0..6)), Some(network(1, 6..8))],
         ports: (0..PORTS).map(|number| Some(port(number))).collect(),
+        edge: Arc::default(),
     }
 }
 
@@ -139,7 +142,9 @@ impl World {
             Verdict::Forward { egress } => assert_eq!(self.out.copies(), [egress]),
             Verdict::Flood { copies: said, .. } => assert!(copies == usize::from(said) && copies > 0),
             Verdict::Reply(_) => assert!(copies == 0 && self.out.has_made()),
-            Verdict::Taken(_) => assert_eq!(copies, 0),
+            Verdict::Taken(_) | Verdict::Wait(_) | Verdict::HandOver | Verdict::Route { .. } => {
+                assert_eq!(copies, 0)
+            }
             Verdict::Drop(reason) => {
                 assert_eq!(copies, 0);
                 self.dropped[ingress.index()][reason as usize] += 1;
@@ -151,15 +156,16 @@ impl World {
         for (index, &egress) in self.out.copies().iter().enumerate() {
             let egress = snapshot.port(egress).expect("a frame leaves by a port that there is");
             assert!(!self.out.copies()[..index].contains(&egress.id), "twice by {}", egress.id);
-            assert_eq!(egress.network, port.network);
+            assert_eq!(egress.place, port.place);
             assert!(egress.id != port.id || port.settings.hairpin, "back by {}", egress.id);
             assert!(!(egress.settings.isolated && port.settings.isolated), "{} is isolated", egress.id);
             check_leaves(frame, egress, &mut self.scratch);
         }
         for (egress, made) in self.out.made() {
             let egress = snapshot.port(egress).expect("a frame leaves by a port that there is");
-            let gateway = snapshot.network(port.network).and_then(|network| network.gateway);
-            assert_eq!(egress.network, port.network);
+            let gateway =
+                port.place.network().and_then(|id| snapshot.network(id)).and_then(|network| network.gateway);
+            assert_eq!(egress.place, port.place);
             assert_eq!(EthernetView::parse(made.bytes).ok().map(|view| view.src), gateway.map(|g| g.mac));
             check_leaves(&made, egress, &mut self.scratch);
         }
@@ -169,8 +175,9 @@ impl World {
         for port in self.core.snapshot().ports.iter().flatten() {
             let counted = CounterSum::of(&port.counters);
             assert_eq!((counted.rx.frames, counted.rx.bytes), self.received[port.id.index()], "{}", port.id);
-            // Time alone drops fragments, and no verdict speaks of it.
-            for &reason in DropReason::ALL.iter().filter(|&&reason| reason != DropReason::FragmentTimeout) {
+            // Time alone drops what waits, and no verdict speaks of it.
+            let by_time = [DropReason::FragmentTimeout, DropReason::FragmentLost, DropReason::RouteTimeout];
+            for &reason in DropReason::ALL.iter().filter(|reason| !by_time.contains(reason)) {
                 let seen = self.dropped[port.id.index()][reason as usize];
                 assert_eq!(counted.dropped(reason), seen, "{reason} on {}", port.id);
             }

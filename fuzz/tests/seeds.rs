@@ -12,16 +12,21 @@ use std::process::ExitCode;
 
 use etherparse::PacketBuilder;
 use libtest_mimic::{Arguments, Failed, Trial};
+use pontoon_dataplane::checksum::checksum;
 use pontoon_dataplane::offload::{Gso, Offload};
 use pontoon_dataplane::replay::Arrival;
 use pontoon_dataplane::replay::case::Case;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 3] = [
+const TARGETS: [Target; 7] = [
+    ("edge", pontoon_fuzz::edge),
     ("step", pontoon_fuzz::step),
     ("fdb_against_model", pontoon_fuzz::fdb_against_model),
     ("segment", pontoon_fuzz::segment),
+    ("rewrite_packet", pontoon_fuzz::rewrite_packet),
+    ("icmp_error", pontoon_fuzz::icmp_error),
+    ("trace_grammar", pontoon_fuzz::trace_grammar),
 ];
 
 fn main() -> ExitCode {
@@ -66,11 +71,23 @@ fn bless() -> std::io::Result<()> {
             write("step", &name, &step_seed(case.arrivals()))?;
         }
     }
+    for (name, bytes) in edge_seeds() {
+        write("edge", name, &bytes)?;
+    }
     for (name, bytes) in segment_seeds() {
         write("segment", name, &bytes)?;
     }
     for (name, bytes) in fdb_seeds() {
         write("fdb_against_model", name, &bytes)?;
+    }
+    for (name, bytes) in rewrite_seeds() {
+        write("rewrite_packet", name, &bytes)?;
+    }
+    for (name, bytes) in error_seeds() {
+        write("icmp_error", &name, &bytes)?;
+    }
+    for (name, text) in TRACE_SEEDS {
+        write("trace_grammar", name, text.as_bytes())?;
     }
     Ok(())
 }
@@ -94,6 +111,38 @@ fn step_seed(arrivals: &[Arrival]) -> Vec<u8> {
         seed.extend(&arrival.frame.bytes);
     }
     seed
+}
+
+/// The format is told at `pontoon_fuzz::edge`.
+fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    // A route to 192.0.2.7 with a known next hop; packets of UDP and TCP by ports 2 and 9; time; changes.
+    const ROUTE: [u8; 3] = [6, 0, 0x18];
+    let packet = |port: u8, kind: u8, src: u8, dst: u8, ports: u8, flags: u8, shape: u8| {
+        vec![0, port, kind, src, dst, ports, flags, shape, 1]
+    };
+    let out = |shape| packet(0, 0x11, 0, 8, 0x46, 0, shape);
+    let back = |shape| packet(5, 0x11, 8, 6, 0x04, 0, shape);
+    let syn = packet(5, 0x10, 8, 6, 0x36, 2, 2);
+    let answer = packet(1, 0x10, 1, 8, 0x66, 0x12, 2);
+    let hairpin = packet(0, 0x10, 0, 6, 0x36, 2, 2);
+    let ping = packet(0, 0x12, 0, 8, 0x06, 1, 2);
+    let error = packet(5, 0x12, 8, 6, 0x04, 4, 2);
+    let linked = packet(0, 0x80, 0, 1, 0x36, 2, 2);
+    let later = |time: u16| [&[5][..], &time.to_le_bytes()].concat();
+    vec![
+        ("outbound-and-back", [&ROUTE[..], &out(2), &back(2), &error, &ping].concat()),
+        ("waits-for-a-route", [out(2), later(200), ROUTE.to_vec(), later(1000), out(2)].concat()),
+        ("fragments", [&ROUTE[..], &out(0xc2), &out(0x82), &back(0xc2), &back(0x82)].concat()),
+        (
+            "published-and-unpublished",
+            [syn.clone(), answer.clone(), vec![7, 16], syn.clone(), answer].concat(),
+        ),
+        ("hairpin", [hairpin.clone(), later(40_000), hairpin].concat()),
+        ("rules-change", [&ROUTE[..], &out(2), &[7, 4], &out(2), &[7, 4], &out(2)].concat()),
+        ("open-mapping", [&[7, 8][..], &ROUTE, &out(2), &back(2), &[7, 8], &back(2)].concat()),
+        ("links", [&[7, 2][..], &linked, &[7, 2], &linked, &[7, 64], &linked].concat()),
+        ("routes-change", [&ROUTE[..], &out(2), &[6, 3, 0], &out(2), &[6, 0, 0xd8], &out(2)].concat()),
+    ]
 }
 
 /// Super-frames for an egress that takes nothing; the format is told at `pontoon_fuzz::segment`.
@@ -211,3 +260,133 @@ fn fdb_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
     ]
 }
+
+/// The address and port of a host, and a server's: the ends that packets get.
+const ENDS: [u8; 12] = [203, 0, 113, 1, 192, 0, 2, 7, 0x40, 0x9c, 80, 0];
+
+/// One frame of each protocol from an endpoint to a server.
+fn flows(data: &[u8]) -> [(&'static str, Vec<u8>); 4] {
+    let start = || {
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]).ipv4(
+            [10, 0, 0, 2],
+            [192, 0, 2, 7],
+            64,
+        )
+    };
+    let mut frames = [const { Vec::new() }; 4];
+    let [tcp, udp, request, reply] = &mut frames;
+    start().tcp(4000, 80, 1, 64_240).ack(2).write(tcp, data).unwrap();
+    start().udp(4000, 53).write(udp, data).unwrap();
+    start().icmpv4_echo_request(4000, 1).write(request, data).unwrap();
+    start().icmpv4_echo_reply(4000, 1).write(reply, data).unwrap();
+    let [tcp, udp, request, reply] = frames;
+    [("tcp", tcp), ("udp", udp), ("echo-request", request), ("echo-reply", reply)]
+}
+
+/// The format is told at `pontoon_fuzz::rewrite_packet`.
+fn rewrite_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let seed = |limit: u16, mtu: u16, offload: Offload, frame: &[u8]| {
+        [&ENDS[..], &limit.to_le_bytes(), &mtu.to_le_bytes(), &offload.emit(), frame].concat()
+    };
+    let [(_, tcp), (_, udp), (_, request), (_, reply)] = flows(&[0x5a; 301]);
+    let partial = |gso, gso_size| Offload {
+        needs_checksum: true,
+        gso,
+        gso_size,
+        csum_start: 34,
+        csum_offset: 16,
+        ..Offload::NONE
+    };
+    let syn = {
+        let mut frame = Vec::new();
+        let build = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]);
+        let build = build.ipv4([10, 0, 0, 2], [192, 0, 2, 7], 64).tcp(4000, 80, 1, 64_240).syn();
+        build.options_raw(&[1, 2, 4, 0x05, 0xb4, 1, 1, 0]).unwrap().write(&mut frame, &[]).unwrap();
+        frame
+    };
+    // Bytes of the IPv4 header, whose checksum is set right again.
+    let with_header = |frame: &[u8], changes: &[(usize, u8)]| {
+        let mut frame = frame.to_vec();
+        changes.iter().for_each(|&(at, byte)| frame[14 + at] = byte);
+        frame[24..26].fill(0);
+        let sum = checksum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame
+    };
+    let priority_tagged = [&tcp[..12], &[0x81, 0, 0x60, 0], &tcp[12..]].concat();
+    let no_checksum = {
+        let mut frame = udp.clone();
+        frame[40..42].fill(0);
+        frame
+    };
+    let plain = Offload::NONE;
+    vec![
+        ("tcp", seed(0, 0, plain, &tcp)),
+        ("tcp-syn-clamped-at-an-odd-place", seed(1240, 0, plain, &syn)),
+        ("tcp-partial-checksum", seed(0, 0, partial(Gso::None, 0), &tcp)),
+        ("tcp-super-frame", seed(0, 0, partial(Gso::TcpV4, 100), &tcp)),
+        ("tcp-priority-tag", seed(0, 0, plain, &priority_tagged)),
+        ("tcp-padded", seed(0, 0, plain, &[&tcp[..], &[0; 7]].concat())),
+        ("tcp-dont-fragment", seed(0, 100, plain, &with_header(&tcp, &[(6, 0x40)]))),
+        ("udp-fragmented", seed(0, 100, plain, &udp)),
+        ("udp-without-checksum", seed(0, 0, plain, &no_checksum)),
+        ("udp-first-fragment", seed(0, 100, plain, &with_header(&udp, &[(6, 0x20)]))),
+        ("udp-later-fragment", seed(0, 100, plain, &with_header(&udp, &[(6, 0x20), (7, 40)]))),
+        ("tcp-fragment-that-overwrites-the-header", seed(0, 0, plain, &with_header(&tcp, &[(7, 1)]))),
+        ("echo-request", seed(0, 0, plain, &request)),
+        ("echo-reply", seed(0, 0, plain, &reply)),
+        ("echo-reply-without-identifier", seed(0, 0, plain, &[&reply[..38], &[0, 0], &reply[40..]].concat())),
+        ("another-protocol", seed(0, 0, plain, &with_header(&udp, &[(9, 50)]))),
+        ("checksum-of-something-else", seed(0, 0, partial(Gso::None, 0), &udp)),
+    ]
+}
+
+/// The format is told at `pontoon_fuzz::icmp_error`.
+fn error_seeds() -> Vec<(String, Vec<u8>)> {
+    const HOST_UNREACHABLE: u8 = 1 << 2;
+    const TIME_EXCEEDED: u8 = 2;
+    let seed = |choice: u8, quoted: &[u8]| [&[choice], &ENDS[..], quoted].concat();
+    let mut seeds = Vec::new();
+    for (name, frame) in flows(&[0x5a; 100]) {
+        let packet = &frame[14..];
+        let changed = |changes: &[(usize, u8)]| {
+            let mut packet = packet.to_vec();
+            changes.iter().for_each(|&(at, byte)| packet[at] = byte);
+            packet
+        };
+        let options =
+            [&[0x48], &packet[1..20], &[0x94, 4, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0], &packet[20..]].concat();
+        seeds.extend([
+            (name.to_owned(), seed(HOST_UNREACHABLE, packet)),
+            (format!("{name}-eight-bytes"), seed(TIME_EXCEEDED, &packet[..28])),
+            (format!("{name}-seven-bytes"), seed(TIME_EXCEEDED, &packet[..27])),
+            (format!("{name}-half-a-tcp-checksum"), seed(TIME_EXCEEDED, &packet[..37])),
+            (format!("{name}-options"), seed(TIME_EXCEEDED, &options)),
+            (format!("{name}-options-beyond-the-end"), seed(TIME_EXCEEDED, &changed(&[(0, 0x4f)])[..40])),
+            (format!("{name}-first-fragment"), seed(HOST_UNREACHABLE, &changed(&[(6, 0x20)])[..44])),
+            (format!("{name}-later-fragment"), seed(HOST_UNREACHABLE, &changed(&[(7, 3)]))),
+            (format!("{name}-length-too-small"), seed(HOST_UNREACHABLE, &changed(&[(2, 0), (3, 27)]))),
+            (format!("{name}-about-an-error"), seed(HOST_UNREACHABLE, &changed(&[(9, 1), (20, 3)]))),
+            (
+                format!("{name}-checksum-all-ones"),
+                seed(HOST_UNREACHABLE, &changed(&[(10, 0xff), (11, 0xff)])),
+            ),
+        ]);
+    }
+    seeds
+}
+
+const TRACE_SEEDS: [(&str, &str); 12] = [
+    ("tcp", "tcp 10.0.0.2:1234 > 192.0.2.7:80"),
+    ("tcp-options", "tcp 10.0.0.2:1234 > 192.0.2.7:80 flags=syn,ack,psh,rst,fin ttl=3 len=100 df"),
+    ("udp", "udp 10.0.0.2:1234 > 192.0.2.7:53 len=65495"),
+    ("icmp", "icmp 10.0.0.2 > 192.0.2.7 id 7 seq 9"),
+    ("arp", "arp who-has 10.0.0.1 tell 10.0.0.2"),
+    ("nothing", ""),
+    ("only-spaces", "  \t = "),
+    ("no-port", "tcp 10.0.0.2 > 192.0.2.7:80"),
+    ("no-destination", "udp 10.0.0.2:1 >"),
+    ("flag-unknown", "tcp 10.0.0.2:1 > 192.0.2.7:80 flags=syn,urg"),
+    ("number-too-large", "icmp 10.0.0.2 > 192.0.2.7 id 65536"),
+    ("beyond-ascii", "tcp 10.0.0.2:1 → 192.0.2.7:80 ü"),
+];

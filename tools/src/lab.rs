@@ -13,12 +13,14 @@ use pontoon::api::types::SandboxRef;
 use pontoon::link::Links;
 use pontoon::netns::{self, Netns};
 use pontoon_dataplane::MacAddr;
+use pontoon_dataplane::edge::config::NetworkEdge;
 use pontoon_dataplane::engine::{Engine, EngineConfig, NetworkSpec, PortSpec};
-use pontoon_dataplane::network::{Gateway, NetworkId, PortId, PortSettings};
+use pontoon_dataplane::network::{Gateway, NetworkId, Place, PortId, PortSettings};
 use pontoon_dataplane::port::packet::Packet;
 use pontoon_dataplane::port::tap::Tap;
 use pontoon_dataplane::port::{Device, Offloads};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
+
+use crate::kernel::Kernel;
 
 /// Whatever went wrong while a lab was built.
 pub type LabError = Box<dyn std::error::Error + Send + Sync>;
@@ -234,6 +236,7 @@ impl Lab {
             }),
             mtu,
             ageing: Duration::from_secs(300),
+            edge: NetworkEdge::default(),
         })?;
         let host = Namespace::new("lab-host")?;
         let sandboxes = sandboxes(u8::try_from(wires.len())?)?;
@@ -245,7 +248,12 @@ impl Lab {
                     host.run(|| open_veth(&format!("port{number}"), sandbox, offloads, mtu))??
                 }
             };
-            let spec = PortSpec { network, settings: PortSettings::default(), identity: None, mtu };
+            let spec = PortSpec {
+                place: Place::Member(network),
+                settings: PortSettings::default(),
+                identity: None,
+                mtu,
+            };
             ports.push(engine.add_port(spec, device)?);
         }
         let wired = Wired { engine, network, ports, _host: host };
@@ -278,7 +286,7 @@ impl Lab {
                 // A kernel without IPv6 has no such directory.
                 if Path::new("/proc/sys/net/ipv6").exists() {
                     let address = address6(u8::try_from(number)?);
-                    Kernel::open()?.add_address_at_once(eth0.index, address)?;
+                    Kernel::open()?.add_address_at_once(eth0.index, address, PREFIX_LEN6)?;
                 }
                 links.set_up(&eth0, true)?;
                 links.set_up(&links.get("lo")?, true)?;
@@ -302,39 +310,4 @@ fn open_veth(host_end: &str, sandbox: &Namespace, offloads: Offloads, mtu: u16) 
 
 fn sandboxes(count: u8) -> Result<Vec<Namespace>, LabError> {
     (0..count).map(|_| Namespace::new("lab")).collect()
-}
-
-/// What pontoon itself never asks the kernel for.
-struct Kernel {
-    runtime: tokio::runtime::Runtime,
-    handle: rtnetlink::Handle,
-}
-
-impl Kernel {
-    fn open() -> Result<Kernel, LabError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let (connection, handle, _) = {
-            let _entered = runtime.enter();
-            rtnetlink::new_connection()?
-        };
-        runtime.spawn(connection);
-        Ok(Kernel { runtime, handle })
-    }
-
-    fn create_bridge(&self, name: &str) -> Result<(), LabError> {
-        let message = rtnetlink::LinkBridge::new(name).build();
-        Ok(self.runtime.block_on(self.handle.link().add(message).execute())?)
-    }
-
-    fn enslave(&self, port_index: u32, bridge_index: u32) -> Result<(), LabError> {
-        let message = rtnetlink::LinkUnspec::new_with_index(port_index).controller(bridge_index).build();
-        Ok(self.runtime.block_on(self.handle.link().set(message).execute())?)
-    }
-
-    /// An address that is good at once, without the wait for duplicates.
-    fn add_address_at_once(&self, link_index: u32, address: Ipv6Addr) -> Result<(), LabError> {
-        let mut request = self.handle.address().add(link_index, address.into(), PREFIX_LEN6);
-        request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        Ok(self.runtime.block_on(request.execute())?)
-    }
 }

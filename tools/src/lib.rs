@@ -1,8 +1,16 @@
 //! What helps people work on and with pontoon: namespace labs and traffic, for tests and benches alike.
 
+mod sys;
+
+pub mod kernel;
 pub mod lab;
+pub mod masquerade;
+pub mod netfilter;
+pub mod outside;
 pub mod peek;
 pub mod ping;
 pub mod traffic;
 pub mod transfer;
+pub mod tun;
 pub mod vlan;
+pub mod witness;

@@ -12,6 +12,15 @@ use crate::lab::{LabError, Namespace};
 /// Bytes of payload that make a 64-byte Ethernet frame (frame check sequence included) of a UDP datagram.
 pub const SMALLEST_PAYLOAD: usize = 18;
 
+/// Which way a stream goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From whoever connects.
+    Upload,
+    /// To whoever connects.
+    Download,
+}
+
 /// Gbit/s of one TCP stream over `duration`, by what the receiver got.
 ///
 /// # Errors
@@ -23,11 +32,29 @@ pub fn tcp_stream(
     congestion: &str,
     duration: Duration,
 ) -> Result<f64, LabError> {
+    tcp_stream_towards(Direction::Upload, from, (to, to_address), congestion, duration)
+}
+
+/// As [`tcp_stream`], from whoever connects or to him.
+///
+/// # Errors
+/// As [`tcp_stream`].
+pub fn tcp_stream_towards(
+    direction: Direction,
+    from: &Namespace,
+    (to, to_address): (&Namespace, Ipv4Addr),
+    congestion: &str,
+    duration: Duration,
+) -> Result<f64, LabError> {
     let listener = to.run(|| TcpListener::bind((to_address, 0)))??;
     let target = listener.local_addr()?;
-    let stream = from.run(|| TcpStream::connect(target))??;
+    let client = from.run(|| TcpStream::connect(target))??;
+    let (server, _) = listener.accept()?;
+    let (stream, mut sink) = match direction {
+        Direction::Upload => (client, server),
+        Direction::Download => (server, client),
+    };
     SockRef::from(&stream).set_tcp_congestion(congestion.as_bytes())?;
-    let (mut sink, _) = listener.accept()?;
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || send_until(stream, Instant::now() + duration));
         let mut buffer = vec![0; 256 * 1024];
@@ -42,6 +69,59 @@ pub fn tcp_stream(
         let elapsed = started.elapsed();
         sender.join().map_err(|_| "the sending thread panicked")??;
         Ok(bytes as f64 * 8.0 / elapsed.as_secs_f64() / 1e9)
+    })
+}
+
+/// TCP connections a second, one after the other from each of `clients` threads: opened, accepted and reset by the client, so
+/// that neither side remembers them for a minute.
+///
+/// # Errors
+/// No connection.
+pub fn connections_per_second(
+    from: &Namespace,
+    (to, to_address): (&Namespace, Ipv4Addr),
+    clients: usize,
+    duration: Duration,
+) -> Result<f64, LabError> {
+    let listen = || -> io::Result<TcpListener> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((to_address, 0)).into())?;
+        socket.listen(4096)?;
+        Ok(socket.into())
+    };
+    let listener = to.run(listen)??;
+    let target = listener.local_addr()?;
+    let finished = AtomicBool::new(false);
+    let started = Instant::now();
+    let connect = || -> io::Result<u64> {
+        let mut count = 0;
+        while started.elapsed() < duration {
+            let stream = TcpStream::connect(target)?;
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+            count += 1;
+        }
+        Ok(count)
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            while !finished.load(Relaxed) {
+                // One that was reset before it was accepted is none the worse.
+                let _ = listener.accept();
+            }
+        });
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(|| from.run(connect))).collect();
+        let counts: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        let elapsed = started.elapsed();
+        finished.store(true, Relaxed);
+        // Wakes the server for the last time.
+        let last = from.run(|| TcpStream::connect(target));
+        server.join().map_err(|_| "the accepting thread panicked")?;
+        last??;
+        let mut total = 0;
+        for count in counts {
+            total += count.map_err(|_| "a connecting thread panicked")???;
+        }
+        Ok(total as f64 / elapsed.as_secs_f64())
     })
 }
 

@@ -1,7 +1,7 @@
 //! TCP transfers between namespaces of which every byte is checked.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -18,6 +18,73 @@ const CHUNK: usize = 128 * 1024;
 /// How long either side waits for the other before it gives up. TCP that lost its way for a second or two (the
 /// bridge was being started again) doubles its waits meanwhile.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A TCP connection, by both of its ends.
+#[derive(Debug)]
+pub struct Connection {
+    /// Who connected.
+    pub client: TcpStream,
+    /// Who accepted.
+    pub server: TcpStream,
+}
+
+impl Connection {
+    /// Connects from a namespace to `target`, which leads to `listener`, maybe by another address.
+    ///
+    /// # Errors
+    /// No connection.
+    pub fn open(
+        from: &Namespace,
+        target: impl Into<SocketAddr>,
+        listener: &TcpListener,
+    ) -> Result<Connection, LabError> {
+        let target = target.into();
+        let client = from
+            .run(|| TcpStream::connect_timeout(&target, PATIENCE))?
+            .map_err(|error| format!("cannot connect to {target}: {error}"))?;
+        Connection::accept(client, listener)
+    }
+
+    /// The other end of `client`, which has connected to what leads to `listener`.
+    ///
+    /// # Errors
+    /// The connection did not come.
+    pub fn accept(client: TcpStream, listener: &TcpListener) -> Result<Connection, LabError> {
+        SockRef::from(listener).set_read_timeout(Some(PATIENCE))?;
+        let (server, _) =
+            listener.accept().map_err(|error| format!("the connection did not come: {error}"))?;
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(PATIENCE))?;
+            end.set_write_timeout(Some(PATIENCE))?;
+        }
+        Ok(Connection { client, server })
+    }
+
+    /// Sends a byte each way.
+    ///
+    /// # Errors
+    /// It did not arrive.
+    pub fn check(&self) -> Result<(), LabError> {
+        let mut byte = [0];
+        // Reading and writing take shared streams.
+        let (client, server) = (&self.client, &self.server);
+        for (mut from, mut to) in [(client, server), (server, client)] {
+            from.write_all(&[0x5a])?;
+            to.read_exact(&mut byte)?;
+        }
+        Ok(())
+    }
+
+    /// Sends that many bytes each way, one way after the other, and checks each of them. The connection is closed then.
+    ///
+    /// # Errors
+    /// See [`Transfer`].
+    pub fn both_ways(self, bytes: u64) -> Result<(), LabError> {
+        let Connection { client, server } = self;
+        Transfer::over(client.try_clone()?, server.try_clone()?, Some(bytes))?.complete(bytes)?;
+        Transfer::over(server, client, Some(bytes))?.complete(bytes)
+    }
+}
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -42,17 +109,22 @@ impl Transfer {
     ) -> Result<Transfer, LabError> {
         let address = SocketAddr::from((to_address.into(), 0));
         let listener = to.run(|| TcpListener::bind(address))??;
-        let target = listener.local_addr()?;
-        let stream = from.run(|| TcpStream::connect_timeout(&target, PATIENCE))??;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
-        let (sink, _) = listener.accept()?;
-        sink.set_read_timeout(Some(PATIENCE))?;
+        let Connection { client, server } = Connection::open(from, listener.local_addr()?, &listener)?;
+        Transfer::over(client, server, bytes)
+    }
+
+    /// Starts to send from one end of a connection to the other, as [`Transfer::start`].
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn over(sender: TcpStream, receiver: TcpStream, bytes: Option<u64>) -> Result<Transfer, LabError> {
+        sender.set_write_timeout(Some(PATIENCE))?;
+        receiver.set_read_timeout(Some(PATIENCE))?;
         let (received, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counter, stopped) = (Arc::clone(&received), Arc::clone(&stop));
         Ok(Transfer {
-            sender: thread::spawn(move || send(stream, bytes.unwrap_or(u64::MAX), &stopped)),
-            receiver: thread::spawn(move || receive(sink, &counter)),
+            sender: thread::spawn(move || send(sender, bytes.unwrap_or(u64::MAX), &stopped)),
+            receiver: thread::spawn(move || receive(receiver, &counter)),
             received,
             stop,
         })
@@ -71,6 +143,17 @@ impl Transfer {
     /// Whether one of the two sides has ended, well or badly.
     pub fn has_ended(&self) -> bool {
         self.sender.is_finished() || self.receiver.is_finished()
+    }
+
+    /// Waits until `bytes` bytes came through.
+    ///
+    /// # Errors
+    /// As [`Transfer::finish`], or another number of bytes came.
+    pub fn complete(self, bytes: u64) -> Result<(), LabError> {
+        match self.finish()? {
+            received if received == bytes => Ok(()),
+            received => Err(format!("{received} bytes arrived instead of {bytes}").into()),
+        }
     }
 
     /// Waits for the end; the bytes that came through.
@@ -99,10 +182,7 @@ pub fn tcp(
     to_address: impl Into<IpAddr>,
     bytes: u64,
 ) -> Result<(), LabError> {
-    match Transfer::start(from, to, to_address, Some(bytes))?.finish()? {
-        received if received == bytes => Ok(()),
-        received => Err(format!("{received} bytes arrived instead of {bytes}").into()),
-    }
+    Transfer::start(from, to, to_address, Some(bytes))?.complete(bytes)
 }
 
 fn send(mut stream: TcpStream, bytes: u64, stop: &AtomicBool) -> io::Result<u64> {
@@ -113,6 +193,8 @@ fn send(mut stream: TcpStream, bytes: u64, stop: &AtomicBool) -> io::Result<u64>
         let len = CHUNK.min((bytes - sent).try_into().unwrap_or(CHUNK));
         sent += stream.write(&pattern[offset..offset + len])? as u64;
     }
+    // The other direction may be in use.
+    stream.shutdown(Shutdown::Write)?;
     Ok(sent)
 }
 

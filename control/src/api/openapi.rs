@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{fdb, networks, ports, system};
+use super::{edge, fdb, nat, networks, ports, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,21 @@ use super::{fdb, networks, ports, system};
         fdb::remove,
         fdb::flush,
         fdb::flush_network,
+        edge::publications,
+        edge::publish,
+        edge::unpublish,
+        edge::rules,
+        edge::add_rule,
+        edge::remove_rule,
+        edge::flush_rules,
+        edge::links,
+        edge::add_link,
+        edge::remove_link,
+        nat::sessions,
+        nat::flush,
+        nat::stats,
+        nat::uplinks,
+        nat::trace,
         system::stats,
         system::events,
         system::info,

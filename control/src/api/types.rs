@@ -11,6 +11,16 @@ use pontoon_dataplane::MacAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod edge;
+mod published;
+
+pub use edge::{
+    ByProtocol, Connection, Flow, Link, LinkBody, NatFlushed, NatGauge, NatMapping, NatSession, NatSessions,
+    NatStats, Publication, PublicationRequest, Rule, RuleAction, RuleBody, RuleRequest, SnatIp, Trace,
+    TraceFrame, TraceRequest, Uplink, UplinkState,
+};
+pub use published::{PortRange, PortsError, Protocol, PublishedPorts};
+
 /// A MAC address, written `02:42:0a:00:00:02`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
@@ -46,7 +56,7 @@ impl FromStr for Mac {
 }
 
 /// `POST /networks`: a network to create.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkRequest {
     /// Its name: letters, digits, `_`, `.` and `-`, starting with a letter or digit, at most 63 bytes.
@@ -58,12 +68,30 @@ pub struct NetworkRequest {
     #[schema(value_type = Option<String>, example = "10.88.0.1")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
-    /// Largest layer-3 packet in bytes, 576 to 65521; 1500 when left out.
+    /// Largest layer-3 packet in bytes, 576 to 65521; that of the default route's interface when left out, 1500 without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
     /// How long learned addresses live, in seconds; 300 when left out, 0 keeps nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_seconds: Option<u32>,
+    /// The host reaches the endpoints, and they reach the host; true when left out, unless `internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_access: Option<bool>,
+    /// Which interfaces its packets may leave by: `auto`, `none` or an interface's name; `auto` when left out, unless `internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Uplink>,
+    /// It reaches neither the host nor the outside; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal: Option<bool>,
+    /// Endpoints may talk to one another; true when left out. Without, only links allow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icc: Option<bool>,
+    /// The source address of what leaves the host: `auto` (when left out) or an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snat_ip: Option<SnatIp>,
+    /// How NAT maps ports; `port-dependent` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat_mapping: Option<NatMapping>,
 }
 
 /// A network as it is (`GET /networks/NAME`).
@@ -83,12 +111,24 @@ pub struct Network {
     pub mtu: u16,
     /// How long learned addresses live, in seconds.
     pub ageing_seconds: u32,
+    /// How it is connected to the host and the outside.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// The interface by which the host sits on it; absent when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_interface: Option<String>,
     /// When it was created, RFC 3339 in UTC.
     pub created: String,
     /// Its endpoints by name.
     pub endpoints: Vec<Endpoint>,
     /// Its existing interfaces by name.
     pub interfaces: Vec<Interface>,
+    /// Ports of the host that lead to its endpoints.
+    pub publications: Vec<Publication>,
+    /// Its rules in order.
+    pub rules: Vec<Rule>,
+    /// Its links.
+    pub links: Vec<Link>,
 }
 
 /// `PATCH /networks/NAME`: what to change; fields left out stay.
@@ -98,6 +138,24 @@ pub struct NetworkPatch {
     /// How long learned addresses live, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_seconds: Option<u32>,
+    /// See [`Connection::host_access`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_access: Option<bool>,
+    /// See [`Connection::uplink`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Uplink>,
+    /// See [`Connection::internal`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal: Option<bool>,
+    /// See [`Connection::icc`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icc: Option<bool>,
+    /// See [`Connection::snat_ip`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snat_ip: Option<SnatIp>,
+    /// See [`Connection::nat_mapping`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat_mapping: Option<NatMapping>,
 }
 
 /// The device that an endpoint gets.
@@ -309,7 +367,8 @@ pub struct Traffic {
 pub struct PortStats {
     /// The port's name.
     pub port: String,
-    /// The network.
+    /// The network; an uplink has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network: String,
     /// Frames that came in by it.
     pub rx: Traffic,
@@ -353,6 +412,9 @@ pub struct Stats {
     pub workers: u64,
     /// Ports, in order of their names.
     pub ports: Vec<PortStats>,
+    /// Uplinks (`uplink:IFACE`), in order of their interfaces' names.
+    #[serde(default)]
+    pub uplinks: Vec<PortStats>,
     /// FDBs, in order of their networks' names.
     pub fdbs: Vec<FdbStats>,
 }
@@ -388,7 +450,7 @@ pub struct NamespaceDecl {
 }
 
 /// A network in a [`Document`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkDecl {
     /// See [`NetworkRequest::name`].
@@ -406,6 +468,24 @@ pub struct NetworkDecl {
     /// See [`NetworkRequest::ageing_seconds`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_seconds: Option<u32>,
+    /// See [`NetworkRequest::host_access`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_access: Option<bool>,
+    /// See [`NetworkRequest::uplink`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Uplink>,
+    /// See [`NetworkRequest::internal`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal: Option<bool>,
+    /// See [`NetworkRequest::icc`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icc: Option<bool>,
+    /// See [`NetworkRequest::snat_ip`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snat_ip: Option<SnatIp>,
+    /// See [`NetworkRequest::nat_mapping`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat_mapping: Option<NatMapping>,
     /// Its endpoints.
     #[serde(default, rename = "endpoint")]
     pub endpoints: Vec<EndpointDecl>,
@@ -415,6 +495,15 @@ pub struct NetworkDecl {
     /// Static FDB entries.
     #[serde(default, rename = "fdb")]
     pub fdb: Vec<FdbDecl>,
+    /// Ports of the host that lead to its endpoints.
+    #[serde(default, rename = "publish")]
+    pub publications: Vec<PublicationRequest>,
+    /// Rules, in order.
+    #[serde(default, rename = "rule")]
+    pub rules: Vec<RuleBody>,
+    /// Links.
+    #[serde(default, rename = "link")]
+    pub links: Vec<LinkBody>,
 }
 
 /// An endpoint in a [`Document`]; exactly one of `netns` and `pid`.
@@ -483,7 +572,8 @@ pub struct Event {
     pub time: String,
     /// `network-created`, `network-removed`, `endpoint-attached`, `endpoint-detached`, `endpoint-restored`,
     /// `endpoint-swept`, `interface-added`, `interface-removed`, `interface-swept`, `namespace-created`,
-    /// `namespace-deleted` or `port-lost`.
+    /// `namespace-deleted`, `port-lost`, `network-changed`, `published`, `unpublished`, `publication-down`, `rules-changed`,
+    /// `linked`, `unlinked`, `uplink-up`, `uplink-down` or `uplink-changed`.
     pub event: String,
     /// The network, port (`NETWORK/NAME`) or namespace.
     pub subject: String,

@@ -1,5 +1,7 @@
 //! The command line, defined once: parsing, `--help`, shell completions and man pages all come from here.
 
+mod edge;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -8,6 +10,11 @@ use ipnet::IpNet;
 use pontoon_dataplane::port::Offloads;
 
 use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
+
+pub use edge::{
+    ConnectionArgs, LinkArgs, LinkCommand, NatArgs, NatCommand, PortsArgs, PublishArgs, Published, RuleArgs,
+    RuleCommand, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
+};
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/pontoon/pontoon.sock";
@@ -22,6 +29,8 @@ Examples:
   pontoon network create blue --subnet 10.88.0.0/24
   pontoon attach blue --netns web
   pontoon attach blue --pid 4711 --name db --ip 10.88.0.9
+  pontoon publish blue web 8080:80
+  pontoon nat ls                  who talks to the outside, and how it is translated
   pontoon fdb ls                  which station is behind which port
   pontoon detach blue web
   pontoon network rm blue
@@ -71,6 +80,27 @@ Exit status: 0 when nothing that the daemon needs lacks for this user, warnings 
     Attach(AttachArgs),
     /// Take an endpoint off its network and remove its device
     Detach(DetachArgs),
+    /// Lead ports of the host to an endpoint
+    Publish(PublishArgs),
+    /// Take published ports back
+    Unpublish(UnpublishArgs),
+    /// List published ports
+    Ports(PortsArgs),
+    /// Say which sessions may pass a network's edge
+    #[command(subcommand)]
+    Rule(RuleCommand),
+    /// Let an endpoint speak to another on a network with --icc=false; list links
+    Link(LinkArgs),
+    /// Remove a link
+    Unlink(WhichLink),
+    /// List and end sessions of NAT, show how much of it is used
+    #[command(subcommand)]
+    Nat(NatCommand),
+    /// Show the interfaces that networks leave the host by
+    #[command(subcommand)]
+    Uplink(UplinkCommand),
+    /// Say what would become of a packet, decision by decision, without sending it
+    Trace(TraceArgs),
     /// Put existing interfaces on a network, list ports, change what ports may do
     #[command(subcommand)]
     Port(PortCommand),
@@ -136,6 +166,9 @@ pub struct DaemonArgs {
     /// Worker threads that move frames; 0 is automatic: what is sensible for the machine [default: automatic]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_hyphen_values = true, value_parser = parse_workers)]
     pub workers: u16,
+    /// How NAT runs
+    #[command(flatten)]
+    pub nat: NatArgs,
     /// The most that ports leave to the kernel; each rung below `all` is what some older kernel offers
     #[arg(long, hide = true, value_enum, default_value_t = OffloadRung::All)]
     pub offloads: OffloadRung,
@@ -176,7 +209,10 @@ pub enum NetworkCommand {
     #[command(after_help = "\
 Examples:
   pontoon network create blue --subnet 10.88.0.0/24
-  pontoon network create jumbo --subnet 172.20.0.0/16 --gateway 172.20.255.254 --mtu 9000")]
+  pontoon network create jumbo --subnet 172.20.0.0/16 --gateway 172.20.255.254 --mtu 9000
+  pontoon network create vpn --subnet 10.89.0.0/24 --uplink wg0 --host-access=false
+  pontoon network create lab --subnet 10.90.0.0/24 --internal
+  pontoon network create tenants --subnet 10.91.0.0/24 --icc=false")]
     Create {
         /// The network's name
         #[arg(value_name = "NAME")]
@@ -187,12 +223,15 @@ Examples:
         /// The gateway's address [default: the subnet's first]
         #[arg(long, value_name = "IP", value_parser = parse_address)]
         gateway: Option<IpAddr>,
-        /// Largest layer-3 packet in bytes [default: 1500]
+        /// Largest layer-3 packet in bytes [default: that of the default route's interface, or 1500]
         #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse_mtu)]
         mtu: Option<u16>,
         /// How long learned addresses live; 0 keeps nothing [default: 300]
         #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = parse_ageing)]
         ageing: Option<u32>,
+        /// How it is connected
+        #[command(flatten)]
+        connection: ConnectionArgs,
     },
     /// List networks
     #[command(visible_alias = "list")]
@@ -217,14 +256,24 @@ Examples:
         #[arg(short, long)]
         force: bool,
     },
-    /// Change a network's settings
+    /// Change a network's settings while it is in use; sessions that may not be any more end
+    #[command(
+        group(clap::ArgGroup::new("changes").required(true).multiple(true).args(edge::CHANGES)),
+        after_help = "\
+Examples:
+  pontoon network set blue --uplink none
+  pontoon network set blue --icc=false --host-access=false"
+    )]
     Set {
         /// The network's name
         #[arg(value_name = "NAME")]
         name: String,
         /// How long learned addresses live; 0 keeps nothing
         #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = parse_ageing)]
-        ageing: u32,
+        ageing: Option<u32>,
+        /// How it is connected
+        #[command(flatten)]
+        connection: ConnectionArgs,
     },
 }
 
@@ -567,6 +616,36 @@ mod tests {
             "pontoon network rm blue",
             "pontoon network rm blue --force",
             "pontoon network set blue --ageing 30",
+            "pontoon network create blue --subnet 10.88.0.0/24 --host-access --uplink eth0 --icc=false",
+            "pontoon network create blue --subnet 10.88.0.0/24 --internal",
+            "pontoon network set blue --host-access=false --uplink none --internal=true --icc --snat-ip 192.0.2.7",
+            "pontoon network set blue --nat-mapping endpoint-independent --snat-ip auto",
+            "pontoon publish blue web 8080:80",
+            "pontoon publish blue web 127.0.0.1:8080-8090:80-90/udp --allow 192.0.2.0/24 --allow 198.51.100.7",
+            "pontoon unpublish blue web 8080:80/tcp",
+            "pontoon unpublish blue web 7",
+            "pontoon ports",
+            "pontoon ports blue --json",
+            "pontoon rule add blue allow",
+            "pontoon rule add blue deny --from 10.0.0.0/8 --to 192.0.2.7 --proto tcp --port 80-90 --at 2",
+            "pontoon rule ls blue",
+            "pontoon rule rm blue 2",
+            "pontoon rule flush blue",
+            "pontoon link blue a b",
+            "pontoon link blue a b:53/udp",
+            "pontoon link ls",
+            "pontoon link ls blue",
+            "pontoon unlink blue a b:53/udp",
+            "pontoon nat ls --network blue --json",
+            "pontoon nat ls --endpoint blue/web",
+            "pontoon nat flush",
+            "pontoon nat flush --endpoint blue/web",
+            "pontoon nat stats",
+            "pontoon uplink ls",
+            "pontoon trace blue --from web packet",
+            "pontoon trace blue --from host --pcap seen.pcap --frame 3",
+            "pontoon daemon --nat-ports 20000-29999 --nat-sessions 1000000 --nat-sessions-per-endpoint 9",
+            "pontoon daemon --nat-timeouts udp=30,icmp=5 --nat-timeouts tcp-established=60",
             "pontoon attach blue --netns web",
             "pontoon attach blue --netns /run/netns/web --name w --ifname net0",
             "pontoon attach blue --pid 12 --ip 10.88.0.9 --mac 02:42:0a:58:00:09 --kind veth --isolated",
@@ -625,6 +704,34 @@ mod tests {
             "pontoon attach blue --pid -1",
             "pontoon network set blue --ageing -1",
             "pontoon frobnicate",
+            "pontoon network set blue --host-access=perhaps",
+            "pontoon network set blue --snat-ip eth0",
+            "pontoon network set blue --nat-mapping symmetric",
+            "pontoon network create blue --subnet 10.88.0.0/24 --uplink a/b",
+            "pontoon publish blue web",
+            "pontoon publish blue web 80",
+            "pontoon publish blue web 0:80",
+            "pontoon publish blue web -1:80",
+            "pontoon publish blue web [::1]:80:80",
+            "pontoon publish blue web 80:80 --allow everybody",
+            "pontoon rule add blue",
+            "pontoon rule add blue perhaps",
+            "pontoon rule add blue deny --proto sctp",
+            "pontoon rule add blue deny --port 0",
+            "pontoon rule add blue deny --at 0",
+            "pontoon rule rm blue -1",
+            "pontoon link",
+            "pontoon link blue a",
+            "pontoon link blue a b:x",
+            "pontoon unlink blue a",
+            "pontoon nat",
+            "pontoon trace blue packet",
+            "pontoon trace blue --from web",
+            "pontoon trace blue --from web packet --pcap seen.pcap",
+            "pontoon trace blue --from web --pcap seen.pcap --frame 0",
+            "pontoon daemon --nat-ports 80-70",
+            "pontoon daemon --nat-sessions 0",
+            "pontoon daemon --nat-timeouts udp",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -120,6 +120,14 @@ impl Client {
         self.parse(&self.request(method, path, Some(body))?)
     }
 
+    /// `DELETE path`, and what the daemon says of it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.parse(&self.request(Method::DELETE, path, None)?)
+    }
+
     /// Sends a request without a body whose answer does not matter.
     ///
     /// # Errors

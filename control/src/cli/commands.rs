@@ -1,5 +1,7 @@
 //! The commands that are requests to the daemon.
 
+mod edge;
+
 use std::path::Path;
 
 use hyper::Method;
@@ -9,7 +11,6 @@ use super::args::{AttachArgs, DetachArgs, EventsArgs, FdbCommand, NetworkCommand
 use super::client::{Client, encode, path};
 use super::output::Output;
 use super::show;
-use super::table::age;
 use crate::api::types::{
     Applied, Document, Endpoint, EndpointRequest, Event, FdbEntry, FdbRequest, Interface, InterfaceRequest,
     Network, NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
@@ -53,8 +54,22 @@ impl Session {
     /// The daemon's refusal, or that it cannot be reached; so for all commands.
     pub fn network(&self, command: NetworkCommand) -> Done {
         match command {
-            NetworkCommand::Create { name, subnet, gateway, mtu, ageing } => {
-                let request = NetworkRequest { name, subnet, gateway, mtu, ageing_seconds: ageing };
+            NetworkCommand::Create { name, subnet, gateway, mtu, ageing, connection } => {
+                let NetworkPatch { ageing_seconds, host_access, uplink, internal, icc, snat_ip, nat_mapping } =
+                    connection.patch(ageing);
+                let request = NetworkRequest {
+                    name,
+                    subnet,
+                    gateway,
+                    mtu,
+                    ageing_seconds,
+                    host_access,
+                    uplink,
+                    internal,
+                    icc,
+                    snat_ip,
+                    nat_mapping,
+                };
                 let made: Network = self.client.send(Method::POST, "/networks", &request)?;
                 self.out.show(&made, || {
                     format!("network {}: {}, gateway {}\n", made.name, made.subnet, made.gateway)
@@ -72,11 +87,11 @@ impl Session {
                 let query = if force { "?force=true" } else { "" };
                 self.remove(&(path(&["networks", &name]) + query), &name, &format!("network {name} removed"))
             }
-            NetworkCommand::Set { name, ageing } => {
-                let patch = NetworkPatch { ageing_seconds: Some(ageing) };
+            NetworkCommand::Set { name, ageing, connection } => {
+                let patch = connection.patch(ageing);
                 let network: Network =
                     self.client.send(Method::PATCH, &path(&["networks", &name]), &patch)?;
-                self.out.show(&network, || format!("network {name}: ageing {}\n", age(ageing.into())))
+                self.out.show(&network, || format!("network {name}: {}\n", show::patch(&patch)))
             }
         }
     }
@@ -192,6 +207,7 @@ impl Session {
         self.only(args.network.clone(), &mut stats.ports, |port| &port.network)?;
         if let Some(network) = args.network {
             stats.fdbs.retain(|fdb| fdb.network == network);
+            stats.uplinks.clear();
         }
         self.out.show(&stats, || show::stats(&stats))
     }

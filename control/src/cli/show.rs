@@ -1,10 +1,16 @@
 //! The API's answers as text. Pure functions: what they return is what is printed.
 
+mod edge;
+
 use pontoon_dataplane::DropReason;
 
 use super::table::{Table, age, bytes, count};
 use crate::api::types::{
     DeviceKind, Endpoint, Event, FdbEntry, Network, Port, PortFlags, PortStats, SandboxRef, Stats, Traffic,
+};
+
+pub use edge::{
+    flushed, linked, links, nat_stats, patch, publications, published, rules, sessions, trace, uplinks,
 };
 
 /// `network ls`.
@@ -28,13 +34,14 @@ pub fn networks(networks: &[Network]) -> String {
 /// `network inspect`.
 pub fn network(network: &Network) -> String {
     let mut out = format!(
-        "Network:   {}\nSubnet:    {}\nGateway:   {} ({})\nMTU:       {}\nAgeing:    {}\nCreated:   {}\n",
+        "Network:   {}\nSubnet:    {}\nGateway:   {} ({})\nMTU:       {}\nAgeing:    {}\n{}Created:   {}\n",
         network.name,
         network.subnet,
         network.gateway,
         network.gateway_mac,
         network.mtu,
         age(network.ageing_seconds.into()),
+        edge::connection(network),
         network.created,
     );
     if !network.endpoints.is_empty() {
@@ -57,6 +64,14 @@ pub fn network(network: &Network) -> String {
             table.row([interface.interface.clone(), interface.created.clone()]);
         }
         out = out + "\n" + &table.render();
+    }
+    let more = [
+        (network.publications.is_empty(), publications(&network.publications)),
+        (network.rules.is_empty(), rules(&network.rules)),
+        (network.links.is_empty(), links(&network.links)),
+    ];
+    for (_, table) in more.iter().filter(|(empty, _)| !empty) {
+        out = out + "\n" + table;
     }
     out
 }
@@ -115,8 +130,9 @@ pub fn stats(stats: &Stats) -> String {
         stats.workers,
         if stats.workers == 1 { "" } else { "s" }
     );
-    out += &traffic(&stats.ports);
-    let drops = drops(&stats.ports);
+    let ports: Vec<PortStats> = stats.ports.iter().chain(&stats.uplinks).cloned().collect();
+    out += &traffic(&ports);
+    let drops = drops(&ports);
     if !drops.is_empty() {
         out = out + "\n" + &drops;
     }
@@ -239,7 +255,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::api::types::FdbStats;
+    use crate::api::types::{Connection, FdbStats};
 
     fn example_network() -> Network {
         Network {
@@ -249,6 +265,8 @@ mod tests {
             gateway_mac: "02:42:0a:58:00:01".parse().unwrap(),
             mtu: 1500,
             ageing_seconds: 300,
+            connection: Connection::default(),
+            host_interface: Some("ptn-blue".into()),
             created: "2026-01-01T00:00:00Z".into(),
             endpoints: vec![Endpoint {
                 name: "web".into(),
@@ -261,6 +279,9 @@ mod tests {
                 created: "2026-01-01T00:00:00Z".into(),
             }],
             interfaces: vec![],
+            publications: vec![],
+            rules: vec![],
+            links: vec![],
         }
     }
 
@@ -279,6 +300,10 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("SINCE"), "{text}");
+        assert!(
+            text.contains("Host:      ptn-blue\nUplink:    auto\nInternal:  no\nICC:       yes\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -311,6 +336,7 @@ mod tests {
                 tx: Traffic::default(),
                 drops: BTreeMap::from([("runt".to_owned(), Traffic { frames: 3, bytes: 30 })]),
             }],
+            uplinks: vec![PortStats { port: "uplink:eth0".into(), ..PortStats::default() }],
             fdbs: vec![FdbStats {
                 network: "blue".into(),
                 entries: 1,
@@ -323,6 +349,7 @@ mod tests {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<_> = text.lines().map(words).collect();
         assert!(lines.contains(&"blue/web 2,000 128 MB 64.0 kB 0 0 B - 3".to_owned()), "{text}");
+        assert!(lines.contains(&"uplink:eth0 0 0 B - 0 0 B - 0".to_owned()), "{text}");
         let why = "blue/web runt 3 30 B The frame is shorter than an Ethernet header.";
         assert!(lines.contains(&why.to_owned()), "{text}");
         assert!(lines.contains(&"blue 1 65,536 0 0 0 0 0 0".to_owned()), "{text}");

@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::arp::{self, Neighbour};
+use super::beyond::Asked;
 use super::lab::{Lab, NETWORK, Station};
+use super::outside;
 use super::ping::Pinger;
 use super::tcp;
 use crate::api::types::{FdbEntry, Mac, PortStats, Stats};
@@ -18,11 +20,11 @@ use crate::cli::table::{bytes, count};
 use crate::netns::run_in;
 
 /// How long a ping may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Payload of the large ping.
 const LARGE: usize = 20_000;
 /// How long the TCP stream lasts.
-const STREAM: Duration = Duration::from_secs(1);
+const STREAM: Duration = Duration::from_millis(700);
 /// Drops that belong to three stations coming up one after the other: their first multicasts find nobody there.
 const EXPECTED_DROPS: [&str; 2] = ["no-egress", "port-down"];
 
@@ -80,6 +82,10 @@ pub(super) struct Findings {
     /// What each namespace's kernel has resolved.
     pub arp: BTreeMap<&'static str, Vec<Neighbour>>,
     pub fdb: Vec<FdbEntry>,
+    /// Who asked whom beyond the network, and how he was seen.
+    pub asked: Vec<Asked>,
+    /// Of the 100 MB from outside.
+    pub outside_gbit_per_s: Option<f64>,
     /// The offloads that all ports have.
     pub offloads: Vec<String>,
     pub throughput_gbit_per_s: Option<f64>,
@@ -92,11 +98,12 @@ pub(super) struct Findings {
     pub seconds: f64,
 }
 
-/// Pings every other station and the gateway from `from`.
+/// Pings every other station, the gateway and the outside from `from`.
 pub(super) fn ping_from(from: &Station, lab: &Lab, findings: &mut Findings) -> Check {
     const COUNT: usize = 9;
     let others = lab.stations.iter().filter(|to| to.name != from.name).map(|to| (to.name, to.ip));
-    let targets: Vec<_> = others.chain([("gateway", lab.network.gateway)]).collect();
+    let targets: Vec<_> =
+        others.chain([("gateway", lab.network.gateway), (outside::NAME, outside::ADDRESS)]).collect();
     let ping = |target: Ipv4Addr| Pinger::new(target, ping_id(from))?.median(COUNT, PATIENCE);
     let results = run_in(&from.netns, || {
         targets.iter().map(|(name, ip)| (*name, ping(*ip))).collect::<Vec<(&'static str, io::Result<_>)>>()

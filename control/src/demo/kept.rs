@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::lab::Lab;
+use super::outside;
 use crate::cli::args::DEFAULT_SOCKET;
 use crate::private::Way;
 
@@ -17,12 +18,14 @@ pub(super) struct Kept {
     pub socket: String,
     /// The sandboxes.
     pub sandboxes: Vec<Sandbox>,
+    /// The world outside.
+    pub outside: Sandbox,
 }
 
-/// A sandbox, and how to enter it.
+/// A namespace, and how to enter it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Sandbox {
-    /// Its name, the endpoint's as well.
+    /// Its name; of sandboxes the endpoint's as well.
     pub name: String,
     /// Its namespace's file, as others see it.
     pub netns: String,
@@ -47,7 +50,8 @@ impl Kept {
             enter.push(format!("--net={netns}"));
             Sandbox { name: name.to_owned(), netns, enter }
         };
-        Kept { pid, way, socket: format!("{root}{DEFAULT_SOCKET}"), sandboxes: names.map(sandbox).collect() }
+        let (socket, outside) = (format!("{root}{DEFAULT_SOCKET}"), sandbox(outside::NAME));
+        Kept { pid, way, socket, sandboxes: names.map(sandbox).collect(), outside }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the demo looks at: a daemon of its own in this process, one network, three stations.
+//! What the demo looks at: a daemon of its own in this process, one network, three stations, and a world outside.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -9,20 +9,25 @@ use hyper::Method;
 
 use crate::api::types::{
     Applied, DeviceKind, Document, EndpointDecl, Mac, NamespaceDecl, Network, NetworkDecl, Port, PortPatch,
-    SandboxRef,
+    PublicationRequest, SandboxRef,
 };
 use crate::cli::args::DEFAULT_SOCKET;
 use crate::cli::client::{Client, path};
+use crate::edge::EdgeSettings;
 use crate::failure::Failure;
-use pontoon_dataplane::port::Offloads;
 
 use crate::daemon::{self, DaemonOptions};
 use crate::netns::Netns;
+
+use super::outside::{self, Outside};
+use super::service;
 
 /// The network's name.
 pub(super) const NETWORK: &str = "demo";
 /// The stations' names.
 pub(super) const NAMES: [&str; 3] = ["red", "green", "blue"];
+/// The port of the host that leads to the first station's service.
+pub(super) const PUBLISHED: u16 = 8080;
 const SUBNET: &str = "10.88.0.0/24";
 /// How long the daemon may take to listen.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,6 +54,9 @@ pub(super) struct Lab {
     pub client: Client,
     pub network: Network,
     pub stations: Vec<Station>,
+    /// Where the daemon runs.
+    pub host: Netns,
+    pub outside: Outside,
     /// The offloads that all ports have.
     pub offloads: Vec<String>,
 }
@@ -57,6 +65,10 @@ impl Lab {
     /// Starts the daemon and lets it make namespaces, network and endpoints, as `pontoon daemon` and `pontoon up -f`
     /// would. The process must be in private namespaces already.
     pub(super) fn build() -> Result<Lab, Failure> {
+        let sentence = |error: &dyn std::error::Error| Failure::Sentence(error.to_string());
+        let outside = Outside::build()?;
+        let host = Netns::current().map_err(|error| sentence(&error))?;
+        service::start(outside::NAME, &outside.netns, outside::ADDRESS)?;
         let socket = Path::new(DEFAULT_SOCKET);
         let daemon = start_daemon()?;
         wait_for(socket, daemon)?;
@@ -65,10 +77,16 @@ impl Lab {
         let network: Network = client.get(&path(&["networks", NETWORK]))?;
         let ports: Vec<Port> = client.get("/ports")?;
         let stations = NAMES.iter().map(|name| station(name, &network)).collect::<Result<Vec<_>, _>>()?;
+        for address in [network.gateway, outside::HOST] {
+            service::start("host", &host, address)?;
+        }
+        if let Some(first) = stations.first() {
+            service::start(first.name, &first.netns, first.ip)?;
+        }
         let everywhere = |offload: &&str| ports.iter().all(|port| port.offloads.iter().any(|o| o == offload));
         let offloads = ["checksum", "tso", "uso"].iter().filter(|o| everywhere(o));
         let offloads = offloads.map(|offload| (*offload).to_owned()).collect();
-        Ok(Lab { client, network, stations, offloads })
+        Ok(Lab { client, network, stations, host, outside, offloads })
     }
 }
 
@@ -79,7 +97,7 @@ fn start_daemon() -> Result<JoinHandle<Result<(), String>>, Failure> {
         config: None,
         ephemeral: true,
         workers: 0,
-        offloads: Offloads::ALL,
+        edge: EdgeSettings::default(),
     };
     thread::Builder::new()
         .name("daemon".into())
@@ -119,6 +137,11 @@ fn document() -> Result<Document, Failure> {
         kind: DeviceKind::Tap,
         port: PortPatch::default(),
     };
+    let publish = |protocol: &str| -> Result<PublicationRequest, Failure> {
+        let ports = format!("{PUBLISHED}:{}/{protocol}", service::PORT);
+        let ports = ports.parse().map_err(|_| Failure::sentence("the demo's published port is malformed"))?;
+        Ok(PublicationRequest { endpoint: NAMES[0].to_owned(), ports, allow: Vec::new() })
+    };
     Ok(Document {
         namespaces: NAMES
             .iter()
@@ -127,12 +150,9 @@ fn document() -> Result<Document, Failure> {
         networks: vec![NetworkDecl {
             name: NETWORK.to_owned(),
             subnet: SUBNET.parse().map_err(|_| Failure::sentence("the demo's subnet is malformed"))?,
-            gateway: None,
-            mtu: None,
-            ageing_seconds: None,
             endpoints: NAMES.iter().map(endpoint).collect(),
-            interfaces: Vec::new(),
-            fdb: Vec::new(),
+            publications: vec![publish("tcp")?, publish("udp")?],
+            ..NetworkDecl::default()
         }],
     })
 }

@@ -7,7 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::checks::{Check, Findings};
 use super::kept::Kept;
-use super::lab::{Lab, NAMES};
+use super::lab::{Lab, NAMES, PUBLISHED};
+use super::outside::{self, HOST};
 use crate::cli::output::print;
 use crate::cli::show;
 use crate::cli::table::Table;
@@ -62,10 +63,13 @@ impl Stage {
 
     /// The picture of the network.
     pub(super) fn picture(&self, lab: &Lab) -> Result<(), Failure> {
-        let mut out =
-            String::from("\npontoon demo: three namespaces on one network, and no kernel bridge\n\n");
-        let mut arms = ["──┐".to_owned(), "──┼── pontoon ── gateway ".to_owned(), "──┘".to_owned()];
-        arms[1] += &lab.network.gateway.to_string();
+        let mut out = String::from(
+            "\npontoon demo: three namespaces, their host and the world outside;\n\
+             no kernel bridge, no veth, no firewall rules\n\n",
+        );
+        let way = format!("──┼── pontoon ── host {HOST} ── outside {}", outside::ADDRESS);
+        let gateway = format!("──┘   gateway {}", lab.network.gateway);
+        let arms = ["──┐".to_owned(), way, gateway];
         for (station, arm) in lab.stations.iter().zip(arms) {
             out += &format!("   {}  {} {arm}\n", self.name(station.name, 5), station.ip);
         }
@@ -122,6 +126,7 @@ impl Stage {
     pub(super) fn suggestions(&self, lab: &Lab, kept: &Kept) -> Result<(), Failure> {
         let program = std::env::args().next().unwrap_or_else(|| "pontoon".to_owned());
         let enter = kept.sandboxes.first().map(|sandbox| sandbox.enter.join(" ")).unwrap_or_default();
+        let from_outside = kept.outside.enter.join(" ");
         let [_, green, _] = NAMES;
         let target =
             lab.stations.iter().find(|s| s.name == green).map(|s| s.ip.to_string()).unwrap_or_default();
@@ -136,9 +141,15 @@ impl Stage {
              \x20  {program} port ls\n\
              \x20  {program} fdb ls\n\
              \x20  {program} stats\n\
+             \x20  {program} ports\n\
+             \x20  {program} nat ls\n\
              \x20  {enter} ping {target}\n\
+             \x20  {enter} ping {address}\n\
+             \x20  {enter} curl http://{address}/\n\
+             \x20  {from_outside} curl http://{HOST}:{PUBLISHED}/\n\
              \x20  {enter} ip neigh\n\n",
-            kept.socket
+            kept.socket,
+            address = outside::ADDRESS,
         ))
     }
 

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use crate::netns::{Netns, NetnsError, run_in};
 
 /// Length of the pattern: prime, so that it stays in step with no buffer, segment or page.
-const PATTERN: usize = 65_521;
+pub(super) const PATTERN: usize = 65_521;
 /// Bytes written at once.
 const CHUNK: usize = 256 * 1024;
 /// How long either side waits for the other before it gives up.
@@ -48,7 +48,7 @@ pub(super) enum FlowError {
     Incomplete { sent: u64, received: u64 },
 }
 
-fn cannot(action: &'static str) -> impl Fn(io::Error) -> FlowError {
+pub(super) fn cannot(action: &'static str) -> impl Fn(io::Error) -> FlowError {
     move |source| FlowError::Io(action, source)
 }
 
@@ -95,9 +95,24 @@ fn send(
         sent += stream.write(&pattern[offset..offset + CHUNK]).map_err(cannot("send"))? as u64;
         progress(start.elapsed().as_secs_f64() / duration.as_secs_f64());
     }
-    let name = SockRef::from(&stream).tcp_congestion().unwrap_or_default();
-    let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
-    Ok((sent, name, start))
+    Ok((sent, congestion_control(&stream), start))
+}
+
+/// The name of the congestion control that a stream uses.
+pub(super) fn congestion_control(stream: &TcpStream) -> String {
+    let name = SockRef::from(stream).tcp_congestion().unwrap_or_default();
+    String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned()
+}
+
+/// Sends that many bytes of the pattern.
+pub(super) fn send_pattern(stream: &mut TcpStream, pattern: &[u8], bytes: u64) -> io::Result<()> {
+    let mut sent: u64 = 0;
+    while sent < bytes {
+        let offset = (sent % PATTERN as u64) as usize;
+        let len = CHUNK.min((bytes - sent).try_into().unwrap_or(CHUNK));
+        sent += stream.write(&pattern[offset..offset + len])? as u64;
+    }
+    Ok(())
 }
 
 fn receive(
@@ -111,12 +126,17 @@ fn receive(
     let _ = announce.send(listener.local_addr().map_err(cannot("listen"))?);
     let (mut stream, _) = listener.accept().map_err(cannot("accept the connection"))?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(cannot("set a timeout"))?;
+    Ok((check(&mut stream, pattern)?, Instant::now()))
+}
+
+/// Reads to the end, and holds every byte against the pattern; how many there were.
+pub(super) fn check(stream: &mut impl Read, pattern: &[u8]) -> Result<u64, FlowError> {
     let mut buffer = vec![0; CHUNK];
     let mut received: u64 = 0;
     loop {
         let n = stream.read(&mut buffer).map_err(cannot("receive"))?;
         if n == 0 {
-            return Ok((received, Instant::now()));
+            return Ok(received);
         }
         let offset = (received % PATTERN as u64) as usize;
         let expected = &pattern[offset..offset + n];
@@ -129,7 +149,7 @@ fn receive(
 }
 
 /// The pattern, repeated: `CHUNK` bytes of the stream from any place in it are one slice.
-fn pattern() -> Vec<u8> {
+pub(super) fn pattern() -> Vec<u8> {
     let mut state: u32 = 0x9e37_79b9;
     let mut once = || {
         // xorshift32 (Marsaglia 2003)

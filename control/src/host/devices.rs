@@ -12,8 +12,9 @@ use pontoon_dataplane::port::tap::{Tap, TapError};
 use pontoon_dataplane::port::{Device, Offloads};
 
 use crate::api::types::DeviceKind;
+use crate::edge::hostport::HostPort;
 use crate::error::Error;
-use crate::link::{Link, Links};
+use crate::link::{Link, LinkError, Links};
 use crate::netns::{Netns, run_in};
 use crate::plan::DevicePlan;
 use crate::store::EndpointRecord;
@@ -37,12 +38,18 @@ impl Devices {
     pub(super) fn create(&self, plan: &DevicePlan) -> Result<Device, Error> {
         let sandbox = sandbox_of(&plan.endpoint)?;
         match plan.endpoint.kind {
-            DeviceKind::Tap => self.create_tap(&plan.endpoint.device, &sandbox),
+            DeviceKind::Tap => self.create_tap(&plan.endpoint.device, &sandbox, |_, _| Ok(())),
             DeviceKind::Veth => self.create_veth(plan, &sandbox),
         }
     }
 
-    fn create_tap(&self, device: &str, sandbox: &Netns) -> Result<Device, Error> {
+    /// Makes a TAP and moves it to `there`; `prepare` sees it before anybody else does.
+    fn create_tap(
+        &self,
+        device: &str,
+        there: &Netns,
+        prepare: impl FnOnce(&Links, &Link) -> Result<(), LinkError> + Send,
+    ) -> Result<Device, Error> {
         let mut workshop = self.workshop.lock().unwrap_or_else(PoisonError::into_inner);
         let workshop = match &mut *workshop {
             Some(workshop) => workshop,
@@ -51,7 +58,9 @@ impl Devices {
         run_in(workshop, || {
             let tap = Tap::open(device, self.offloads)?;
             let links = Links::open()?;
-            links.move_to(&links.get(device)?, sandbox)?;
+            let link = links.get(device)?;
+            prepare(&links, &link)?;
+            links.move_to(&link, there)?;
             // Last: until here closing the descriptor is enough to be rid of it.
             tap.set_persistent(true)
                 .map_err(|source| TapError::Attach { name: device.to_owned(), source })?;
@@ -107,6 +116,29 @@ impl Devices {
                 None => Ok(()),
             }
         })?
+    }
+
+    /// Makes a network's host port, in the daemon's own namespace, persistent and up; takes it up again when an earlier
+    /// daemon left it. Nothing of a new one is left when it fails.
+    ///
+    /// It comes to the namespace with its MAC: a hotplug daemon that finds a random one may set another.
+    pub(super) fn open_host_port(&self, port: &HostPort) -> Result<Device, Error> {
+        port.check()?;
+        let links = Links::open()?;
+        if let Some(link) = port.find(&links)? {
+            let tap = Tap::open(&link.name, self.offloads)?;
+            port.configure(&links, &link)?;
+            return Ok(Device::Tap(tap));
+        }
+        let device = self.create_tap(&port.interface, &Netns::current()?, |links, link| {
+            links.dress_as(link, &port.interface, port.mac, port.mtu)
+        })?;
+        let link = links.get(&port.interface)?;
+        port.configure(&links, &link).inspect_err(|_| {
+            // That error is what matters, and the step must leave nothing.
+            let _ = links.delete(&link);
+        })?;
+        Ok(device)
     }
 
     fn create_veth(&self, plan: &DevicePlan, sandbox: &Netns) -> Result<Device, Error> {
@@ -174,7 +206,7 @@ fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{Mac, SandboxRef};
+    use crate::api::types::{Connection, Mac, SandboxRef};
     use crate::netns::NetnsId;
     use crate::plan::ENDPOINT_FLAGS;
     use crate::store::{NetworkRecord, Phase};
@@ -204,6 +236,8 @@ mod tests {
             gateway_mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 9])),
             mtu: 1500,
             ageing_seconds: 300,
+            connection: Connection::default(),
+            host_interface: None,
             created: String::new(),
         };
         let devices = Devices::new(Offloads::NONE);

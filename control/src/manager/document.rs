@@ -4,22 +4,29 @@ use std::collections::BTreeSet;
 
 use super::Manager;
 use crate::api::types::{
-    Applied, Document, EndpointDecl, EndpointRequest, InterfaceDecl, Mac, NamespaceDecl, NetworkDecl,
-    NetworkPatch, NetworkRequest, PortFlags, PortPatch, SandboxRef,
+    Applied, Connection, Document, EndpointDecl, EndpointRequest, InterfaceDecl, LinkBody, Mac,
+    NamespaceDecl, NetworkDecl, NetworkRequest, PortFlags, PortPatch, PublicationRequest, RuleBody,
+    SandboxRef,
 };
-use crate::choose::{self, DEFAULT_AGEING_SECONDS};
+use crate::choose;
 use crate::error::{Error, describe};
 use crate::names;
 use crate::netns::NetnsError;
 use crate::plan::{ENDPOINT_FLAGS, INTERFACE_FLAGS, Step, patched};
 use crate::state::PortName;
-use crate::store::{Change, EndpointRecord, NamespaceRecord, Record};
+use crate::store::{
+    Change, EndpointRecord, LinkRecord, NamespaceRecord, NetworkRecord, PublicationRecord, Record, RuleRecord,
+};
 
 /// What an `up` has done so far, to be taken back if the rest fails.
 enum Done {
     Namespace(String),
     Network(String),
-    Ageing(String, u32),
+    Settings(String, u32, Connection),
+    Rules(String, Vec<RuleRecord>),
+    Link(LinkRecord),
+    Publication(PublicationRecord),
+    Republication(PublicationRecord),
     Endpoint(PortName),
     Interface(PortName),
     Flags(PortName, PortFlags),
@@ -42,6 +49,12 @@ impl NetworkDecl {
             gateway: self.gateway,
             mtu: self.mtu,
             ageing_seconds: self.ageing_seconds,
+            host_access: self.host_access,
+            uplink: self.uplink.clone(),
+            internal: self.internal,
+            icc: self.icc,
+            snat_ip: self.snat_ip,
+            nat_mapping: self.nat_mapping,
         }
     }
 }
@@ -94,6 +107,8 @@ fn check(document: &Document) -> Result<(), Error> {
             return Err(names::NameError::Namespace(namespace.name.clone()).into());
         }
     }
+    let published = document.networks.iter().flat_map(|it| &it.publications);
+    unique("the publication", published.map(|it| it.ports.host_side()))?;
     for network in &document.networks {
         names::check("a network", &network.name)?;
         choose::network_alone(&network.request())?;
@@ -108,6 +123,9 @@ fn check(document: &Document) -> Result<(), Error> {
         unique(&format!("on the network {} the port", network.name), ports)?;
         let stations = network.fdb.iter().map(|it| it.mac.to_string());
         unique(&format!("on the network {} the FDB entry", network.name), stations)?;
+        network.rules.iter().try_for_each(|rule| choose::rule(rule).map(drop))?;
+        let links = network.links.iter().map(ToString::to_string);
+        unique(&format!("on the network {} the link", network.name), links)?;
     }
     Ok(())
 }
@@ -267,15 +285,14 @@ impl Up<'_> {
                 let what = format!("the network {name}");
                 same(&what, "subnet", is.subnet.to_string(), declared.subnet.to_string())?;
                 same(&what, "gateway", is.gateway.to_string(), declared.gateway.to_string())?;
-                same(&what, "mtu", is.mtu.to_string(), declared.mtu.to_string())?;
-                let ageing = declaration.ageing_seconds.unwrap_or(DEFAULT_AGEING_SECONDS);
-                let patch = NetworkPatch { ageing_seconds: Some(ageing) };
-                if self.manager.set_network_now(name, &patch)? {
-                    let done = Done::Ageing(name.clone(), is.ageing_seconds);
-                    self.changed(done, format!("network {name}: ageing set to {ageing} s"));
+                if let Some(mtu) = declaration.mtu {
+                    same(&what, "mtu", is.mtu.to_string(), mtu.to_string())?;
                 }
+                self.settings(&is, declared)?;
             }
         }
+        // Before anybody is on it whom they are about.
+        self.rules(name, &declaration.rules)?;
         declaration.endpoints.iter().try_for_each(|endpoint| self.endpoint(name, endpoint))?;
         declaration.interfaces.iter().try_for_each(|interface| self.interface(name, interface))?;
         for entry in &declaration.fdb {
@@ -287,6 +304,49 @@ impl Up<'_> {
                 };
                 self.changed(done, format!("{name}: {} set behind {}", entry.mac, entry.port));
             }
+        }
+        declaration.links.iter().try_for_each(|link| self.link(name, link))?;
+        declaration.publications.iter().try_for_each(|publication| self.publication(name, publication))
+    }
+
+    fn settings(&mut self, is: &NetworkRecord, declared: NetworkRecord) -> Result<(), Error> {
+        let (name, ageing, was) = (&is.name, declared.ageing_seconds, is.ageing_seconds);
+        if self.manager.put_settings_now(name, ageing, declared.connection)? {
+            let what =
+                if ageing == was { "settings changed".into() } else { format!("ageing set to {ageing} s") };
+            let done = Done::Settings(name.clone(), was, is.connection.clone());
+            self.changed(done, format!("network {name}: {what}"));
+        }
+        Ok(())
+    }
+
+    /// Rules are an order, so those declared are all; without any, whatever there is stays.
+    fn rules(&mut self, network: &str, declared: &[RuleBody]) -> Result<(), Error> {
+        if declared.is_empty() {
+            return Ok(());
+        }
+        let before = self.manager.state().network(network)?.rules.clone();
+        if self.manager.replace_rules_now(network, declared)? {
+            let done = Done::Rules(network.to_owned(), before);
+            self.changed(done, format!("{network}: rules set"));
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, network: &str, declared: &LinkBody) -> Result<(), Error> {
+        if let Some(record) = self.manager.link_now(network, declared)? {
+            let change = format!("{network}: {} linked", record.link);
+            self.changed(Done::Link(record), change);
+        }
+        Ok(())
+    }
+
+    fn publication(&mut self, network: &str, declared: &PublicationRequest) -> Result<(), Error> {
+        let there = self.manager.published(network, &declared.endpoint, declared.ports);
+        let (record, changed) = self.manager.publish_now(network, declared)?;
+        if changed {
+            let change = format!("{network}/{}: {} published", record.endpoint, record.ports);
+            self.changed(there.map_or(Done::Publication(record), Done::Republication), change);
         }
         Ok(())
     }
@@ -358,9 +418,13 @@ impl Manager {
                 let network = self.state().network(&name)?.clone();
                 self.remove_network_now(&network)
             }
-            Done::Ageing(name, seconds) => {
-                self.set_network_now(&name, &NetworkPatch { ageing_seconds: Some(seconds) }).map(drop)
+            Done::Settings(name, ageing, connection) => {
+                self.put_settings_now(&name, ageing, connection).map(drop)
             }
+            Done::Rules(network, before) => self.set_rules_now(&network, before).map(drop),
+            Done::Link(record) => self.unlink_now(&record),
+            Done::Publication(record) => self.unpublish_now(&record),
+            Done::Republication(before) => self.republish_now(&before).map(drop),
             Done::Endpoint(port) => self.detach_now(&port.network, &port.port),
             Done::Interface(port) => self.remove_interface_now(&port.network, &port.port),
             Done::Flags(port, flags) => {

@@ -192,6 +192,10 @@ impl Manager {
             if let Some(other) = state.interfaces().find(|it| it.interface == interface) {
                 return Err(refuse(format!("it is on the network {} already", other.network)));
             }
+            let is_host_port = |it: &&NetworkState| it.record.host_interface.as_deref() == Some(interface);
+            if let Some(network) = state.networks.values().find(is_host_port) {
+                return Err(refuse(format!("the host sits on the network {} by it", network.record.name)));
+            }
             if let Some(endpoint) = state.endpoints().find(|it| it.device == interface) {
                 return Err(refuse(format!("it belongs to the endpoint {}", endpoint.port())));
             }

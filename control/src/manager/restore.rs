@@ -5,7 +5,7 @@ use pontoon_dataplane::PortId;
 use super::Manager;
 use crate::error::Error;
 use crate::plan::{self, Step};
-use crate::state::{PortName, State};
+use crate::state::{NetworkState, PortName, State};
 use crate::store::{Change, EndpointRecord, InterfaceRecord, NamespaceRecord, Phase, Record};
 use crate::world::Remains;
 
@@ -15,7 +15,7 @@ impl Manager {
     pub(super) fn restore(&self) -> Result<(), Error> {
         let found: State = self.state().clone();
         for network in found.networks.values() {
-            self.change(&[Step::AddNetwork(network.record.clone())])
+            self.restore_network(network)
                 .map_err(|error| error.during(format!("restore the network {}", network.record.name)))?;
         }
         // Sweep first, so that nobody is told of addresses that have gone.
@@ -37,8 +37,24 @@ impl Manager {
                     "restore a static FDB entry",
                 );
             }
+            self.restore_edge(network);
             let announce = Step::Announce(network.record.name.clone());
             self.log_failure(&self.change(&[announce]), "announce a gateway");
+        }
+        Ok(())
+    }
+
+    /// The network with its rules, before anybody is on it. Its host port may fail: the rest goes on without.
+    fn restore_network(&self, network: &NetworkState) -> Result<(), Error> {
+        let record = network.record.clone();
+        self.change(&[Step::AddNetwork(record.clone())])?;
+        if !network.rules.is_empty() {
+            let (before, after) = (Vec::new(), network.rules.clone());
+            self.change(&[Step::SetRules { network: record.name.clone(), before, after }])?;
+        }
+        if record.host_interface.is_some() {
+            let made = self.change(&[Step::AddHostPort(record.clone())]);
+            self.log_failure(&made, &format!("restore the host port of the network {}", record.name));
         }
         Ok(())
     }
@@ -146,18 +162,21 @@ impl Manager {
         }
     }
 
-    fn drop_port(&self, name: &PortName, cause: &str) {
-        let (endpoint, interface) = {
-            let state = self.state();
-            let network = state.networks.get(&name.network);
-            let endpoint = network.and_then(|network| network.endpoints.get(&name.port)).cloned();
-            (endpoint, network.and_then(|network| network.interfaces.get(&name.port)).cloned())
-        };
+    pub(super) fn drop_port(&self, name: &PortName, cause: &str) {
+        let Some(network) = self.state().networks.get(&name.network).cloned() else { return };
+        let endpoint = network.endpoints.get(&name.port).cloned();
+        let interface = network.interfaces.get(&name.port).cloned();
+        let host_port = Some(network.record).filter(|it| it.host_interface.as_ref() == Some(&name.port));
         if let Some(endpoint) = endpoint {
             self.sweep_endpoint(&endpoint, "port-lost", cause);
         } else if let Some(interface) = interface {
             self.log_failure(&self.sweep_interface(&interface), "remove an interface");
             self.journal.note("port-lost", &name.to_string(), cause);
+        } else if let Some(record) = host_port {
+            // It is what the network was asked to have, so another takes its place.
+            self.journal.note("port-lost", &name.to_string(), cause);
+            let again = [Step::RemoveHostPort(record.clone()), Step::AddHostPort(record)];
+            self.log_failure(&self.remove(&again), &format!("make the host port {name} again"));
         }
     }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use pontoon_dataplane::PortId;
 
 use super::*;
-use crate::api::types::{Document, EndpointRequest, FdbRequest, InterfaceRequest, PortPatch};
+use crate::api::types::{
+    Connection, Document, EndpointRequest, FdbRequest, InterfaceRequest, LinkBody, PortPatch, Publication,
+    PublicationRequest, RuleAction, RuleBody, RuleRequest, Uplink,
+};
 use crate::config;
 use crate::state::PortName;
 use crate::store::Record;
@@ -204,6 +207,8 @@ fn interfaces_that_cannot_be_ports() {
     };
     assert!(add("red", "lo").unwrap_err().to_string().contains("loopback"));
     assert_eq!(add("red", "none0").unwrap_err().status(), 404);
+    let host_port = add("blue", "ptn-red").unwrap_err().to_string();
+    assert!(host_port.contains("the host sits on the network red by it"), "{host_port}");
     add("red", "nic0").unwrap();
     assert!(add("blue", "nic0").unwrap_err().to_string().contains("on the network red already"));
 }
@@ -363,6 +368,19 @@ const LAB: &str = r#"
     [[network.fdb]]
     mac = "02:00:00:00:00:01"
     port = "nic0"
+    [[network.rule]]
+    action = "deny"
+    to = "203.0.113.0/24"
+    protocol = "tcp"
+    port = 80
+    [[network.link]]
+    from = "web"
+    to = "second"
+    port = 5432
+    [[network.publish]]
+    endpoint = "web"
+    ports = "8080-8081:80-81"
+    allow = ["192.0.2.0/24"]
 "#;
 
 #[test]
@@ -375,10 +393,13 @@ fn up_twice_changes_nothing_and_down_leaves_nothing() {
         [
             "namespace web created",
             "network red created",
+            "red: rules set",
             "red/web attached",
             "red/second attached",
             "red/nic0 added",
             "red: 02:00:00:00:00:01 set behind nic0",
+            "red: web to second:5432/tcp linked",
+            "red/web: 8080-8081:80-81/tcp published",
         ]
     );
     let up = (lab.world.snapshot(), records(&lab));
@@ -392,6 +413,54 @@ fn up_twice_changes_nothing_and_down_leaves_nothing() {
 }
 
 #[test]
+fn up_sets_what_differs_of_the_edge_and_takes_it_back() {
+    let lab = Lab::new(&["a"]);
+    lab.manager.up(&document(LAB)).unwrap();
+    let id = lab.manager.publications()[0].id;
+    let other = LAB
+        .replace("subnet = \"10.1.0.0/24\"", "subnet = \"10.1.0.0/24\"\nicc = false\nhost_access = false")
+        .replace("port = 80\n", "port = \"80-90\"\n")
+        .replace("allow = [\"192.0.2.0/24\"]", "");
+    assert!(fails_cleanly(&lab, |manager| manager.up(&document(&other))) >= 3);
+    let edge = |lab: &Lab| {
+        let there = lab.world.snapshot();
+        let allow = there.published[&id].record.allow.len();
+        (there.connections["red"].icc, there.host_ports.len(), there.rules["red"][0].rule.to_string(), allow)
+    };
+    assert_eq!(edge(&lab), (false, 0, "deny to 203.0.113.0/24 tcp port 80-90".into(), 0));
+    let back = lab.manager.up(&document(LAB)).unwrap().changes;
+    assert_eq!(
+        back,
+        ["network red: settings changed", "red: rules set", "red/web: 8080-8081:80-81/tcp published"]
+    );
+    assert_eq!(edge(&lab), (true, 1, "deny to 203.0.113.0/24 tcp port 80".into(), 1));
+    // No rules declared: those that are there stay.
+    let silent = LAB.replace("[[network.rule]]", "[[network.link]]\nfrom=\"second\"\nto=\"web\"");
+    let silent = silent.replace("action = \"deny\"\n", "").replace("to = \"203.0.113.0/24\"\n", "");
+    let silent = silent.replace("protocol = \"tcp\"\n    port = 80\n", "");
+    assert_eq!(lab.manager.up(&document(&silent)).unwrap().changes, ["red: second to web linked"]);
+    assert_eq!(lab.world.snapshot().rules["red"].len(), 1);
+}
+
+#[test]
+fn an_internal_network_that_an_up_opened_is_as_it_was() {
+    let lab = Lab::new(&["a"]);
+    let mut red = network("red", "10.1.0.0/24");
+    red.internal = Some(true);
+    lab.manager.create_network(&red).unwrap();
+    let open = r#"
+        [[network]]
+        name = "red"
+        subnet = "10.1.0.0/24"
+        host_access = false
+        uplink = "none"
+        [[network.endpoint]]
+        netns = "a"
+    "#;
+    assert!(fails_cleanly(&lab, |manager| manager.up(&document(open))) > 3);
+}
+
+#[test]
 fn an_up_that_fails_anywhere_leaves_nothing() {
     let lab = Lab::new(&["a"]);
     let document = document(LAB);
@@ -402,7 +471,9 @@ fn an_up_that_fails_anywhere_leaves_nothing() {
 fn up_brings_flags_and_ageing_back_and_names_what_differs() {
     let lab = Lab::new(&["a"]);
     lab.manager.up(&document(LAB)).unwrap();
-    lab.manager.set_network("red", &NetworkPatch { ageing_seconds: Some(5) }).unwrap();
+    lab.manager
+        .set_network("red", &NetworkPatch { ageing_seconds: Some(5), ..NetworkPatch::default() })
+        .unwrap();
     let patch = PortPatch { guard: Some(false), ..PortPatch::default() };
     lab.manager.set_port("red", "web", &patch).unwrap();
     let changes = lab.manager.up(&document(LAB)).unwrap().changes;
@@ -451,6 +522,12 @@ fn declarations_that_contradict_themselves() {
         ("[[network.endpoint]]\nnetns = \"a\"\n[[network.endpoint]]\nnetns = \"a\"\n", "a is declared twice"),
         ("[[network]]\nname = \"red\"\nsubnet = \"10.2.0.0/24\"\n", "red is declared twice"),
         ("[[namespace]]\nname = \"x/y\"\n", "relative path"),
+        ("internal = true\nhost_access = true\n", "cannot be internal and have host access"),
+        ("[[network.rule]]\naction = \"deny\"\nprotocol = \"icmp\"\nport = 1\n", "ICMP has no ports"),
+        (
+            "[[network.publish]]\nendpoint = \"x\"\nports = \"80:80\"\n[[network.publish]]\nendpoint = \"y\"\nports = \"80:81\"\n",
+            "the publication 80/tcp is declared twice",
+        ),
     ] {
         let error = lab.manager.up(&document(&format!("{head}{rest}"))).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
@@ -484,4 +561,297 @@ fn everything_goes_with_an_ephemeral_daemon() {
     lab.manager.up(&document(LAB)).unwrap();
     lab.manager.remove_everything().unwrap();
     assert_eq!((lab.world.snapshot(), records(&lab)), (before, vec![]));
+}
+
+fn publish(lab: &Lab, endpoint: &str, ports: &str, allow: &[&str]) -> Result<Publication, Error> {
+    let allow = allow.iter().map(|net| net.parse().unwrap()).collect();
+    let request = PublicationRequest { endpoint: endpoint.into(), ports: ports.parse().unwrap(), allow };
+    lab.manager.publish("red", &request)
+}
+
+/// The network red with the endpoints a and b.
+fn lab_of_two() -> Lab {
+    let lab = Lab::new(&["a", "b"]);
+    lab.create("red", "10.1.0.0/24");
+    lab.attach("red", "a", "eth0").unwrap();
+    lab.attach("red", "b", "eth0").unwrap();
+    lab
+}
+
+#[test]
+fn a_network_is_made_and_changed_whole_or_not_at_all() {
+    let lab = Lab::new(&[]);
+    // Network and host port.
+    assert_eq!(fails_cleanly(&lab, |manager| manager.create_network(&network("red", "10.1.0.0/24"))), 2);
+    let made = lab.manager.network("red").unwrap();
+    assert_eq!(
+        (made.mtu, made.connection, made.host_interface.as_deref()),
+        (1420, Connection::default(), Some("ptn-red"))
+    );
+    assert!(lab.world.snapshot().devices.contains(&(None, "ptn-red".into())));
+    let internal = |on| NetworkPatch { internal: Some(on), icc: Some(!on), ..NetworkPatch::default() };
+    assert_eq!(fails_cleanly(&lab, |manager| manager.set_network("red", &internal(true))), 2);
+    assert_eq!(lab.manager.network("red").unwrap().host_interface, None);
+    assert!(lab.world.snapshot().host_ports.is_empty());
+    assert_eq!(fails_cleanly(&lab, |manager| manager.set_network("red", &internal(false))), 2);
+    assert_eq!(lab.manager.network("red").unwrap().connection, Connection::default());
+    lab.manager.remove_network("red", false).unwrap();
+    assert!(!lab.world.snapshot().devices.contains(&(None, "ptn-red".into())));
+}
+
+#[test]
+fn where_the_host_is_already_no_network_meets_it() {
+    let lab = Lab::new(&[]);
+    let on_the_hosts = network("red", "192.0.2.0/24");
+    assert_eq!(lab.manager.create_network(&on_the_hosts).unwrap_err().status(), 409);
+    assert_eq!(records(&lab), []);
+    let apart = NetworkRequest { host_access: Some(false), ..on_the_hosts };
+    lab.manager.create_network(&apart).unwrap();
+    let access = NetworkPatch { host_access: Some(true), ..NetworkPatch::default() };
+    assert_eq!(lab.manager.set_network("red", &access).unwrap_err().status(), 409);
+}
+
+#[test]
+fn a_deleted_host_port_is_made_again() {
+    let lab = Lab::new(&[]);
+    lab.create("red", "10.1.0.0/24");
+    lab.world.there.lock().unwrap().devices.remove(&(None, "ptn-red".into()));
+    lab.world.there.lock().unwrap().host_ports.clear();
+    lab.manager.drop_port(&PortName::new("red", "ptn-red"), "somebody deleted it");
+    assert!(lab.world.snapshot().devices.contains(&(None, "ptn-red".into())));
+    assert_eq!(lab.manager.events().pop().unwrap().event, "port-lost");
+}
+
+#[test]
+fn publishing_happens_whole_or_not_at_all() {
+    let lab = lab_of_two();
+    assert_eq!(fails_cleanly(&lab, |_| publish(&lab, "a", "8080:80", &["10.0.0.0/8"])), 1);
+    let made = lab.manager.publications().remove(0);
+    assert_eq!((made.id, made.state.as_str(), made.ports.to_string().as_str()), (1, "up", "8080:80/tcp"));
+    // The same ports again replace the list, and the number stays.
+    assert_eq!(fails_cleanly(&lab, |_| publish(&lab, "a", "8080:80", &[])), 1);
+    let there = lab.world.snapshot().published;
+    assert_eq!((there.len(), there[&1].record.allow.len(), there[&1].address), (1, 0, [10, 1, 0, 2].into()));
+    // And once more change nothing.
+    let taken = lab.world.taken.lock().unwrap().len();
+    publish(&lab, "a", "8080:80", &[]).unwrap();
+    assert_eq!(lab.world.taken.lock().unwrap().len(), taken);
+    lab.manager.unpublish("red", 1).unwrap();
+    assert!(lab.world.snapshot().published.is_empty());
+    assert_eq!(publish(&lab, "a", "8080:80", &[]).unwrap().id, 2, "a number is given once");
+}
+
+#[test]
+fn what_cannot_be_published_changes_nothing() {
+    let lab = lab_of_two();
+    publish(&lab, "a", "8080-8089:80-89", &[]).unwrap();
+    lab.world.busy.lock().unwrap().insert(9000, "nginx (pid 7)".into());
+    let before = (lab.world.snapshot(), records(&lab));
+    for (endpoint, ports, status, words) in [
+        ("b", "8085:80", 409, "8085/tcp is taken by red/a, which publishes 8080-8089:80-89/tcp"),
+        ("a", "8080:81", 409, "is taken by red/a"),
+        ("a", "127.0.0.2:8080:80", 409, "127.0.0.2:8080/tcp is taken by red/a"),
+        (
+            "b",
+            "8999-9001:1-3",
+            409,
+            "cannot publish 8999-9001:1-3/tcp of red/b: 9000 is taken by nginx (pid 7)",
+        ),
+        ("nobody", "81:81", 404, "there is no endpoint red/nobody"),
+    ] {
+        let error = publish(&lab, endpoint, ports, &[]).unwrap_err();
+        assert_eq!(error.status(), status, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    assert_eq!(lab.manager.unpublish("red", 77).unwrap_err().status(), 404);
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+    publish(&lab, "b", "8080:80/udp", &[]).unwrap();
+}
+
+#[test]
+fn an_internal_network_publishes_nothing() {
+    let lab = lab_of_two();
+    publish(&lab, "a", "8080:80", &[]).unwrap();
+    let internal = NetworkPatch { internal: Some(true), ..NetworkPatch::default() };
+    let error = lab.manager.set_network("red", &internal).unwrap_err();
+    assert!(error.to_string().contains("red/a publishes 8080:80/tcp"), "{error}");
+    lab.manager.unpublish("red", 1).unwrap();
+    lab.manager.set_network("red", &internal).unwrap();
+    assert!(publish(&lab, "a", "8080:80", &[]).unwrap_err().to_string().contains("is internal"));
+}
+
+#[test]
+fn notes_say_who_does_not_reach_what_is_published() {
+    let lab = lab_of_two();
+    publish(&lab, "a", "8080:80", &[]).unwrap();
+    let note = |host_access, uplink| {
+        let patch =
+            NetworkPatch { host_access: Some(host_access), uplink: Some(uplink), ..NetworkPatch::default() };
+        lab.manager.set_network("red", &patch).unwrap();
+        lab.manager.publication("red", 1).unwrap().note.unwrap_or_default()
+    };
+    assert_eq!(note(true, Uplink::Auto), "");
+    assert!(note(false, Uplink::Auto).contains("clients on the host itself do not reach it"));
+    assert!(note(true, Uplink::None).contains("clients outside of the host do not reach it"));
+    assert!(note(false, Uplink::None).contains("only endpoints reach it"));
+}
+
+#[test]
+fn a_detached_endpoint_takes_its_publications_and_links_along() {
+    let lab = lab_of_two();
+    let link = |from: &str, to: &str| {
+        let body = LinkBody { from: from.into(), to: to.into(), port: Some(80), protocol: None };
+        lab.manager.add_link("red", &body).unwrap()
+    };
+    publish(&lab, "a", "8080:80", &[]).unwrap();
+    publish(&lab, "b", "8081:80", &[]).unwrap();
+    let before = (lab.world.snapshot(), records(&lab));
+    link("a", "b");
+    link("b", "a");
+    assert_eq!(lab.world.snapshot().links.len(), 2);
+    lab.manager.detach("red", "a").unwrap();
+    assert_eq!(lab.manager.links(), []);
+    let left = lab.manager.publications();
+    assert_eq!(left.iter().map(|it| it.endpoint.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(lab.world.snapshot().published.len(), 1);
+    lab.attach("red", "a", "eth0").unwrap();
+    publish(&lab, "a", "8080:80", &[]).unwrap();
+    // All as it was, but for numbers and times.
+    assert_eq!(lab.world.snapshot().published.len(), before.0.published.len());
+    assert_eq!(records(&lab).len(), before.1.len());
+}
+
+#[test]
+fn rules_keep_their_order_and_their_hits() {
+    let lab = lab_of_two();
+    let rule = |text: &str| -> RuleBody { serde_json::from_str(text).unwrap() };
+    let add = |text: &str, at| lab.manager.add_rule("red", &RuleRequest { rule: rule(text), at });
+    add(r#"{"action": "allow", "to": "192.0.2.1/24"}"#, None).unwrap();
+    add(r#"{"action": "deny"}"#, None).unwrap();
+    let first = add(r#"{"action": "deny", "protocol": "udp", "port": "53"}"#, Some(1)).unwrap();
+    assert_eq!(first.number, 1);
+    let listed = || -> Vec<(u32, String, u64)> {
+        let rules = lab.manager.rules("red").unwrap();
+        rules.into_iter().map(|it| (it.number, it.rule.to_string(), it.hits)).collect()
+    };
+    // The fake world's hits are the rules' own numbers.
+    assert_eq!(
+        listed(),
+        [
+            (1, "deny udp port 53".to_owned(), 3),
+            (2, "allow to 192.0.2.0/24".to_owned(), 1),
+            (3, "deny".to_owned(), 2)
+        ]
+    );
+    let before = (lab.world.snapshot(), records(&lab));
+    for at in [0, 5] {
+        assert_eq!(add(r#"{"action": "deny"}"#, Some(at)).unwrap_err().status(), 400);
+    }
+    for number in [0, 4] {
+        assert_eq!(lab.manager.remove_rule("red", number).unwrap_err().status(), 404);
+    }
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+    assert_eq!(fails_cleanly(&lab, |manager| manager.remove_rule("red", 2)), 1);
+    assert_eq!(listed().iter().map(|it| (it.0, it.2)).collect::<Vec<_>>(), [(1, 3), (2, 2)]);
+    assert_eq!(fails_cleanly(&lab, |manager| manager.flush_rules("red")), 1);
+    assert_eq!((listed(), lab.world.snapshot().rules.len()), (vec![], 0));
+    add(r#"{"action": "deny"}"#, None).unwrap();
+    lab.manager.remove_network("red", true).unwrap();
+    assert_eq!(records(&lab), []);
+}
+
+#[test]
+fn a_restart_takes_up_the_edge_and_says_what_is_taken_meanwhile() {
+    let lab = lab_of_two();
+    publish(&lab, "a", "8080:80", &["10.0.0.0/8"]).unwrap();
+    publish(&lab, "b", "9000:80", &[]).unwrap();
+    let link = LinkBody { from: "a".into(), to: "b".into(), port: None, protocol: None };
+    lab.manager.add_link("red", &link).unwrap();
+    let rule = RuleBody { action: RuleAction::Deny, from: None, to: None, protocol: None, port: None };
+    lab.manager.add_rule("red", &RuleRequest { rule, at: None }).unwrap();
+    let before = lab.world.snapshot();
+    let lab = lab.restart(|world| {
+        world.busy.lock().unwrap().insert(9000, "nginx (pid 7)".into());
+    });
+    let mut expected = before.clone();
+    expected.published.remove(&2);
+    assert_eq!(lab.world.snapshot(), expected);
+    let states = |lab: &Lab| -> Vec<(String, Option<String>)> {
+        lab.manager.publications().into_iter().map(|it| (it.state, it.cause)).collect()
+    };
+    let cause = Some("9000 is taken by nginx (pid 7)".to_owned());
+    assert_eq!(states(&lab), [("up".to_owned(), None), ("down".to_owned(), cause)]);
+    // Still taken; then free.
+    assert_eq!(publish(&lab, "b", "9000:80", &[]).unwrap_err().status(), 409);
+    lab.world.busy.lock().unwrap().clear();
+    assert_eq!(publish(&lab, "b", "9000:80", &[]).unwrap().state, "up");
+    assert_eq!(lab.world.snapshot(), before);
+    // What is down can be taken back as well.
+    let lab = lab.restart(|world| {
+        world.busy.lock().unwrap().insert(8080, "nginx (pid 7)".into());
+    });
+    lab.manager.unpublish("red", 1).unwrap();
+    assert_eq!(states(&lab), [("up".to_owned(), None)]);
+}
+
+#[test]
+fn sessions_come_in_pages_and_by_network() {
+    let lab = lab_of_two();
+    lab.create("blue", "10.2.0.0/24");
+    lab.attach("blue", "a", "eth1").unwrap();
+    let whose = |network: Option<&str>, endpoint: Option<&str>| Whose {
+        network: network.map(Into::into),
+        endpoint: endpoint.map(Into::into),
+    };
+    let page = |whose: &Whose, from, max| {
+        let page = lab.manager.nat_sessions(whose, from, max).unwrap();
+        (page.sessions.into_iter().map(|it| it.endpoint).collect::<Vec<_>>(), page.next)
+    };
+    assert_eq!(page(&whose(None, None), 0, 2), (vec!["blue/a".into(), "red/a".into()], Some(2)));
+    assert_eq!(page(&whose(None, None), 2, 2), (vec!["red/b".into()], None));
+    assert_eq!(page(&whose(Some("red"), None), 0, 2), (vec!["red/a".into()], Some(2)));
+    assert_eq!(page(&whose(None, Some("red/b")), 0, 1000), (vec!["red/b".into()], None));
+    assert_eq!(page(&whose(Some("red"), Some("b")), 0, 1000), (vec!["red/b".into()], None));
+    let flush = |whose: &Whose| lab.manager.nat_flush(whose).unwrap().flushed;
+    assert_eq!([flush(&whose(None, None)), flush(&whose(Some("red"), None))], [3, 2]);
+    for (network, endpoint, status) in [
+        (Some("green"), None, 404),
+        (None, Some("red/c"), 404),
+        (None, Some("b"), 400),
+        (Some("blue"), Some("red/b"), 400),
+    ] {
+        let error = lab.manager.nat_sessions(&whose(network, endpoint), 0, 1).unwrap_err();
+        assert_eq!(error.status(), status, "{error}");
+    }
+    assert_eq!(lab.manager.nat_stats().unwrap().endpoints.len(), 3);
+}
+
+#[test]
+fn stats_have_host_ports_and_uplinks() {
+    let lab = Lab::new(&[]);
+    lab.create("red", "10.1.0.0/24");
+    let host = PortName::new("red", "ptn-red");
+    lab.world.there.lock().unwrap().ports.insert(host, (Default::default(), None));
+    let stats = lab.manager.stats();
+    let names = |ports: &[crate::api::types::PortStats]| -> Vec<String> {
+        ports.iter().map(|it| it.port.clone()).collect()
+    };
+    assert_eq!(
+        (names(&stats.ports), names(&stats.uplinks)),
+        (vec!["red/ptn-red".into()], vec!["uplink:nic1".into()])
+    );
+    let json = serde_json::to_value(&stats.uplinks[0]).unwrap();
+    assert_eq!(json.get("network"), None, "an uplink is on no network");
+}
+
+#[test]
+fn who_follows_events_hears_of_uplinks() {
+    let lab = Lab::new(&[]);
+    lab.manager.note_uplinks();
+    lab.manager.note_uplinks();
+    let events = lab.manager.events();
+    assert_eq!(
+        events.iter().map(|it| (it.event.as_str(), it.subject.as_str())).collect::<Vec<_>>(),
+        [("uplink-up", "nic1")]
+    );
 }

@@ -1,18 +1,18 @@
 //! What is there, in the API's words. None of this waits for a change in progress.
 
-use std::collections::BTreeMap;
-
-use pontoon_dataplane::counters::TrafficSum;
+use pontoon_dataplane::DropReason;
+use pontoon_dataplane::counters::{CounterSum, TrafficSum};
 use pontoon_dataplane::port::Offloads;
 
 use super::{Followed, Manager};
 use crate::api::types::{
-    DeviceKind, Endpoint, Event, FdbEntry, FdbStats, Interface, Mac, Network, Port, PortStats, Stats, Traffic,
+    DeviceKind, Endpoint, Event, FdbEntry, FdbStats, Interface, Link, Mac, Network, Port, PortStats,
+    Publication, Rule, Stats, Traffic, Uplink,
 };
 use crate::choose::with_prefix;
 use crate::error::Error;
 use crate::state::{NetworkState, PortName, PortRecord};
-use crate::store::{EndpointRecord, InterfaceRecord, NetworkRecord, Phase};
+use crate::store::{EndpointRecord, InterfaceRecord, LinkRecord, NetworkRecord, Phase, PublicationRecord};
 
 fn endpoint(network: &NetworkRecord, record: &EndpointRecord) -> Endpoint {
     Endpoint {
@@ -40,19 +40,28 @@ fn endpoints(network: &NetworkState) -> impl Iterator<Item = &EndpointRecord> {
     network.endpoints.values().filter(|it| it.phase != Phase::Attaching)
 }
 
-fn network(state: &NetworkState) -> Network {
-    let NetworkRecord { name, subnet, gateway, gateway_mac, mtu, ageing_seconds, created } =
-        state.record.clone();
-    Network {
-        name,
-        subnet: subnet.into(),
-        gateway,
-        gateway_mac,
-        mtu,
-        ageing_seconds,
-        created,
-        endpoints: endpoints(state).map(|it| endpoint(&state.record, it)).collect(),
-        interfaces: state.interfaces.values().map(interface).collect(),
+pub(super) fn link(record: &LinkRecord) -> Link {
+    let network = record.network.clone();
+    let crate::api::types::LinkBody { from, to, port, protocol } = record.link.clone();
+    Link { network, from, to, port, protocol }
+}
+
+/// What keeps some people from reaching what is published.
+fn note(network: &NetworkRecord) -> Option<String> {
+    let name = &network.name;
+    let host = !network.connection.has_host_port();
+    let outside = network.connection.way_out() == Uplink::None;
+    match (host, outside) {
+        (false, false) => None,
+        (true, false) => {
+            Some(format!("the network {name} has no host access: clients on the host itself do not reach it"))
+        }
+        (false, true) => {
+            Some(format!("the network {name} has no uplink: clients outside of the host do not reach it"))
+        }
+        (true, true) => {
+            Some(format!("the network {name} has neither uplink nor host access: only endpoints reach it"))
+        }
     }
 }
 
@@ -94,10 +103,117 @@ fn port_records(network: &NetworkState) -> impl Iterator<Item = PortRecord<'_>> 
     endpoints(network).map(PortRecord::Endpoint).chain(interfaces)
 }
 
+/// The port by which the host sits on a network.
+fn host_port(network: &NetworkState) -> Option<PortName> {
+    Some(PortName::new(&network.record.name, network.record.host_interface.as_ref()?))
+}
+
+fn port_stats(port: String, network: String, counters: &CounterSum) -> PortStats {
+    let drop = |(reason, sum): &(DropReason, TrafficSum)| (reason.name().to_owned(), traffic(*sum));
+    let drops = counters.drops.iter().map(drop).collect();
+    PortStats { port, network, rx: traffic(counters.rx), tx: traffic(counters.tx), drops }
+}
+
+fn uplink_stats((interface, counters): (&String, &CounterSum)) -> PortStats {
+    port_stats(format!("uplink:{interface}"), String::new(), counters)
+}
+
 impl Manager {
     /// All networks by name.
     pub fn networks(&self) -> Vec<Network> {
-        self.state().networks.values().map(network).collect()
+        self.state().networks.values().map(|network| self.network_view(network)).collect()
+    }
+
+    fn network_view(&self, state: &NetworkState) -> Network {
+        let NetworkRecord {
+            name,
+            subnet,
+            gateway,
+            gateway_mac,
+            mtu,
+            ageing_seconds,
+            connection,
+            host_interface,
+            created,
+        } = state.record.clone();
+        Network {
+            name,
+            subnet: subnet.into(),
+            gateway,
+            gateway_mac,
+            mtu,
+            ageing_seconds,
+            connection,
+            host_interface,
+            created,
+            endpoints: endpoints(state).map(|it| endpoint(&state.record, it)).collect(),
+            interfaces: state.interfaces.values().map(interface).collect(),
+            publications: state.publications.values().map(|it| self.publication_view(state, it)).collect(),
+            rules: self.rule_views(state),
+            links: state.links.iter().map(link).collect(),
+        }
+    }
+
+    fn publication_view(&self, network: &NetworkState, record: &PublicationRecord) -> Publication {
+        let cause = self.cause_of(record.id);
+        Publication {
+            id: record.id,
+            network: record.network.clone(),
+            endpoint: record.endpoint.clone(),
+            ports: record.ports,
+            host_address: record.ports.address,
+            host_ports: record.ports.host,
+            endpoint_ports: record.ports.endpoint,
+            protocol: record.ports.protocol,
+            allow: record.allow.clone(),
+            state: if cause.is_none() { "up" } else { "down" }.to_owned(),
+            cause,
+            note: note(&network.record),
+            created: record.created.clone(),
+        }
+    }
+
+    fn rule_views(&self, network: &NetworkState) -> Vec<Rule> {
+        let hits = self.world.rule_hits(&network.record.name);
+        let numbered = (1..).zip(&network.rules);
+        let rule = |(number, it): (u32, &crate::store::RuleRecord)| Rule {
+            number,
+            rule: it.rule.clone(),
+            hits: hits.get(&it.id).copied().unwrap_or(0),
+        };
+        numbered.map(rule).collect()
+    }
+
+    /// One publication.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn publication(&self, network: &str, id: u32) -> Result<Publication, Error> {
+        let state = self.state();
+        Ok(self.publication_view(state.network(network)?, state.publication(network, id)?))
+    }
+
+    /// All publications by network and number.
+    pub fn publications(&self) -> Vec<Publication> {
+        let state = self.state();
+        let of = |network: &NetworkState| -> Vec<Publication> {
+            network.publications.values().map(|it| self.publication_view(network, it)).collect()
+        };
+        state.networks.values().flat_map(of).collect()
+    }
+
+    /// A network's rules in order.
+    ///
+    /// # Errors
+    /// There is no such network.
+    pub fn rules(&self, network: &str) -> Result<Vec<Rule>, Error> {
+        self.state().network(network).map(|network| self.rule_views(network))
+    }
+
+    /// All links.
+    pub fn links(&self) -> Vec<Link> {
+        let state = self.state();
+        state.networks.values().flat_map(|network| network.links.iter().map(link)).collect()
     }
 
     /// One network.
@@ -105,7 +221,7 @@ impl Manager {
     /// # Errors
     /// There is none of that name.
     pub fn network(&self, name: &str) -> Result<Network, Error> {
-        self.state().network(name).map(network)
+        self.state().network(name).map(|network| self.network_view(network))
     }
 
     /// One endpoint.
@@ -181,7 +297,8 @@ impl Manager {
         let (networks, mut names): (Vec<String>, Vec<PortName>) = {
             let state = self.state();
             let ports = state.networks.values().flat_map(port_records).map(|record| record.name());
-            (state.networks.keys().cloned().collect(), ports.collect())
+            let hosts = state.networks.values().filter_map(host_port);
+            (state.networks.keys().cloned().collect(), ports.chain(hosts).collect())
         };
         names.sort_by_key(PortName::to_string);
         Stats {
@@ -189,21 +306,13 @@ impl Manager {
             uptime_seconds: self.started.elapsed().as_secs(),
             workers: self.world.workers() as u64,
             ports: names.iter().filter_map(|name| self.port_stats(name)).collect(),
+            uplinks: self.world.uplink_counters().iter().map(uplink_stats).collect(),
             fdbs: networks.iter().filter_map(|network| self.fdb_stats(network)).collect(),
         }
     }
 
     fn port_stats(&self, name: &PortName) -> Option<PortStats> {
-        let counters = self.world.counters(name)?;
-        let drops: BTreeMap<String, Traffic> =
-            counters.drops.iter().map(|(reason, sum)| (reason.name().to_owned(), traffic(*sum))).collect();
-        Some(PortStats {
-            port: name.to_string(),
-            network: name.network.clone(),
-            rx: traffic(counters.rx),
-            tx: traffic(counters.tx),
-            drops,
-        })
+        Some(port_stats(name.to_string(), name.network.clone(), &self.world.counters(name)?))
     }
 
     fn fdb_stats(&self, network: &str) -> Option<FdbStats> {

@@ -1,4 +1,5 @@
-//! A daemon of the real binary in a network namespace of its own, and sandboxes for its endpoints.
+//! A daemon of the real binary in a network namespace of its own, and sandboxes for its endpoints. It runs on a kernel
+//! without netfilter, as far as it can tell.
 
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use pontoon::api::types::{Endpoint, FdbEntry, Mac, Port, PortStats, Stats};
 use pontoon_tools::lab::Namespace;
+use pontoon_tools::netfilter;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
@@ -75,8 +77,13 @@ impl Daemon {
 
     /// Starts one with further options.
     pub(crate) fn start_with(options: &[&str]) -> Daemon {
+        Daemon::start_in(Namespace::new("e2e-host").expect("a namespace"), options)
+    }
+
+    /// Starts one on a host that is there already.
+    pub(crate) fn start_in(host: Namespace, options: &[&str]) -> Daemon {
         let mut daemon = Daemon {
-            host: Namespace::new("e2e-host").expect("a namespace"),
+            host,
             directory: tempfile::tempdir().expect("a directory"),
             options: options.iter().map(|&option| option.to_owned()).collect(),
             process: None,
@@ -106,8 +113,12 @@ impl Daemon {
         let before = self.log.lock().unwrap().len();
         let mut command = self.command();
         command.env_remove("PONTOON_LOG").stdout(Stdio::null()).stderr(Stdio::piped());
-        // A child is in the namespace of the thread that made it.
-        let mut child = self.host.run(move || command.spawn()).unwrap().expect("the daemon starts");
+        // A child is in the namespace of the thread that made it, and has what the thread still has.
+        let spawn = move || {
+            netfilter::deny().expect("a filter against netfilter");
+            command.spawn().expect("the daemon starts")
+        };
+        let mut child = self.host.run(spawn).unwrap();
         let stderr = child.stderr.take().expect("it was piped");
         let log = Arc::clone(&self.log);
         let reader = std::thread::spawn(move || copy_log(stderr, &log));

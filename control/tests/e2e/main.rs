@@ -12,16 +12,34 @@
 mod bad_input;
 mod command_line;
 mod daemon;
+mod edge;
+mod edge_bad_input;
+mod edge_commands;
+mod exhaustion;
 mod flags;
+mod fragments;
 mod frames;
 mod gateway;
 mod guard;
+mod host_access;
+mod host_ports;
+mod icmp_errors;
 mod interfaces;
+mod leases;
 mod loss;
 mod many;
 mod matrix;
+mod outside;
+mod pmtu;
+mod published;
+mod remote;
+mod rules;
 mod rungs;
+mod sessions;
 mod survive;
+mod uplink;
+mod uplink_changes;
+mod uplinks;
 mod vlan;
 
 use std::process::ExitCode;
@@ -56,9 +74,26 @@ fn main() -> ExitCode {
         survive::tests(),
         many::tests(),
         interfaces::tests(),
+        leases::tests(),
         command_line::tests(),
         bad_input::tests(),
+        edge_commands::tests(),
+        edge_bad_input::tests(),
         gateway::tests(),
+        uplink::tests(),
+        edge::tests(),
+        outside::tests(),
+        published::tests(),
+        host_access::tests(),
+        sessions::tests(),
+        rules::tests(),
+        pmtu::tests(),
+        icmp_errors::tests(),
+        fragments::tests(),
+        uplink_changes::tests(),
+        uplinks::tests(),
+        host_ports::tests(),
+        exhaustion::tests(),
     ];
     let trial = |(name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {

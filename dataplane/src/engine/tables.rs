@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{EngineError, NetworkSpec, PortSpec};
 use crate::counters::PortCounters;
+use crate::edge::config::{EdgeConfig, UplinkChoice};
 use crate::fdb::{Fdb, FdbConfig};
-use crate::network::{MAX_NETWORKS, MAX_PORTS, Network, NetworkId, Port, PortId, Snapshot};
+use crate::network::{MAX_NETWORKS, MAX_PORTS, Network, NetworkId, Place, Port, PortId, Snapshot};
 use crate::worker::PortIo;
 
 /// Devices by port number, as workers send by them.
@@ -26,6 +27,10 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) fn new(workers: usize) -> Self {
         Self { workers, snapshot: Snapshot::default(), devices: Vec::new(), owners: Vec::new(), next_port: 0 }
+    }
+
+    pub(super) fn set_edge(&mut self, edge: EdgeConfig) {
+        self.snapshot.edge = Arc::new(edge);
     }
 
     /// The next snapshot.
@@ -58,8 +63,8 @@ impl Tables {
         }
         let id = NetworkId(index as u16);
         let fdb = Arc::new(Fdb::new(FdbConfig { ageing: spec.ageing, ..FdbConfig::default() }));
-        let NetworkSpec { gateway, mtu, .. } = spec;
-        networks[index] = Some(Arc::new(Network { id, gateway, mtu, fdb, members: Vec::new() }));
+        let NetworkSpec { gateway, mtu, edge, .. } = spec;
+        networks[index] = Some(Arc::new(Network { id, gateway, mtu, fdb, members: Vec::new(), edge }));
         Ok(id)
     }
 
@@ -68,7 +73,14 @@ impl Tables {
         self.change_network(id, |network| {
             network.gateway = spec.gateway;
             network.mtu = spec.mtu;
+            network.edge = spec.edge;
         });
+        Ok(())
+    }
+
+    pub(super) fn set_uplinks(&mut self, id: NetworkId, uplinks: UplinkChoice) -> Result<(), EngineError> {
+        self.network(id)?;
+        self.change_network(id, |network| network.edge.uplinks = uplinks);
         Ok(())
     }
 
@@ -82,7 +94,9 @@ impl Tables {
 
     /// A port without a device, and the worker that shall read from it: the one with the fewest.
     pub(super) fn add_port(&mut self, spec: PortSpec) -> Result<(PortId, usize), EngineError> {
-        self.network(spec.network)?;
+        if let Some(network) = spec.place.network() {
+            self.network(network)?;
+        }
         let free = |index: &usize| self.snapshot.ports.get(*index).is_none_or(Option::is_none);
         let index = (self.next_port..MAX_PORTS)
             .chain(0..self.next_port)
@@ -95,21 +109,28 @@ impl Tables {
             self.owners.resize(index + 1, 0);
         }
         let id = PortId(index as u16);
-        let owner = self.least_busy_worker();
+        // What comes by an uplink is the edge's business, and worker 0 has the edge.
+        let owner = if spec.place == Place::Uplink { 0 } else { self.least_busy_worker() };
         self.owners[index] = owner;
         self.snapshot.ports[index] = Some(Port {
             id,
-            network: spec.network,
+            place: spec.place,
             settings: spec.settings,
             identity: spec.identity.map(Arc::new),
             mtu: spec.mtu,
             counters: (0..self.workers).map(|_| PortCounters::default()).collect(),
         });
-        self.change_network(spec.network, |network| {
-            network.members.push(id);
-            network.members.sort_unstable();
-        });
+        if let Some(network) = spec.place.network() {
+            self.change_network(network, |network| {
+                network.members.push(id);
+                network.members.sort_unstable();
+            });
+        }
         Ok((id, owner))
+    }
+
+    pub(super) fn device(&self, id: PortId) -> Result<Arc<PortIo>, EngineError> {
+        self.devices.get(id.index()).and_then(Clone::clone).ok_or(EngineError::NoSuchPort(id))
     }
 
     pub(super) fn set_device(&mut self, id: PortId, device: Option<Arc<PortIo>>) {
@@ -119,10 +140,12 @@ impl Tables {
     }
 
     pub(super) fn remove_port(&mut self, id: PortId) -> Result<(), EngineError> {
-        let network = self.port(id)?.network;
+        let place = self.port(id)?.place;
         self.snapshot.ports[id.index()] = None;
         self.set_device(id, None);
-        self.change_network(network, |network| network.members.retain(|&member| member != id));
+        if let Some(network) = place.network() {
+            self.change_network(network, |network| network.members.retain(|&member| member != id));
+        }
         Ok(())
     }
 

@@ -49,7 +49,7 @@ impl Request {
             target_hardware_addr: EthernetAddress(self.mac.0),
             target_protocol_addr: self.address,
         };
-        make(gateway, (&[port], self.mac), reply, out)
+        make(gateway.mac, (&[port], self.mac), reply, out)
     }
 }
 
@@ -67,11 +67,42 @@ pub(super) fn announce(gateway: &Gateway, members: &[PortId], out: &mut Out) -> 
         target_hardware_addr: EthernetAddress(MacAddr::ZERO.0),
         target_protocol_addr: gateway.address,
     };
-    make(gateway, (members, MacAddr::BROADCAST), announcement, out)
+    make(gateway.mac, (members, MacAddr::BROADCAST), announcement, out)
 }
 
-fn make(gateway: &Gateway, to: (&[PortId], MacAddr), message: ArpRepr, out: &mut Out) -> bool {
-    make_ethernet(gateway, to, EthernetProtocol::Arp, MESSAGE_LEN, out, |bytes| {
+/// Asks `to` by `egress` who has an address; `from` is the asker. Returns whether there was room.
+pub(crate) fn ask(
+    from: (MacAddr, Ipv4Addr),
+    (to, address): (MacAddr, Ipv4Addr),
+    egress: PortId,
+    out: &mut Out,
+) -> bool {
+    let request = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: EthernetAddress(from.0.0),
+        source_protocol_addr: from.1,
+        target_hardware_addr: EthernetAddress(MacAddr::ZERO.0),
+        target_protocol_addr: address,
+    };
+    make(from.0, (&[egress], to), request, out)
+}
+
+/// Who says in an ARP reply that he has which address; `None` for anything else.
+pub(crate) fn parse_reply(payload: &[u8]) -> Option<(MacAddr, Ipv4Addr)> {
+    let message = ArpPacket::new_checked(payload).ok()?;
+    match ArpRepr::parse(&message).ok()? {
+        ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Reply,
+            source_hardware_addr,
+            source_protocol_addr,
+            ..
+        } => Some((MacAddr(source_hardware_addr.0), source_protocol_addr)),
+        _ => None,
+    }
+}
+
+fn make(src: MacAddr, to: (&[PortId], MacAddr), message: ArpRepr, out: &mut Out) -> bool {
+    make_ethernet(src, to, EthernetProtocol::Arp, MESSAGE_LEN, out, |bytes| {
         message.emit(&mut ArpPacket::new_unchecked(bytes));
     })
 }

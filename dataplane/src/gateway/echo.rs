@@ -6,7 +6,7 @@ use smoltcp::wire::{IPV4_HEADER_LEN, Icmpv4Message, Icmpv4Packet, checksum};
 
 use super::Received;
 use super::errors::is_single_host;
-use super::packet::{HEADERS_LEN, Header, make_icmp};
+use super::packet::{Back, HEADERS_LEN, Header, make_icmp};
 use crate::out::{MAX_MADE_BYTES, Out};
 use crate::verdict::{DropReason, Reply, Taken, Verdict};
 
@@ -35,7 +35,7 @@ pub(super) fn answer(
         return Err(DropReason::GatewayMalformed);
     }
     let is_request = request.msg_type() == Icmpv4Message::EchoRequest && request.msg_code() == 0;
-    if !is_request || !is_single_host(received.gateway, message.src) {
+    if !is_request || !is_single_host(Some(received.gateway), message.src) {
         return Ok(Verdict::Taken(Taken::NoAnswerDue));
     }
     reply(received, message, ident, out)?;
@@ -63,7 +63,7 @@ fn reply(received: &Received<'_>, message: Message<'_>, ident: u16, out: &mut Ou
             offset: offset as u16,
             more: offset + piece.len() < len,
         };
-        make_icmp(received, header, piece.len(), out, |payload| {
+        make_icmp(&Back::of(received), header, piece.len(), out, |payload| {
             payload.copy_from_slice(piece);
             if index == 0 {
                 payload[..4].copy_from_slice(&[0, 0, sum_high, sum_low]);

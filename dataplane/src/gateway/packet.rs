@@ -1,4 +1,4 @@
-//! Frames that a gateway sends.
+//! Frames that the gateway and the edge send of their own accord.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ use smoltcp::wire::{
 use super::Received;
 use crate::addr::MacAddr;
 use crate::frame::ETHERNET_HEADER_LEN;
-use crate::network::{Gateway, PortId};
+use crate::network::PortId;
 use crate::out::Out;
 
 /// Bytes of headers in front of an ICMP message.
@@ -17,9 +17,34 @@ pub(super) const HEADERS_LEN: usize = ETHERNET_HEADER_LEN + IPV4_HEADER_LEN;
 /// TTL of what a gateway sends (RFC 1700: 64).
 const TTL: u8 = 64;
 
-/// An Ethernet frame from the gateway with `payload_len` bytes that `fill` writes. Returns whether there was room.
+/// The way back to whoever sent a frame, and who speaks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Back {
+    /// The port that the frame came in by.
+    pub(crate) egress: PortId,
+    /// The MAC that it was sent to.
+    pub(crate) from_mac: MacAddr,
+    /// The address that answers.
+    pub(crate) from: Ipv4Addr,
+    /// The MAC that it was sent from.
+    pub(crate) to_mac: MacAddr,
+}
+
+impl Back {
+    /// From the gateway to the sender of what it received.
+    pub(crate) fn of(received: &Received<'_>) -> Back {
+        Back {
+            egress: received.port.id,
+            from_mac: received.gateway.mac,
+            from: received.gateway.address,
+            to_mac: received.view.src,
+        }
+    }
+}
+
+/// An Ethernet frame from `src` with `payload_len` bytes that `fill` writes. Returns whether there was room.
 pub(super) fn make_ethernet(
-    gateway: &Gateway,
+    src: MacAddr,
     (egresses, dst): (&[PortId], MacAddr),
     ethertype: EthernetProtocol,
     payload_len: usize,
@@ -29,13 +54,13 @@ pub(super) fn make_ethernet(
     out.make(egresses, ETHERNET_HEADER_LEN + payload_len, |bytes| {
         let mut frame = EthernetFrame::new_unchecked(bytes);
         frame.set_dst_addr(EthernetAddress(dst.0));
-        frame.set_src_addr(EthernetAddress(gateway.mac.0));
+        frame.set_src_addr(EthernetAddress(src.0));
         frame.set_ethertype(ethertype);
         fill(frame.payload_mut());
     })
 }
 
-/// What the IPv4 headers of the gateway's packets differ in.
+/// What the IPv4 headers of such packets differ in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     pub(super) dst: Ipv4Addr,
@@ -49,7 +74,7 @@ pub(super) struct Header {
 
 /// An IPv4 packet (or fragment) with ICMP inside, back to whoever sent the frame. Fragmentation is never forbidden.
 pub(super) fn make_icmp(
-    received: &Received<'_>,
+    back: &Back,
     header: Header,
     payload_len: usize,
     out: &mut Out,
@@ -58,8 +83,8 @@ pub(super) fn make_icmp(
     let packet_len = IPV4_HEADER_LEN + payload_len;
     // Never more than 65,535: a reply is as long as its request, an error shorter than 577.
     let Ok(total_len) = u16::try_from(packet_len) else { return false };
-    let back = (&[received.port.id][..], received.view.src);
-    make_ethernet(received.gateway, back, EthernetProtocol::Ipv4, packet_len, out, |bytes| {
+    let to = (&[back.egress][..], back.to_mac);
+    make_ethernet(back.from_mac, to, EthernetProtocol::Ipv4, packet_len, out, |bytes| {
         let mut packet = Ipv4Packet::new_unchecked(bytes);
         packet.set_version(4);
         packet.set_header_len(IPV4_HEADER_LEN as u8);
@@ -70,7 +95,7 @@ pub(super) fn make_icmp(
         packet.set_frag_offset(header.offset);
         packet.set_hop_limit(TTL);
         packet.set_next_header(IpProtocol::Icmp);
-        packet.set_src_addr(received.gateway.address);
+        packet.set_src_addr(back.from);
         packet.set_dst_addr(header.dst);
         packet.fill_checksum();
         fill(packet.payload_mut());

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 
 use crate::addr::MacAddr;
 use crate::counters::CounterSum;
+use crate::edge::config::UplinkChoice;
 use crate::fdb::Stickiness;
 use crate::frame::{Frame, ethertype};
 use crate::network::{PortId, Snapshot};
@@ -44,6 +45,10 @@ impl Lab {
     fn new(ports: impl IntoIterator<Item = u8>) -> Self {
         let mut lab = Lab { core: Core::new(0), out: Out::new(), now: Timestamp::from_secs(1000) };
         lab.core.adopt(Arc::new(snapshot(ports.into_iter().map(open_port).collect())));
+        // Nothing leads outside, so that no route is asked for.
+        lab.change(|snapshot| {
+            Arc::make_mut(snapshot.networks[0].as_mut().unwrap()).edge.uplinks = UplinkChoice::None;
+        });
         lab
     }
 

@@ -8,11 +8,20 @@
 //! The frame starts at 18 so that the IP header behind 14 bytes of Ethernet is aligned.
 
 use crate::checksum;
-use crate::frame::{EthernetView, Frame, MAX_FRAME_LEN, VLAN_TAG_LEN, ethertype};
+use crate::frame::{ETHERNET_HEADER_LEN, EthernetView, Frame, MAX_FRAME_LEN, VLAN_TAG_LEN, ethertype};
 use crate::offload::{Gso, Offload, VNET_HEADER_LEN};
+use crate::out::Rewritten;
+use crate::verdict::DropReason;
+
+/// Length in bytes of the Ethernet header that a bare packet gets.
+pub(crate) const BARE_HEADER_LEN: usize = ETHERNET_HEADER_LEN;
+
+/// Who a bare packet's Ethernet header says that it goes to and comes from: nobody, for there is no such station.
+const BARE_MACS: [u8; 12] = [0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
 
 const HEADER_AT: usize = 8;
 const FRAME_AT: usize = HEADER_AT + VNET_HEADER_LEN;
+const BARE_PACKET_AT: usize = FRAME_AT + BARE_HEADER_LEN;
 
 /// One frame with its virtio-net header in front of it, and room to grow on the left.
 #[derive(Debug)]
@@ -79,6 +88,59 @@ impl Buffer {
         self.set_offload(Offload::NONE);
     }
 
+    /// Where a device without Ethernet headers writes a packet, behind its virtio-net header if it has one.
+    pub(crate) fn bare_space(&mut self, vnet_header: bool) -> &mut [u8] {
+        let before = if vnet_header { VNET_HEADER_LEN } else { 0 };
+        &mut self.bytes[BARE_PACKET_AT - before..]
+    }
+
+    /// `len` bytes of packet were written, virtio-net header included: puts an Ethernet header in front, its type by the
+    /// version that the packet says; what the offload metadata points at moves along.
+    ///
+    /// # Errors
+    /// A virtio-net header that makes no sense, or a packet that is neither IPv4 nor IPv6.
+    pub(crate) fn filled_bare(&mut self, len: usize, vnet_header: bool) -> Result<(), DropReason> {
+        let before = if vnet_header { VNET_HEADER_LEN } else { 0 };
+        let len = len.checked_sub(before).ok_or(DropReason::MalformedOffload)?;
+        let offload = if vnet_header {
+            let header = self.bytes[BARE_PACKET_AT - VNET_HEADER_LEN..].first_chunk();
+            header.and_then(Offload::parse).ok_or(DropReason::MalformedOffload)?
+        } else {
+            Offload::NONE
+        };
+        let ethertype = match self.bytes[BARE_PACKET_AT] >> 4 {
+            4 if len > 0 => ethertype::IPV4,
+            6 if len > 0 => ethertype::IPV6,
+            _ => return Err(DropReason::EdgeMalformed),
+        };
+        self.start = FRAME_AT;
+        self.end = (BARE_PACKET_AT + len).min(self.bytes.len());
+        self.bytes[FRAME_AT..FRAME_AT + BARE_MACS.len()].copy_from_slice(&BARE_MACS);
+        self.bytes[BARE_PACKET_AT - 2..BARE_PACKET_AT].copy_from_slice(&ethertype.to_be_bytes());
+        self.set_offload(offload.shifted(BARE_HEADER_LEN as u16));
+        if offload.gso == Gso::TcpV4 {
+            self.fill_in_ipv4_checksum();
+        }
+        Ok(())
+    }
+
+    /// Makes the frame the one that leaves with other headers: its payload stays where it is, its padding goes. Returns whether
+    /// that fits.
+    #[inline]
+    pub fn rewrite(&mut self, rewritten: &Rewritten) -> bool {
+        let headers = rewritten.headers();
+        let end = self.start.saturating_add(rewritten.end).min(self.end);
+        let payload_at = self.start + rewritten.skip;
+        if headers.len() > rewritten.skip || payload_at > end {
+            return false;
+        }
+        self.start = payload_at - headers.len();
+        self.end = end;
+        self.bytes[self.start..payload_at].copy_from_slice(headers);
+        self.set_offload(rewritten.offload);
+        true
+    }
+
     /// Takes over a whole frame.
     ///
     /// Longer ones than [`MAX_FRAME_LEN`] are cut.
@@ -135,6 +197,8 @@ impl Default for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::PortId;
+    use crate::out::Out;
 
     #[test]
     fn a_stripped_tag_comes_back_and_the_checksum_moves() {
@@ -153,6 +217,71 @@ mod tests {
         assert_eq!(tagged.offload.csum_start, 38);
         assert_eq!(Offload::parse(buffer.with_header().first_chunk().unwrap()), Some(tagged.offload));
         assert_eq!(&buffer.with_header()[VNET_HEADER_LEN..], tagged.bytes);
+    }
+
+    #[test]
+    fn other_headers_take_the_place_of_the_first_bytes() {
+        let frame = [b"old headers", &b"payload"[..], b"padding"].concat();
+        let offload = Offload { needs_checksum: true, csum_start: 3, csum_offset: 2, ..Offload::NONE };
+        for (headers, skip, end) in
+            [(&b"new headers"[..], 11, 18), (b"shorter", 11, 18), (b"", 11, 18), (b"old", 3, usize::MAX)]
+        {
+            let mut out = Out::new();
+            assert!(out.forward_rewritten(PortId(1), skip, headers, offload));
+            let mut buffer = Buffer::new();
+            buffer.load(&Frame::plain(&frame));
+            let mut rewritten = *out.rewritten().unwrap();
+            rewritten.end = end;
+            assert!(buffer.rewrite(&rewritten));
+            assert_eq!(buffer.frame().bytes, rewritten.assemble(&Frame::plain(&frame)));
+            assert_eq!(buffer.frame().offload, offload);
+            assert_eq!(Offload::parse(buffer.with_header().first_chunk().unwrap()), Some(offload));
+            assert_eq!(&buffer.with_header()[VNET_HEADER_LEN..], buffer.frame().bytes);
+        }
+        let mut buffer = Buffer::new();
+        buffer.load(&Frame::plain(b"short"));
+        let mut out = Out::new();
+        out.forward_rewritten(PortId(1), 6, b"longer", offload);
+        assert!(!buffer.rewrite(out.rewritten().unwrap()));
+        assert_eq!(buffer.frame().bytes, b"short");
+    }
+
+    #[test]
+    fn a_bare_packet_gets_an_ethernet_header_and_the_checksum_moves() {
+        let offload = Offload {
+            needs_checksum: true,
+            gso: Gso::TcpV6,
+            gso_size: 1220,
+            header_len: 60,
+            csum_start: 40,
+            csum_offset: 16,
+            ..Offload::NONE
+        };
+        let packet = [&[0x60][..], &[7; 99]].concat();
+        let read = [&offload.emit()[..], &packet].concat();
+        let mut buffer = Buffer::new();
+        buffer.bare_space(true)[..read.len()].copy_from_slice(&read);
+        assert_eq!(buffer.filled_bare(read.len(), true), Ok(()));
+        let frame = buffer.frame();
+        assert_eq!(frame.bytes[..14], [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd]);
+        assert_eq!(frame.bytes[14..], packet);
+        assert_eq!(frame.offload, Offload { header_len: 74, csum_start: 54, ..offload });
+        assert_eq!(frame.offload.shifted_back(14), offload);
+
+        buffer.bare_space(false)[..2].copy_from_slice(&[0x45, 1]);
+        assert_eq!(buffer.filled_bare(2, false), Ok(()));
+        assert_eq!(buffer.frame().bytes[12..], [0x08, 0x00, 0x45, 1]);
+        assert_eq!(buffer.frame().offload, Offload::NONE);
+    }
+
+    #[test]
+    fn what_is_no_ip_packet_gets_no_ethernet_header() {
+        let mut buffer = Buffer::new();
+        buffer.bare_space(false)[..2].copy_from_slice(&[0x55, 1]);
+        assert_eq!(buffer.filled_bare(2, false), Err(DropReason::EdgeMalformed));
+        buffer.bare_space(false)[..1].copy_from_slice(&[0x45]);
+        assert_eq!(buffer.filled_bare(0, false), Err(DropReason::EdgeMalformed), "the packet of before");
+        assert_eq!(buffer.filled_bare(VNET_HEADER_LEN - 1, true), Err(DropReason::MalformedOffload));
     }
 
     #[test]

@@ -72,8 +72,9 @@ impl AsFd for Capture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::config::NetworkEdge;
     use crate::engine::{Engine, EngineConfig, NetworkSpec, PortSpec};
-    use crate::network::PortSettings;
+    use crate::network::{Place, PortSettings};
     use crate::port::{Device, memory};
 
     #[test]
@@ -86,9 +87,19 @@ mod tests {
         writer.finish().unwrap();
 
         let engine = Engine::start(EngineConfig::default()).unwrap();
-        let spec = NetworkSpec { gateway: None, mtu: 1500, ageing: Duration::from_secs(300) };
+        let spec = NetworkSpec {
+            gateway: None,
+            mtu: 1500,
+            ageing: Duration::from_secs(300),
+            edge: NetworkEdge::default(),
+        };
         let network = engine.add_network(spec).unwrap();
-        let port = PortSpec { network, settings: PortSettings::default(), identity: None, mtu: 1500 };
+        let port = PortSpec {
+            place: Place::Member(network),
+            settings: PortSettings::default(),
+            identity: None,
+            mtu: 1500,
+        };
         let (memory, peer) = memory::pair(8, Offloads::NONE).unwrap();
         engine.add_port(port.clone(), Device::Memory(memory)).unwrap();
         let capture = Device::Capture(Capture::open(&input, Some(&output)).unwrap());

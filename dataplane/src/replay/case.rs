@@ -14,12 +14,18 @@
 //! port 1 mtu=1500 offloads=all learning=on flood=on isolated=off hairpin=off guard=off
 //! port 2 guard=on mac=02:42:0a:00:00:02 address=10.0.0.2 sandbox-address=10.9.0.2 offloads=checksum,tso
 //! offload port=1 frame=3 gso=tcp-v4 size=1448 checksum=34+16
+//! host 8
+//! uplink 9 mac=02:00:00:00:09:09 address=198.51.100.2/24 mtu=1500
+//! publish protocol=tcp port=80 to=10.0.0.2:8080 endpoint=2
+//! route to=192.0.2.0/24 by=9 via=198.51.100.1 from=198.51.100.2 mtu=1500
+//! lease tcp=20000-20009 udp=20000-20009
 //! until 400
 //! ```
 //!
 //! Settings left out are those of a port on an existing interface; a network without `gateway` has none. `offload` gives
 //! frame 3 of port 1 (counting from 1) its metadata, which captures cannot hold. `until` lets time pass up to that
-//! second after the first frame.
+//! second after the first frame. `host` is the host's own port on the network. `route` and `lease` are what the kernel would answer
+//! the edge: a destination without a route is unreachable, and no port is had but those leased.
 
 use core::fmt::Write as _;
 use core::str::FromStr;
@@ -28,17 +34,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Arrival, Event, Replay, What};
+use self::edge::EdgeLines;
+use super::{Arrival, Event, Kernel, Replay, What};
 use crate::addr::MacAddr;
 use crate::counters::{CounterSum, PortCounters};
+use crate::edge::config::NetworkEdge;
 use crate::fdb::{Fdb, FdbConfig};
 use crate::network::{
-    Gateway, Identity, MAX_PORTS, Network, NetworkId, Port, PortId, PortSettings, Snapshot,
+    Gateway, Identity, MAX_PORTS, Network, NetworkId, Place, Port, PortId, PortSettings, Snapshot,
 };
 use crate::offload::{Gso, Offload};
 use crate::port::Offloads;
 use crate::port::memory::OwnedFrame;
 use crate::port::pcap::{self, CaptureError};
+
+mod edge;
 
 /// A case could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +90,7 @@ pub enum CaseError {
 #[derive(Debug)]
 pub struct Case {
     snapshot: Snapshot,
+    kernel: Kernel,
     offloads: BTreeMap<PortId, Offloads>,
     arrivals: Vec<Arrival>,
     /// When the first frame came, since 1970.
@@ -135,7 +146,7 @@ impl Case {
         let mut outcome = Outcome::default();
         let ids: Vec<PortId> = self.offloads.keys().copied().collect();
         let offloads = |id| self.offloads.get(&id).copied().unwrap_or(Offloads::NONE);
-        let mut replay = Replay::new(Arc::new(self.snapshot), offloads);
+        let mut replay = Replay::new(Arc::new(self.snapshot), offloads).with_kernel(self.kernel);
         let mut collect = |event: &Event<'_>| {
             // Writing to a string cannot fail.
             let _ = writeln!(outcome.events, "{event}");
@@ -192,6 +203,7 @@ struct Description {
     network: Option<NetworkLine>,
     ports: BTreeMap<PortId, PortLine>,
     offloads: Vec<OffloadLine>,
+    edge: EdgeLines,
     until: Duration,
 }
 
@@ -201,6 +213,7 @@ struct NetworkLine {
     gateway_mac: Option<MacAddr>,
     mtu: Option<u16>,
     ageing: Option<Duration>,
+    edge: NetworkEdge,
 }
 
 struct PortLine {
@@ -235,22 +248,41 @@ impl Description {
             ("network", settings) => self.network = Some(NetworkLine::parse(settings)?),
             ("port", [number, settings @ ..]) => {
                 let id = port_id(number)?;
-                if self.ports.insert(id, PortLine::parse(settings)?).is_some() {
-                    return Err(format!("{id} is described twice"));
-                }
+                self.port(id, PortLine::parse(settings)?)?;
             }
+            ("host", [number, settings @ ..]) => {
+                let id = port_id(number)?;
+                self.edge.host_port = Some(id);
+                self.port(id, PortLine::parse(settings)?)?;
+            }
+            ("uplink", [number, settings @ ..]) => {
+                let id = port_id(number)?;
+                let line = self.edge.uplink(id, settings)?;
+                self.port(id, line)?;
+            }
+            ("publish", settings) => self.edge.publish(settings)?,
+            ("route", settings) => self.edge.route(settings)?,
+            ("lease", settings) => self.edge.lease(settings)?,
             ("offload", settings) => self.offloads.push(OffloadLine::parse(settings)?),
             ("until", [seconds]) => self.until = Duration::from_secs(value("until", seconds)?),
             _ => {
                 return Err(format!(
-                    "a line starts with \"network\", \"port N\", \"offload\" or \"until SECONDS\", not \"{first}\""
+                    "a line starts with \"network\", \"port N\", \"host N\", \"uplink N\", \"publish\", \"route\", \"lease\", \
+                     \"offload\" or \"until SECONDS\", not \"{first}\""
                 ));
             }
         }
         Ok(())
     }
 
-    fn with_captures(self, captures: BTreeMap<PortId, Vec<(Duration, Vec<u8>)>>) -> Parsed<Case> {
+    fn port(&mut self, id: PortId, line: PortLine) -> Parsed<()> {
+        match self.ports.insert(id, line) {
+            Some(_) => Err(format!("{id} is described twice")),
+            None => Ok(()),
+        }
+    }
+
+    fn with_captures(mut self, captures: BTreeMap<PortId, Vec<(Duration, Vec<u8>)>>) -> Parsed<Case> {
         let epoch = captures.values().flatten().map(|(at, _)| *at).min().unwrap_or_default();
         let mut metadata = BTreeMap::new();
         for line in &self.offloads {
@@ -269,20 +301,27 @@ impl Description {
         // Stable: frames of one time go by port, and those of one port stay in order.
         arrivals.sort_by_key(|arrival| arrival.at);
         let offloads = self.ports.iter().map(|(&id, port)| (id, port.offloads)).collect();
-        let until = self.until;
-        Ok(Case { snapshot: self.snapshot()?, offloads, arrivals, epoch, until })
+        let (until, kernel) = (self.until, core::mem::take(&mut self.edge.kernel));
+        Ok(Case { snapshot: self.snapshot()?, kernel, offloads, arrivals, epoch, until })
     }
 
     fn snapshot(self) -> Parsed<Snapshot> {
         let network = self.network.ok_or("there is no \"network\" line")?;
         let id = NetworkId(0);
         let mut ports: Vec<Option<Port>> = Vec::new();
-        let members = self.ports.keys().copied().collect();
+        let EdgeLines { config, host_port, .. } = self.edge;
+        let is_uplink = |port: PortId| config.uplink(port).is_some();
+        let members = self.ports.keys().copied().filter(|&port| !is_uplink(port)).collect();
         for (port, line) in self.ports {
+            let place = match port {
+                port if host_port == Some(port) => Place::Host(id),
+                port if is_uplink(port) => Place::Uplink,
+                _ => Place::Member(id),
+            };
             ports.resize_with(port.index(), || None);
             ports.push(Some(Port {
                 id: port,
-                network: id,
+                place,
                 settings: line.settings,
                 identity: line.identity.map(Arc::new),
                 mtu: line.mtu,
@@ -297,8 +336,15 @@ impl Description {
             prefix_len,
         });
         let mtu = network.mtu.unwrap_or(1500);
-        let network = Network { id, gateway, mtu, fdb: Arc::new(Fdb::with_seed(fdb, 0)), members };
-        Ok(Snapshot { generation: 1, networks: vec![Some(Arc::new(network))], ports })
+        let network = Network {
+            id,
+            gateway,
+            mtu,
+            fdb: Arc::new(Fdb::with_seed(fdb, 0)),
+            members,
+            edge: NetworkEdge { host_port, ..network.edge },
+        };
+        Ok(Snapshot { generation: 1, networks: vec![Some(Arc::new(network))], ports, edge: Arc::new(config) })
     }
 }
 
@@ -319,6 +365,8 @@ impl NetworkLine {
                 "gateway-mac" => line.gateway_mac = Some(value(key, text)?),
                 "mtu" => line.mtu = Some(value(key, text)?),
                 "ageing" => line.ageing = Some(Duration::from_secs(value(key, text)?)),
+                "internal" => line.edge.internal = switch(key, text)?,
+                "isolated" => line.edge.isolated = switch(key, text)?,
                 _ => return Err(unknown(key)),
             }
         }
@@ -456,7 +504,9 @@ mod tests {
         assert_eq!(guarded.identity.as_ref().unwrap().sandbox_addresses.len(), 2);
         assert_eq!(description.offloads[0].offload.csum_start, 34);
         let snapshot = description.snapshot().unwrap();
-        assert_eq!(snapshot.networks[0].as_ref().unwrap().members, [PortId(1), PortId(2)]);
+        assert_eq!(snapshot.networks[0].as_ref().unwrap().members, [PortId(1), PortId(2), PortId(8)]);
+        assert_eq!(snapshot.port(PortId(9)).unwrap().place, Place::Uplink);
+        assert_eq!(snapshot.edge.publications[0].to_port, 8080);
         assert_eq!(snapshot.port(PortId(2)).unwrap().id, PortId(2));
         assert!(snapshot.port(PortId(0)).is_none());
     }

@@ -46,27 +46,49 @@ impl Egress {
         Self { devices: Arc::new([]), scratch: Vec::with_capacity(MAX_FRAME_LEN), events }
     }
 
-    /// Sends what `step` decided: the ingress frame to each of its egresses, then frames that the core made.
+    /// Sends what the core decided: the ingress frame to each of its egresses, then as it leaves with other headers, then
+    /// frames that the core made.
     #[inline]
-    pub(super) fn send(&mut self, core: &Core, out: &Out, buffer: &Buffer) {
+    pub(super) fn send(&mut self, core: &Core, out: &Out, buffer: &mut Buffer) {
         for &egress in out.copies() {
-            let Some(io) = self.devices.get(egress.index()).and_then(Option::as_ref) else { continue };
-            let frame = buffer.frame();
-            let sent = match segment::needs_work(&frame.offload, io.device.offloads()) {
-                Work::Nothing => io.device.send_buffer(buffer),
-                Work::Checksum | Work::Segment => finish_and_send(&mut self.scratch, &io.device, &frame),
-            };
-            count(core, io, &self.events, &frame, sent);
+            self.send_buffer(core, egress, buffer);
+        }
+        if let Some(rewritten) = out.rewritten()
+            && buffer.rewrite(rewritten)
+        {
+            self.send_buffer(core, rewritten.egress, buffer);
         }
         if out.has_made() {
             self.send_made(core, out);
         }
     }
 
-    pub(super) fn send_made(&self, core: &Core, out: &Out) {
+    pub(super) fn send_made(&mut self, core: &Core, out: &Out) {
         for (egress, frame) in out.made() {
-            let Some(io) = self.devices.get(egress.index()).and_then(Option::as_ref) else { continue };
-            count(core, io, &self.events, &frame, io.device.send(&frame));
+            self.send_by(core, egress, &frame, |device| device.send(&frame));
+        }
+    }
+
+    #[inline]
+    fn send_buffer(&mut self, core: &Core, egress: PortId, buffer: &Buffer) {
+        self.send_by(core, egress, &buffer.frame(), |device| device.send_buffer(buffer));
+    }
+
+    /// Sends `frame`, as it is by `send_whole` where the device takes it so.
+    #[inline]
+    fn send_by(
+        &mut self,
+        core: &Core,
+        egress: PortId,
+        frame: &Frame<'_>,
+        send_whole: impl FnOnce(&Device) -> Result<(), SendError>,
+    ) {
+        let Some(io) = self.devices.get(egress.index()).and_then(Option::as_ref) else { return };
+        match segment::needs_work(&frame.offload, io.device.offloads()) {
+            Work::Nothing => count(core, io, &self.events, frame.bytes.len(), send_whole(&io.device)),
+            Work::Checksum | Work::Segment => {
+                finish_and_send(core, io, &self.events, &mut self.scratch, frame);
+            }
         }
     }
 
@@ -75,31 +97,33 @@ impl Egress {
     }
 }
 
-/// Does in software what the device cannot, and sends the results.
+/// Does in software what the device cannot, and sends the results, each of which is booked by itself: the rest of a super-frame is
+/// worth sending although a segment is lost, for TCP repeats just that one.
 #[cold]
-fn finish_and_send(scratch: &mut Vec<u8>, device: &Device, frame: &Frame<'_>) -> Result<(), SendError> {
-    let mut sent = Ok(());
-    let finished = segment::segment(frame, device.offloads(), scratch, &mut |segment| {
-        // The rest of a super-frame is worth sending although a segment is lost: TCP repeats just that one.
-        if let Err(error) = device.send(segment) {
-            sent = Err(error);
-        }
+fn finish_and_send(
+    core: &Core,
+    io: &PortIo,
+    events: &Sender<Event>,
+    scratch: &mut Vec<u8>,
+    frame: &Frame<'_>,
+) {
+    let finished = segment::segment(frame, io.device.offloads(), scratch, &mut |segment| {
+        count(core, io, events, segment.bytes.len(), io.device.send(segment));
     });
-    match finished {
-        Ok(_) => sent,
-        Err(reason) => Err(SendError::Dropped(reason)),
+    if let Err(reason) = finished {
+        count(core, io, events, frame.bytes.len(), Err(SendError::Dropped(reason)));
     }
 }
 
-/// Books what became of a frame at its egress.
+/// Books what became of a frame of `bytes` bytes at its egress.
 #[inline]
-fn count(core: &Core, io: &PortIo, events: &Sender<Event>, frame: &Frame<'_>, sent: Result<(), SendError>) {
+fn count(core: &Core, io: &PortIo, events: &Sender<Event>, bytes: usize, sent: Result<(), SendError>) {
     let Some(port) = core.snapshot().port(io.id) else { return };
     match sent {
-        Ok(()) => core.count_sent(port, frame.bytes.len()),
-        Err(SendError::Dropped(reason)) => core.count_drop(port, reason, frame.bytes.len()),
+        Ok(()) => core.count_sent(port, bytes),
+        Err(SendError::Dropped(reason)) => core.count_drop(port, reason, bytes),
         Err(SendError::Gone(error)) => {
-            core.count_drop(port, DropReason::PortGone, frame.bytes.len());
+            core.count_drop(port, DropReason::PortGone, bytes);
             report_lost(io, events, &error);
         }
     }

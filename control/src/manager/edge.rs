@@ -1,0 +1,281 @@
+//! Publications, rules and links.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Manager;
+use crate::api::types::{
+    Link, LinkBody, Publication, PublicationRequest, PublishedPorts, Rule, RuleBody, RuleRequest,
+};
+use crate::error::Error;
+use crate::plan::{self, Step};
+use crate::state::{NetworkState, PortName};
+use crate::store::{LinkRecord, PublicationRecord, RuleRecord};
+use crate::{choose, clock};
+
+/// The most rules that a network may have: each new session is held against all of them.
+const MAX_RULES: usize = 1000;
+
+impl Manager {
+    /// Publishes ports of an endpoint. What is published already with the same ports gets the new list of who may come.
+    ///
+    /// # Errors
+    /// The request cannot be met, or a port is taken; everything is as before then.
+    pub fn publish(&self, network: &str, request: &PublicationRequest) -> Result<Publication, Error> {
+        let _turn = self.turn();
+        let (record, _) = self.publish_now(network, request)?;
+        self.publication(network, record.id)
+    }
+
+    /// Takes a publication back.
+    ///
+    /// # Errors
+    /// There is none of that number, or something could not be removed.
+    pub fn unpublish(&self, network: &str, id: u32) -> Result<(), Error> {
+        let _turn = self.turn();
+        let record = self.state().publication(network, id)?.clone();
+        self.unpublish_now(&record)
+    }
+
+    /// Adds a rule.
+    ///
+    /// # Errors
+    /// It cannot be, or has no place there.
+    pub fn add_rule(&self, network: &str, request: &RuleRequest) -> Result<Rule, Error> {
+        let _turn = self.turn();
+        let rule = choose::rule(&request.rule)?;
+        let mut rules = self.state().network(network)?.rules.clone();
+        let place = place(request.at, rules.len() + 1)?;
+        let id = rules.iter().map(|it| it.id).max().unwrap_or(0) + 1;
+        rules.insert(place, RuleRecord { id, rule: rule.clone() });
+        self.set_rules_now(network, rules)?;
+        Ok(Rule { number: place as u32 + 1, rule, hits: 0 })
+    }
+
+    /// Removes the rule with that number.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn remove_rule(&self, network: &str, number: u32) -> Result<(), Error> {
+        let _turn = self.turn();
+        let mut rules = self.state().network(network)?.rules.clone();
+        let missing =
+            || Error::Missing { what: "rule", name: format!("{number} of {network}"), list: "rule ls" };
+        let place =
+            (number as usize).checked_sub(1).filter(|place| *place < rules.len()).ok_or_else(missing)?;
+        rules.remove(place);
+        self.set_rules_now(network, rules).map(drop)
+    }
+
+    /// Removes all rules of a network.
+    ///
+    /// # Errors
+    /// There is no such network.
+    pub fn flush_rules(&self, network: &str) -> Result<(), Error> {
+        let _turn = self.turn();
+        self.set_rules_now(network, Vec::new()).map(drop)
+    }
+
+    /// Lets an endpoint of an isolated network speak to another.
+    ///
+    /// # Errors
+    /// The request cannot be met.
+    pub fn add_link(&self, network: &str, request: &LinkBody) -> Result<Link, Error> {
+        let _turn = self.turn();
+        self.link_now(network, request)?;
+        Ok(super::view::link(&choose::link(self.state().network(network)?, request)?))
+    }
+
+    /// Removes a link.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn remove_link(&self, network: &str, request: &LinkBody) -> Result<(), Error> {
+        let _turn = self.turn();
+        let record = choose::link(self.state().network(network)?, request)?;
+        if !self.state().network(network)?.links.contains(&record) {
+            let name = format!("from {} on {network}", record.link);
+            return Err(Error::Missing { what: "link", name, list: "link ls" });
+        }
+        self.unlink_now(&record)
+    }
+
+    /// Why a publication is down; none when it is up.
+    pub(super) fn cause_of(&self, id: u32) -> Option<String> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    fn set_down(&self, id: u32, cause: Option<String>) {
+        let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        match cause {
+            Some(cause) => down.insert(id, cause),
+            None => down.remove(&id),
+        };
+    }
+
+    /// The publication of these ports of that endpoint, if there is one.
+    pub(super) fn published(
+        &self,
+        network: &str,
+        endpoint: &str,
+        ports: PublishedPorts,
+    ) -> Option<PublicationRecord> {
+        let state = self.state();
+        let mut there = state.networks.get(network)?.publications.values();
+        there.find(|it| it.endpoint == endpoint && it.ports == ports).cloned()
+    }
+
+    /// Returns the publication, and whether anything changed.
+    pub(super) fn publish_now(
+        &self,
+        network: &str,
+        request: &PublicationRequest,
+    ) -> Result<(PublicationRecord, bool), Error> {
+        let there = self.published(network, &request.endpoint, request.ports);
+        let (id, now) = match &there {
+            Some(there) => (there.id, there.created.clone()),
+            None => (self.next_publication.load(Relaxed), clock::now()),
+        };
+        let record = choose::publication(&self.state(), network, request, id, now)?;
+        if there.is_some() {
+            let changed = self.republish_now(&record)?;
+            return Ok((record, changed));
+        }
+        let steps = plan::publish(self.state().endpoint(network, &record.endpoint)?, &record);
+        self.change(&steps).map_err(|error| error.during(what("publish", &record)))?;
+        self.next_publication.store(id + 1, Relaxed);
+        self.journal.note("published", &subject(&record), "");
+        Ok((record, true))
+    }
+
+    /// Makes the publication that has this record's number as it says, and up if it is down. Returns whether anything changed.
+    pub(super) fn republish_now(&self, record: &PublicationRecord) -> Result<bool, Error> {
+        let down = self.cause_of(record.id).is_some();
+        let steps = {
+            let state = self.state();
+            let endpoint = state.endpoint(&record.network, &record.endpoint)?;
+            let before = state.publication(&record.network, record.id)?;
+            plan::republish(endpoint, before, record, down)
+        };
+        self.change(&steps).map_err(|error| error.during(what("publish", record)))?;
+        self.set_down(record.id, None);
+        if !steps.is_empty() {
+            self.journal.note("published", &subject(record), "");
+        }
+        Ok(!steps.is_empty())
+    }
+
+    pub(super) fn unpublish_now(&self, record: &PublicationRecord) -> Result<(), Error> {
+        let steps = plan::unpublish(self.state().endpoint(&record.network, &record.endpoint)?, record);
+        self.remove(&steps).map_err(|error| error.during(what("unpublish", record)))?;
+        self.set_down(record.id, None);
+        self.journal.note("unpublished", &subject(record), "");
+        Ok(())
+    }
+
+    /// Returns whether anything changed.
+    pub(super) fn set_rules_now(&self, network: &str, rules: Vec<RuleRecord>) -> Result<bool, Error> {
+        if rules.len() > MAX_RULES {
+            return Err(Error::Conflict(format!(
+                "the network {network} has {MAX_RULES} rules, which is the most"
+            )));
+        }
+        let steps = plan::set_rules(self.state().network(network)?, rules);
+        self.change(&steps)
+            .map_err(|error| error.during(format!("change the rules of the network {network}")))?;
+        if !steps.is_empty() {
+            self.journal.note("rules-changed", network, "");
+        }
+        Ok(!steps.is_empty())
+    }
+
+    /// Sets the rules that `declared` says; those that are there keep their hits. Returns whether anything changed.
+    pub(super) fn replace_rules_now(&self, network: &str, declared: &[RuleBody]) -> Result<bool, Error> {
+        let mut there = self.state().network(network)?.rules.clone();
+        let mut next = there.iter().map(|it| it.id).max().unwrap_or(0);
+        let mut rules = Vec::new();
+        for body in declared {
+            let rule = choose::rule(body)?;
+            rules.push(match there.iter().position(|it| it.rule == rule) {
+                Some(place) => there.remove(place),
+                None => {
+                    next += 1;
+                    RuleRecord { id: next, rule }
+                }
+            });
+        }
+        self.set_rules_now(network, rules)
+    }
+
+    /// Returns the link if it is new.
+    pub(super) fn link_now(&self, network: &str, request: &LinkBody) -> Result<Option<LinkRecord>, Error> {
+        let record = choose::link(self.state().network(network)?, request)?;
+        let added = self.change_links(network, &record, |links| links.insert(record.clone()))?;
+        if added {
+            self.journal.note("linked", &format!("{network}: {}", record.link), "");
+        }
+        Ok(added.then_some(record))
+    }
+
+    pub(super) fn unlink_now(&self, record: &LinkRecord) -> Result<(), Error> {
+        self.change_links(&record.network, record, |links| links.remove(record))?;
+        self.journal.note("unlinked", &format!("{}: {}", record.network, record.link), "");
+        Ok(())
+    }
+
+    /// Returns whether anything changed.
+    fn change_links(
+        &self,
+        network: &str,
+        record: &LinkRecord,
+        change: impl FnOnce(&mut std::collections::BTreeSet<LinkRecord>) -> bool,
+    ) -> Result<bool, Error> {
+        let steps = {
+            let state = self.state();
+            let network = state.network(network)?;
+            let mut links = network.links.clone();
+            change(&mut links);
+            plan::set_links(network, links)
+        };
+        self.change(&steps)
+            .map_err(|error| error.during(format!("change the link {} on {network}", record.link)))?;
+        Ok(!steps.is_empty())
+    }
+
+    /// Links and publications, once the endpoints are there. Whose port is taken meanwhile stays down.
+    pub(super) fn restore_edge(&self, network: &NetworkState) {
+        if !network.links.is_empty() {
+            let (name, after) = (network.record.name.clone(), network.links.clone());
+            let set = Step::SetLinks { network: name, before: Default::default(), after };
+            if let Err(error) = self.change(&[set]) {
+                tracing::error!(%error, "cannot restore links");
+            }
+        }
+        for record in network.publications.values() {
+            let Some(endpoint) = network.endpoints.get(&record.endpoint) else { continue };
+            let steps = plan::republish(endpoint, record, record, true);
+            if let Err(error) = self.change(&steps) {
+                self.journal.note("publication-down", &subject(record), &error.to_string());
+                self.set_down(record.id, Some(error.to_string()));
+            }
+        }
+    }
+}
+
+fn subject(record: &PublicationRecord) -> String {
+    format!("{} {}", PortName::new(&record.network, &record.endpoint), record.ports)
+}
+
+fn what(action: &str, record: &PublicationRecord) -> String {
+    format!("{action} {} of {}/{}", record.ports, record.network, record.endpoint)
+}
+
+/// The index of the place `at`, of `places`; the last one when none is asked for.
+fn place(at: Option<u32>, places: usize) -> Result<usize, Error> {
+    let Some(at) = at else { return Ok(places - 1) };
+    (1..=places).contains(&(at as usize)).then(|| at as usize - 1).ok_or_else(|| {
+        let possible =
+            if places == 1 { "1 is the only one".to_owned() } else { format!("1 to {places} are possible") };
+        Error::Declaration(format!("a rule cannot have the number {at}: {possible}"))
+    })
+}

@@ -1,0 +1,739 @@
+//! Ports of the host that sockets hold: silent towards the outside, out of the host's reach, and open to local clients.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use pontoon::edge::lease::{LeaseError, LeaseSettings, Leases, Published};
+use pontoon::edge::relay::Limits;
+use pontoon::link::Links;
+use pontoon_dataplane::edge::config::{Action, Hits, Rule};
+use pontoon_dataplane::edge::tuple::Protocol;
+use pontoon_tools::lab::Namespace;
+use socket2::{Domain, Socket, Type};
+
+use crate::daemon::{PATIENCE, until};
+use crate::{Test, test};
+
+const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const REMOTE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
+const ENDPOINT: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 2);
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test("leases/the outside gets no answer", || no_answer(true)),
+        test("leases/the outside gets no answer, without bpf(2)", || no_answer(false)),
+        test("leases/the host cannot have them", out_of_reach),
+        test("leases/the pool grows around what is taken", pool_grows),
+        test("leases/tcp from the host", tcp_from_the_host),
+        test("leases/udp from the host", udp_from_the_host),
+        test("leases/uplinks come and go", || uplinks_come_and_go(true)),
+        test("leases/uplinks come and go, without bpf(2)", || uplinks_come_and_go(false)),
+        test("leases/a restart gets its ports back", || restart(false)),
+        test("leases/a restart gets its ports back, kept before", || restart(true)),
+        test("leases/ten thousand ports", ten_thousand),
+        test("leases/a taken port names its holder", taken),
+        test("leases/addresses are told apart", addresses),
+        test("leases/kept and published at once", kept_and_published),
+        test("leases/an endpoint that refuses", refused),
+        test("leases/an endpoint that resets", reset),
+        test("leases/unpublishing ends connections", unpublished),
+        test("leases/bounds of tcp", bounds_of_tcp),
+        test("leases/bounds of udp", bounds_of_udp),
+        test("leases/idle udp ends", idle_udp),
+        test("leases/who may come", who_may_come),
+    ]
+}
+
+/// A host with an uplink to `remote` and the network of `endpoint`, all of it the kernel's.
+struct Lab {
+    host: Namespace,
+    remote: Namespace,
+    endpoint: Namespace,
+    uplink: u32,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let [host, remote, endpoint] = [(); 3].map(|()| Namespace::new("lease").unwrap());
+        let dress = |name: &str, address: Ipv4Addr| {
+            let links = Links::open().unwrap();
+            let link = links.get(name).unwrap();
+            links.add_address(&link, address.into(), 24).unwrap();
+            links.set_up(&link, true).unwrap();
+            links.set_up(&links.get("lo").unwrap(), true).unwrap();
+            link.index
+        };
+        let uplink = host.run(|| {
+            let links = Links::open().unwrap();
+            links.create_veth("up0", "eth0", remote.netns()).unwrap();
+            links.create_veth("lan0", "eth0", endpoint.netns()).unwrap();
+            dress("lan0", GATEWAY);
+            dress("up0", HOST)
+        });
+        remote.run(|| dress("eth0", REMOTE)).unwrap();
+        endpoint.run(|| dress("eth0", ENDPOINT)).unwrap();
+        Lab { uplink: uplink.unwrap(), host, remote, endpoint }
+    }
+
+    /// Leases of the host that know its uplink.
+    fn leases(&self, limits: Limits) -> Held<'_> {
+        self.leases_with(limits, true)
+    }
+
+    fn leases_with(&self, limits: Limits, share_filters: bool) -> Held<'_> {
+        let settings = LeaseSettings { pool: Some((61_000, 61_999)), pool_size: 1_000, share_filters };
+        let leases = self.host.run(|| Leases::with_limits(settings, limits)).unwrap().unwrap();
+        leases.set_uplinks(&[self.uplink]).unwrap();
+        Held { lab: self, leases }
+    }
+
+    fn connect(&self, to: (Ipv4Addr, u16)) -> io::Result<TcpStream> {
+        connect(&self.host, to)
+    }
+
+    /// A listener of the host's own.
+    fn listen(&self, at: (Ipv4Addr, u16)) -> io::Result<TcpListener> {
+        self.host.run(|| TcpListener::bind(at)).unwrap()
+    }
+
+    /// Whether anything on the host could have that port.
+    fn is_free(&self, protocol: Protocol, port: u16) -> bool {
+        let bound = self.host.run(|| -> io::Result<OwnedFd> {
+            let kind = if protocol == Protocol::Tcp { Type::STREAM } else { Type::DGRAM };
+            let socket = Socket::new(Domain::IPV4, kind, None)?;
+            // As servers do, and as they must for our sake if it were only that.
+            socket.set_reuse_address(true)?;
+            socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+            Ok(socket.into())
+        });
+        match bound.unwrap() {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn connect(from: &Namespace, to: (Ipv4Addr, u16)) -> io::Result<TcpStream> {
+    let stream = from.run(|| TcpStream::connect_timeout(&SocketAddr::from(to), PATIENCE)).unwrap()?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Leases, and sockets made where they hold.
+struct Held<'l> {
+    lab: &'l Lab,
+    leases: Leases,
+}
+
+impl Held<'_> {
+    fn publish(&self, published: &Published) -> Result<(), LeaseError> {
+        self.lab.host.run(|| self.leases.publish(published)).unwrap()
+    }
+
+    fn keep(&self, protocol: Protocol, port: u16) -> Result<(), LeaseError> {
+        self.lab.host.run(|| self.leases.keep(protocol, port)).unwrap()
+    }
+
+    fn more(&self, protocol: Protocol) -> Vec<(u16, u16)> {
+        self.lab.host.run(|| self.leases.more(protocol)).unwrap()
+    }
+
+    fn hold_pool(&self, protocol: Protocol) -> Vec<(u16, u16)> {
+        self.lab.host.run(|| self.leases.hold_pool(protocol)).unwrap()
+    }
+}
+
+fn published(id: u32, protocol: Protocol, host_port: u16, port: u16) -> Published {
+    Published {
+        id,
+        name: format!("number {id}"),
+        address: None,
+        protocol,
+        ports: (host_port, host_port),
+        to: SocketAddrV4::new(ENDPOINT, port),
+        rules: Arc::new([]),
+    }
+}
+
+/// Gives everything back, once it has all, to each of `count` clients; who they were.
+fn echo(lab: &Lab, port: u16, count: usize) -> JoinHandle<Vec<SocketAddr>> {
+    let listener = lab.endpoint.run(|| TcpListener::bind((ENDPOINT, port))).unwrap().unwrap();
+    let serve = |(mut client, peer): (TcpStream, SocketAddr)| {
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).unwrap();
+        client.write_all(&bytes).unwrap();
+        peer
+    };
+    thread::spawn(move || {
+        let accept = |_| listener.accept().unwrap();
+        let clients: Vec<_> =
+            (0..count).map(accept).map(|client| thread::spawn(move || serve(client))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+/// What an [`echo`] gives back.
+fn ask(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
+    stream.write_all(bytes).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+fn udp(at: &Namespace, address: (Ipv4Addr, u16)) -> UdpSocket {
+    let socket = at.run(|| UdpSocket::bind(address)).unwrap().unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// How a connection attempt of `from` stands that nobody waits for.
+struct Attempt(Socket);
+
+impl Attempt {
+    fn begin(from: &Namespace, protocol: Protocol, to: (Ipv4Addr, u16)) -> Attempt {
+        let kind = if protocol == Protocol::Tcp { Type::STREAM } else { Type::DGRAM };
+        let socket = from.run(|| Socket::new(Domain::IPV4, kind, None)).unwrap().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let connecting = socket.connect(&SocketAddrV4::new(to.0, to.1).into());
+        assert!(
+            connecting.is_ok()
+                || connecting.is_err_and(|error| error.raw_os_error() == Some(libc::EINPROGRESS))
+        );
+        if protocol == Protocol::Udp {
+            socket.send(b"hello").unwrap();
+        }
+        Attempt(socket)
+    }
+
+    /// Waits until it has been refused.
+    fn refused(&self) {
+        let mut error = None;
+        until("the refusal has come", || {
+            error = self.0.take_error().unwrap();
+            error.is_some()
+        });
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// Whether nothing at all has come back.
+    fn is_unanswered(&self) -> bool {
+        let error = self.0.take_error().unwrap();
+        let connected = self.0.r#type().unwrap() == Type::STREAM && self.0.peer_addr().is_ok();
+        error.is_none() && !connected
+    }
+}
+
+/// What the remote has heard of these ports by the time that it has been refused two others.
+fn outside_is_unanswered(lab: &Lab, ports: &[(Protocol, u16)]) {
+    let attempts = ports.iter().map(|&(protocol, port)| Attempt::begin(&lab.remote, protocol, (HOST, port)));
+    let attempts: Vec<Attempt> = attempts.collect();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        Attempt::begin(&lab.remote, protocol, (HOST, 9)).refused();
+    }
+    for (attempt, (protocol, port)) in attempts.iter().zip(ports) {
+        assert!(attempt.is_unanswered(), "{port}/{protocol} answered");
+    }
+}
+
+fn no_answer(share_filters: bool) {
+    let lab = Lab::new();
+    let held = lab.leases_with(Limits::default(), share_filters);
+    let mut ports = Vec::new();
+    for (id, protocol) in (1..).zip([Protocol::Tcp, Protocol::Udp]) {
+        assert_eq!(held.hold_pool(protocol), [(61_000, 61_511)]);
+        held.keep(protocol, 5_060).unwrap();
+        held.publish(&published(id, protocol, 8_080, 80)).unwrap();
+        ports.extend([61_000, 61_511, 5_060, 8_080].map(|port| (protocol, port)));
+    }
+    outside_is_unanswered(&lab, &ports);
+    let admitted = held.leases.admitted();
+    assert_eq!(admitted.tcp, [(5_060, 5_060), (8_080, 8_080), (61_000, 61_999)]);
+    assert_eq!(admitted.udp, admitted.tcp);
+}
+
+fn out_of_reach() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    let far = lab.remote.run(|| TcpListener::bind((REMOTE, 80))).unwrap().unwrap();
+    // The kernel has two ports to choose from that nobody holds, and 100 that we do.
+    let range = "/proc/sys/net/ipv4/ip_local_port_range";
+    lab.host.run(|| std::fs::write(range, "40000 40101")).unwrap().unwrap();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        (40_000..40_100).for_each(|port| held.keep(protocol, port).unwrap());
+        held.publish(&published(protocol as u32, protocol, 8_080, 80)).unwrap();
+        held.hold_pool(protocol);
+        for port in [40_000, 40_099, 8_080, 61_000] {
+            assert!(!lab.is_free(protocol, port), "{port}/{protocol}");
+        }
+    }
+    let connections: Vec<_> = (0..2).map(|_| lab.connect((REMOTE, 80)).unwrap()).collect();
+    let mut chosen: Vec<u16> = connections.iter().map(|it| it.local_addr().unwrap().port()).collect();
+    chosen.sort_unstable();
+    assert_eq!(chosen, [40_100, 40_101]);
+    assert_eq!(lab.connect((REMOTE, 80)).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    drop(far);
+
+    let sockets: Vec<_> = (0..2).map(|_| udp(&lab.host, (HOST, 0))).collect();
+    let mut chosen: Vec<u16> = sockets.iter().map(|it| it.local_addr().unwrap().port()).collect();
+    chosen.sort_unstable();
+    assert_eq!(chosen, [40_100, 40_101]);
+    let third = lab.host.run(|| UdpSocket::bind((HOST, 0))).unwrap();
+    assert_eq!(third.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+
+    held.leases.release(Protocol::Tcp, 40_000);
+    assert!(lab.is_free(Protocol::Tcp, 40_000), "given back");
+    drop(held);
+    for port in [40_099, 8_080, 61_000, 61_511] {
+        assert!(lab.is_free(Protocol::Tcp, port) && lab.is_free(Protocol::Udp, port), "{port} after the end");
+    }
+}
+
+fn pool_grows() {
+    let lab = Lab::new();
+    let ours = lab.listen((HOST, 61_100)).unwrap();
+    let held = lab.leases(Limits::default());
+    assert_eq!(held.hold_pool(Protocol::Tcp), [(61_000, 61_099), (61_101, 61_512)]);
+    assert_eq!(held.hold_pool(Protocol::Tcp).len(), 2, "asking again holds no more");
+    assert_eq!(held.more(Protocol::Tcp), [(61_513, 61_999)]);
+    assert_eq!(held.more(Protocol::Tcp), []);
+    drop(ours);
+    assert_eq!(held.more(Protocol::Tcp), [(61_100, 61_100)]);
+    assert_eq!(held.more(Protocol::Icmp), []);
+}
+
+fn tcp_from_the_host() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    let range = Published { ports: (8_000, 8_003), ..published(1, Protocol::Tcp, 8_000, 80) };
+    held.publish(&range).unwrap();
+    let addresses = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 9, 9, 9), HOST, GATEWAY];
+    // More than all buffers on the way hold together.
+    let bytes: Vec<u8> = (0..20_000_000u32).map(|number| (number / 251 + number % 251) as u8).collect();
+    let first = echo(&lab, 80, addresses.len());
+    for address in addresses {
+        assert!(ask(lab.connect((address, 8_000)).unwrap(), &bytes) == bytes, "{address}");
+    }
+    for peer in first.join().unwrap() {
+        assert_eq!(peer.ip(), GATEWAY, "the endpoint sees the gateway");
+    }
+    let last = echo(&lab, 83, 1);
+    assert_eq!(ask(lab.connect((HOST, 8_003)).unwrap(), b"last"), b"last");
+    last.join().unwrap();
+    until("nothing is carried any more", || held.leases.carried().connections == 0);
+}
+
+fn udp_from_the_host() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    held.publish(&published(1, Protocol::Udp, 5_353, 53)).unwrap();
+    let server = udp(&lab.endpoint, (ENDPOINT, 53));
+    let client = udp(&lab.host, (Ipv4Addr::UNSPECIFIED, 0));
+    let mut buffer = vec![0; 65_536];
+    let mut flows = Vec::new();
+    for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 9, 9, 9), HOST, GATEWAY] {
+        for size in [0, 1, 1_472, 1_473, 65_507] {
+            let question: Vec<u8> = (0..size).map(|number: u32| (number % 251) as u8).collect();
+            client.send_to(&question, (address, 5_353)).unwrap();
+            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            assert!(buffer[..length] == question, "{size} bytes to {address}");
+            assert_eq!(from.ip(), GATEWAY, "the endpoint sees the gateway");
+            flows.push(from);
+            let answer: Vec<u8> = question.iter().rev().copied().collect();
+            server.send_to(&answer, from).unwrap();
+            let (length, from) = client.recv_from(&mut buffer).unwrap();
+            assert!(buffer[..length] == answer, "{size} bytes from {address}");
+            assert_eq!(from, SocketAddr::from((address, 5_353)), "the answer comes from whoever was asked");
+        }
+    }
+    flows.dedup();
+    assert_eq!(flows.len(), 4, "one flow for each address that was spoken to");
+    assert_eq!(held.leases.carried().flows, 4);
+}
+
+fn uplinks_come_and_go(share_filters: bool) {
+    let lab = Lab::new();
+    let held = lab.leases_with(Limits::default(), share_filters);
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    held.publish(&published(2, Protocol::Udp, 8_080, 80)).unwrap();
+    let server = echo(&lab, 80, 3);
+    let both = [(Protocol::Tcp, 8_080), (Protocol::Udp, 8_080)];
+    outside_is_unanswered(&lab, &both);
+
+    held.leases.set_uplinks(&[]).unwrap();
+    let early = connect(&lab.remote, (HOST, 8_080)).unwrap();
+    assert_eq!(ask(connect(&lab.remote, (HOST, 8_080)).unwrap(), b"no uplink"), b"no uplink");
+
+    held.leases.set_uplinks(&[4_711, lab.uplink]).unwrap();
+    outside_is_unanswered(&lab, &both);
+    assert_eq!(ask(early, b"not touched"), b"not touched");
+    assert_eq!(ask(lab.connect((HOST, 8_080)).unwrap(), b"local"), b"local");
+    server.join().unwrap();
+}
+
+fn restart(kept_before: bool) {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    if kept_before {
+        held.keep(Protocol::Tcp, 8_080).unwrap();
+    }
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    let listener = lab.endpoint.run(|| TcpListener::bind((ENDPOINT, 80))).unwrap().unwrap();
+    let mut client = lab.connect((Ipv4Addr::LOCALHOST, 8_080)).unwrap();
+    // The endpoint closes first, so it is the relay's side that waits.
+    drop(listener.accept().unwrap());
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    drop(client);
+    let living = lab.connect((Ipv4Addr::LOCALHOST, 8_080)).unwrap();
+    let waiting = || {
+        let list = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+        list.lines()
+            .any(|line| line.contains("0100007F:1F90") && line.split_whitespace().nth(3) == Some("06"))
+    };
+    until("TIME_WAIT on 127.0.0.1:8080", || lab.host.run(waiting).unwrap());
+    drop(held);
+    let plain = lab.host.run(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8_080).into())
+    });
+    assert_eq!(
+        plain.unwrap().unwrap_err().kind(),
+        io::ErrorKind::AddrInUse,
+        "it does keep the port from others"
+    );
+
+    let held = lab.leases(Limits::default());
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    drop((listener, living));
+    let server = echo(&lab, 80, 1);
+    assert_eq!(ask(lab.connect((HOST, 8_080)).unwrap(), b"again"), b"again");
+    server.join().unwrap();
+}
+
+fn ten_thousand() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let range = Published { ports: (20_000, 29_999), ..published(1, protocol, 1, 1_000) };
+        let start = Instant::now();
+        held.publish(&range).unwrap();
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(1), "10,000 ports of {protocol} took {took:?}");
+        assert!(!lab.is_free(protocol, 20_000) && !lab.is_free(protocol, 29_999));
+        for port in [1_000, 7_777, 10_999] {
+            if protocol == Protocol::Tcp {
+                let server = echo(&lab, port, 1);
+                assert_eq!(ask(lab.connect((HOST, 19_000 + port)).unwrap(), b"far up"), b"far up");
+                server.join().unwrap();
+            } else {
+                let (client, server) = (udp(&lab.host, (HOST, 0)), udp(&lab.endpoint, (ENDPOINT, port)));
+                client.send_to(b"far up", (HOST, 19_000 + port)).unwrap();
+                server.recv_from(&mut [0; 6]).unwrap();
+            }
+        }
+        held.leases.unpublish(1);
+        assert!(lab.is_free(protocol, 20_000) && lab.is_free(protocol, 29_999));
+    }
+}
+
+fn taken() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    let ours = lab.listen((Ipv4Addr::LOCALHOST, 9_005)).unwrap();
+    let range = Published { ports: (9_000, 9_010), ..published(1, Protocol::Tcp, 1, 80) };
+    let error = held.publish(&range).unwrap_err().to_string();
+    let expected = "9005/tcp on 0.0.0.0 is taken by e2e-";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(error.ends_with(&format!("(pid {})", std::process::id())), "{error}");
+    assert!(lab.is_free(Protocol::Tcp, 9_000), "all or none");
+    drop(ours);
+    held.publish(&range).unwrap();
+
+    let error = held.publish(&published(2, Protocol::Tcp, 9_010, 80)).unwrap_err();
+    assert_eq!(error.to_string(), "9010/tcp on 0.0.0.0 is taken by the publication number 1");
+    held.publish(&published(3, Protocol::Udp, 9_010, 80)).expect("another protocol is another port");
+    let error = held.publish(&published(3, Protocol::Udp, 9_011, 80)).unwrap_err();
+    assert_eq!(error.to_string(), "publication 3 is there already: number 3");
+
+    // Bound, and neither listening nor connected: the kernel lists it nowhere.
+    let hidden = lab.host.run(|| -> io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddrV4::new(HOST, 9_100).into())?;
+        Ok(socket)
+    });
+    let error = held.publish(&published(4, Protocol::Tcp, 9_100, 80)).unwrap_err();
+    assert_eq!(error.to_string(), "9100/tcp on 0.0.0.0 is taken by something that cannot be named");
+    drop(hidden);
+
+    let short = Published { ports: (1_000, 2_000), ..published(5, Protocol::Tcp, 1, 65_000) };
+    let error = held.publish(&short).unwrap_err().to_string();
+    assert_eq!(error, "1000-2000 are 1001 ports, and from 65000 on there are fewer on the endpoint's side");
+}
+
+fn addresses() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    let on =
+        |id, address, port| Published { address: Some(address), ..published(id, Protocol::Tcp, 80, port) };
+    let [second, third] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+    held.publish(&on(1, second, 2)).unwrap();
+    held.publish(&on(2, third, 3)).unwrap();
+    for (address, port) in [(second, 2), (third, 3)] {
+        let server = echo(&lab, port, 1);
+        assert_eq!(ask(lab.connect((address, 80)).unwrap(), b"mine"), b"mine", "{address}");
+        server.join().unwrap();
+    }
+    assert_eq!(lab.connect((HOST, 80)).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    let error = held.publish(&published(3, Protocol::Tcp, 80, 80)).unwrap_err();
+    assert_eq!(error.to_string(), "80/tcp on 0.0.0.0 is taken by the publication number 1");
+    let error = held.publish(&on(4, Ipv4Addr::new(192, 0, 2, 77), 80)).unwrap_err();
+    assert_eq!(error.to_string(), "the host has no address 192.0.2.77; see `ip address`");
+    held.keep(Protocol::Tcp, 80).unwrap_err();
+    held.keep(Protocol::Tcp, 81).unwrap();
+    let error = held.publish(&Published { ports: (81, 81), ..on(5, second, 80) }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "81/tcp on 127.0.0.2 is taken by pontoon itself, which translates addresses with it"
+    );
+    assert_eq!(
+        held.leases.admitted().tcp,
+        [(81, 81), (61_000, 61_999)],
+        "nobody comes to loopback from outside"
+    );
+}
+
+fn kept_and_published() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    for (id, protocol) in (1..).zip([Protocol::Tcp, Protocol::Udp]) {
+        held.keep(protocol, 8_080).unwrap();
+        held.publish(&published(id, protocol, 8_080, 80)).unwrap();
+        held.leases.unpublish(id);
+        assert!(!lab.is_free(protocol, 8_080), "NAT still has it");
+        outside_is_unanswered(&lab, &[(protocol, 8_080)]);
+        // Not even the host is answered any more.
+        assert!(Attempt::begin(&lab.host, protocol, (HOST, 8_080)).is_unanswered());
+
+        held.publish(&published(id, protocol, 8_080, 80)).unwrap();
+        held.leases.release(protocol, 8_080);
+        assert!(!lab.is_free(protocol, 8_080), "it is still published");
+        held.keep(protocol, 8_080).unwrap();
+    }
+    let server = echo(&lab, 80, 1);
+    assert_eq!(ask(lab.connect((HOST, 8_080)).unwrap(), b"both"), b"both");
+    server.join().unwrap();
+    for (id, protocol) in (1..).zip([Protocol::Tcp, Protocol::Udp]) {
+        held.leases.unpublish(id);
+        held.leases.release(protocol, 8_080);
+        assert!(lab.is_free(protocol, 8_080));
+    }
+}
+
+/// Waits until the connection is reset.
+fn is_reset(stream: &mut TcpStream) {
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+/// Connects, and waits until the connection is reset, which may be before it is known to be there.
+fn is_turned_away(from: &Namespace, to: (Ipv4Addr, u16)) {
+    match connect(from, to) {
+        Ok(mut stream) => is_reset(&mut stream),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
+    }
+}
+
+fn refused() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    held.publish(&published(2, Protocol::Udp, 8_080, 80)).unwrap();
+    is_turned_away(&lab.host, (HOST, 8_080));
+    until("nothing is carried", || held.leases.carried().connections == 0);
+
+    // A refusal of UDP is not passed on, and does no harm to what comes after it.
+    let client = udp(&lab.host, (HOST, 0));
+    client.send_to(b"too early", (HOST, 8_080)).unwrap();
+    until("the flow is open", || held.leases.carried().flows == 1);
+    let server = udp(&lab.endpoint, (ENDPOINT, 80));
+    let mut buffer = [0; 100];
+    until("the endpoint is reached", || {
+        client.send_to(b"now", (HOST, 8_080)).unwrap();
+        server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        server.recv_from(&mut buffer).is_ok()
+    });
+}
+
+fn reset() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    let listener = lab.endpoint.run(|| TcpListener::bind((ENDPOINT, 80))).unwrap().unwrap();
+    let mut client = lab.connect((HOST, 8_080)).unwrap();
+    let (endpoint, _) = listener.accept().unwrap();
+    Socket::from(endpoint).set_linger(Some(Duration::ZERO)).unwrap();
+    is_reset(&mut client);
+
+    let client = lab.connect((HOST, 8_080)).unwrap();
+    let (mut endpoint, _) = listener.accept().unwrap();
+    endpoint.set_read_timeout(Some(PATIENCE)).unwrap();
+    Socket::from(client).set_linger(Some(Duration::ZERO)).unwrap();
+    is_reset(&mut endpoint);
+}
+
+fn unpublished() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    held.publish(&published(2, Protocol::Tcp, 8_081, 80)).unwrap();
+    held.publish(&published(3, Protocol::Udp, 8_080, 80)).unwrap();
+    let listener = lab.endpoint.run(|| TcpListener::bind((ENDPOINT, 80))).unwrap().unwrap();
+    let server = udp(&lab.endpoint, (ENDPOINT, 80));
+    let mut buffer = [0; 100];
+    let take_up = |port| {
+        let client = lab.connect((HOST, port)).unwrap();
+        let (endpoint, _) = listener.accept().unwrap();
+        endpoint.set_read_timeout(Some(PATIENCE)).unwrap();
+        (client, endpoint)
+    };
+    let (mut client, mut endpoint) = take_up(8_080);
+    let (mut other, mut others_endpoint) = take_up(8_081);
+    let talker = udp(&lab.host, (HOST, 0));
+    talker.send_to(b"hello", (HOST, 8_080)).unwrap();
+    server.recv_from(&mut buffer).unwrap();
+
+    held.leases.unpublish(1);
+    held.leases.unpublish(3);
+    held.leases.unpublish(3);
+    is_reset(&mut client);
+    is_reset(&mut endpoint);
+    assert_eq!(held.leases.carried().flows, 0);
+    assert!(lab.is_free(Protocol::Udp, 8_080));
+    // The port is free as soon as the call is back, whatever its connections do.
+    assert_eq!(lab.connect((HOST, 8_080)).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+
+    other.write_all(b"!").unwrap();
+    others_endpoint.read_exact(&mut buffer[..1]).unwrap();
+    assert_eq!(buffer[0], b'!', "another publication goes on");
+}
+
+fn bounds_of_tcp() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits { connections: 3, connections_each: 2, ..Limits::default() });
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    held.publish(&published(2, Protocol::Tcp, 8_081, 80)).unwrap();
+    let listener = lab.endpoint.run(|| TcpListener::bind((ENDPOINT, 80))).unwrap().unwrap();
+    let take_up = |port| {
+        let client = lab.connect((HOST, port)).unwrap();
+        let (endpoint, _) = listener.accept().unwrap();
+        (client, endpoint)
+    };
+    let living = [take_up(8_080), take_up(8_080)];
+    is_turned_away(&lab.host, (HOST, 8_080));
+    let other = take_up(8_081);
+    is_turned_away(&lab.host, (HOST, 8_081));
+    for (client, endpoint) in living.iter().chain([&other]) {
+        let (mut client, mut endpoint) = (client, endpoint);
+        client.write_all(b"!").unwrap();
+        endpoint.read_exact(&mut [0]).unwrap();
+    }
+    drop(other);
+    until("there is room again", || held.leases.carried().connections == 2);
+    take_up(8_081);
+}
+
+fn bounds_of_udp() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits { flows: 3, flows_each: 2, ..Limits::default() });
+    held.publish(&published(1, Protocol::Udp, 8_080, 80)).unwrap();
+    held.publish(&published(2, Protocol::Udp, 8_081, 80)).unwrap();
+    let server = udp(&lab.endpoint, (ENDPOINT, 80));
+    let clients: Vec<UdpSocket> = (0..3).map(|_| udp(&lab.host, (HOST, 0))).collect();
+    // The address that the endpoint sees a client under.
+    let seen = |client: usize, port| {
+        clients[client].send_to(b"hello", (HOST, port)).unwrap();
+        server.recv_from(&mut [0; 10]).unwrap().1
+    };
+    let [first, second] = [seen(0, 8_080), seen(1, 8_080)];
+    assert_eq!(seen(0, 8_080), first);
+    seen(2, 8_080);
+    assert_eq!(seen(0, 8_080), first, "it was used last");
+    assert_ne!(seen(1, 8_080), second, "it was idle longest and gave way");
+    seen(0, 8_081);
+    seen(1, 8_081);
+    assert_eq!(held.leases.carried().flows, 3, "in all");
+}
+
+fn idle_udp() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits { idle: Duration::from_millis(200), ..Limits::default() });
+    held.publish(&published(1, Protocol::Udp, 8_080, 80)).unwrap();
+    let server = udp(&lab.endpoint, (ENDPOINT, 80));
+    let client = udp(&lab.host, (HOST, 0));
+    for _ in 0..2 {
+        client.send_to(b"hello", (HOST, 8_080)).unwrap();
+        server.recv_from(&mut [0; 10]).unwrap();
+        until("the flow ends", || held.leases.carried().flows == 0);
+    }
+}
+
+fn who_may_come() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    held.leases.set_uplinks(&[]).unwrap();
+    let rule = |number, action, source: Option<&str>| Rule {
+        number,
+        action,
+        source: source.map(|net| net.parse().unwrap()),
+        destination: None,
+        protocol: None,
+        ports: None,
+        hits: Arc::new(Hits::default()),
+    };
+    let only = |net| Arc::from([rule(1, Action::Allow, Some(net)), rule(2, Action::Deny, None)]);
+    let with = |id, port, rules| Published { rules, ..published(id, Protocol::Tcp, port, 80) };
+    held.publish(&with(1, 8_001, only("192.0.2.0/24"))).unwrap();
+    let elsewhere: Arc<[Rule]> = only("198.51.100.0/24");
+    held.publish(&with(2, 8_002, Arc::clone(&elsewhere))).unwrap();
+    held.publish(&with(3, 8_003, Arc::from([rule(1, Action::Deny, Some("127.0.0.0/8"))]))).unwrap();
+    held.publish(&Published { rules: elsewhere.clone(), ..published(4, Protocol::Udp, 8_002, 80) }).unwrap();
+
+    let come = [
+        ("the remote where it is allowed", &lab.remote, HOST, 8_001, true),
+        ("the host, by 127.0.0.1", &lab.host, Ipv4Addr::LOCALHOST, 8_001, true),
+        ("the remote where others are allowed", &lab.remote, HOST, 8_002, false),
+        ("the host where others are allowed, by 127.0.0.1", &lab.host, Ipv4Addr::LOCALHOST, 8_002, true),
+        ("the host where others are allowed, by its address", &lab.host, HOST, 8_002, true),
+        ("the remote where the host is denied", &lab.remote, HOST, 8_003, true),
+        ("the host where it is denied, by 127.0.0.1", &lab.host, Ipv4Addr::LOCALHOST, 8_003, false),
+        ("the host where it is denied, by its address", &lab.host, HOST, 8_003, false),
+    ];
+    let server = echo(&lab, 80, come.iter().filter(|it| it.4).count());
+    for (who, from, address, port, allowed) in come {
+        println!("{who}");
+        match allowed {
+            true => assert_eq!(ask(connect(from, (address, port)).unwrap(), b"hello"), b"hello"),
+            false => is_turned_away(from, (address, port)),
+        }
+    }
+    server.join().unwrap();
+    assert_eq!(elsewhere[1].hits.get(), 1, "the remote, by TCP");
+
+    let server = udp(&lab.endpoint, (ENDPOINT, 80));
+    for (from, word) in [(&lab.remote, b"remote"), (&lab.host, b"host's")] {
+        let socket = from.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).unwrap().unwrap();
+        socket.send_to(word, (HOST, 8_002)).unwrap();
+        // One after the other.
+        let hits = elsewhere[1].hits.clone();
+        until("it has arrived", || hits.get() == 2);
+    }
+    let mut buffer = [0; 6];
+    server.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer, b"host's");
+}

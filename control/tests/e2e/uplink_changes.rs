@@ -1,0 +1,249 @@
+//! Uplinks that come, go and change while they are in use.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use pontoon::link::Links;
+use pontoon_dataplane::MacAddr;
+use pontoon_tools::kernel::{Kernel, Route};
+use pontoon_tools::lab::{LabError, Namespace};
+use pontoon_tools::outside::{HOST, OUTSIDE, ROUTER, SECOND_HOST, SECOND_ROUTER, UPLINK};
+use pontoon_tools::ping::{Answer, Pinger};
+use pontoon_tools::transfer::{Connection, Transfer};
+
+use crate::daemon::{PATIENCE, Station, until};
+use crate::edge::{Edge, SHORT, bind, connect, exchange, listen, peer, pings, plain_test, try_connect};
+use crate::published::publish;
+use crate::{Test, full};
+
+const ANY: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 0);
+const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        plain_test("uplink/loses-its-carrier", "", loses_its_carrier),
+        plain_test("uplink/taken-down", "", taken_down),
+        plain_test("uplink/route-changes", "", route_changes),
+        plain_test("uplink/address-changes", "", address_changes),
+        plain_test("uplink/snat-ip", "--snat-ip 198.51.100.3", snat_ip),
+        plain_test("uplink/only-one", "--uplink wan1", only_one),
+        plain_test("uplink/comes-late", "--uplink wan1", comes_late),
+        plain_test("uplink/without-ethernet", "", without_ethernet),
+        plain_test("uplink/two-at-once", "", two_at_once),
+        plain_test("uplink/next-hop-moves", "", next_hop_moves),
+    ]
+}
+
+/// How long an uplink stays away.
+fn outage() -> Duration {
+    Duration::from_secs(if full() { 10 } else { 1 })
+}
+
+fn set_up(at: &Namespace, interface: &str, up: bool) {
+    let set = || -> Result<(), LabError> {
+        let links = Links::open()?;
+        Ok(links.set_up(&links.get(interface)?, up)?)
+    };
+    at.run(set).unwrap().unwrap();
+}
+
+fn set_route(edge: &Edge, route: Route) {
+    edge.host().run(|| Kernel::open()?.set_route(route)).unwrap().unwrap();
+}
+
+/// Whom outside sees when the station connects now.
+fn seen_as(edge: &Edge, station: &Station) -> Option<Ipv4Addr> {
+    let listener = listen(&edge.outside.machine, (OUTSIDE, 0));
+    let target = crate::edge::v4(listener.local_addr().unwrap());
+    let client = try_connect(&station.namespace, ANY, (*target.ip(), target.port()), PATIENCE / 10).ok()?;
+    let connection = Connection::accept(client, &listener).ok()?;
+    connection.check().ok()?;
+    Some(*peer(&connection.server).ip())
+}
+
+/// A stream out and one in by a published port, which an outage must not break.
+fn load(edge: &Edge, station: &Station) -> [Transfer; 2] {
+    publish(&edge.daemon, station, "8080:80");
+    let inside = listen(&station.namespace, (station.ip(), 80));
+    let client = try_connect(&edge.outside.machine, (OUTSIDE, 0), (HOST, 8080), PATIENCE).unwrap();
+    let inward = Connection::accept(client, &inside).unwrap();
+    let outward = connect(&station.namespace, &listen(&edge.outside.machine, (OUTSIDE, 0)));
+    [inward, outward].map(|connection| Transfer::over(connection.client, connection.server, None).unwrap())
+}
+
+fn flows(transfers: &[Transfer]) {
+    for transfer in transfers {
+        let goal = transfer.received() + (5 << 20);
+        until("the stream flows", || {
+            assert!(!transfer.has_ended(), "the stream broke");
+            transfer.received() > goal
+        });
+    }
+}
+
+/// Waits as long as an outage lasts, for that is what it is: time.
+fn wait_out() {
+    let end = Instant::now() + outage();
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        std::thread::sleep(left.min(Duration::from_millis(100)));
+    }
+}
+
+fn finish(transfers: [Transfer; 2]) {
+    for transfer in transfers {
+        transfer.stop();
+        transfer.finish().unwrap();
+    }
+}
+
+fn loses_its_carrier(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let transfers = load(edge, &station);
+    flows(&transfers);
+    set_up(&edge.outside.machine, "eth0", false);
+    wait_out();
+    set_up(&edge.outside.machine, "eth0", true);
+    flows(&transfers);
+    finish(transfers);
+}
+
+/// The kernel takes routes away with the interface; whoever manages the network puts them back.
+fn taken_down(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let transfers = load(edge, &station);
+    flows(&transfers);
+    set_up(edge.host(), UPLINK, false);
+    let mut pinger = Pinger::new(&station.namespace, OUTSIDE).unwrap();
+    until("the outside is unreachable", || {
+        !matches!(pinger.ping(OUTSIDE, 56, PATIENCE / 20).unwrap(), Answer::Reply)
+    });
+    wait_out();
+    set_up(edge.host(), UPLINK, true);
+    set_route(edge, Route::default_via(ROUTER));
+    flows(&transfers);
+    assert_eq!(seen_as(edge, &station), Some(HOST));
+    finish(transfers);
+}
+
+/// New connections follow the routes. Those that came in answer by the uplink that they came by; those that would leave from
+/// another address end, as with the kernel's masquerading, and what is opened instead works at once.
+fn route_changes(edge: &mut Edge) {
+    edge.outside.add_second_uplink(edge.host()).unwrap();
+    let station = edge.daemon.attach("");
+    let [inward, outward] = load(edge, &station);
+    let ways = [(SECOND_ROUTER, SECOND_HOST), (ROUTER, HOST), (SECOND_ROUTER, SECOND_HOST), (ROUTER, HOST)];
+    for (router, host) in ways {
+        set_route(edge, Route::default_via(router));
+        until("new connections leave by the new route", || seen_as(edge, &station) == Some(host));
+        flows(std::slice::from_ref(&inward));
+    }
+    until("what would leave from another address ends", || outward.has_ended());
+    assert!(outward.finish().is_err());
+    inward.stop();
+    inward.finish().unwrap();
+}
+
+fn address_changes(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    assert_eq!(seen_as(edge, &station), Some(HOST));
+    let change = || -> Result<(), LabError> {
+        let links = Links::open()?;
+        let uplink = links.get(UPLINK)?;
+        let kernel = Kernel::open()?;
+        // The kernel takes the routes away with the address.
+        kernel.remove_address(uplink.index, HOST, 24)?;
+        links.add_address(&uplink, OTHER_HOST.into(), 24)?;
+        kernel.set_route(Route::default_via(ROUTER))
+    };
+    edge.host().run(change).unwrap().unwrap();
+    until("new connections have the new address", || seen_as(edge, &station) == Some(OTHER_HOST));
+    let (client, server) = (bind(&station.namespace, ANY), bind(&edge.outside.machine, (OUTSIDE, 4242)));
+    assert_eq!(*exchange(&client, &server, (OUTSIDE, 4242), 100).ip(), OTHER_HOST);
+    // Published on every address: on the new one as well.
+    publish(&edge.daemon, &station, "8080:80");
+    let inside = listen(&station.namespace, (station.ip(), 80));
+    let client = try_connect(&edge.outside.machine, (OUTSIDE, 0), (OTHER_HOST, 8080), PATIENCE).unwrap();
+    Connection::accept(client, &inside).unwrap().check().unwrap();
+}
+
+fn snat_ip(edge: &mut Edge) {
+    let add = || -> Result<(), LabError> {
+        let links = Links::open()?;
+        Ok(links.add_address(&links.get(UPLINK)?, OTHER_HOST.into(), 24)?)
+    };
+    edge.host().run(add).unwrap().unwrap();
+    let station = edge.daemon.attach("");
+    until("the chosen address is used", || seen_as(edge, &station) == Some(OTHER_HOST));
+    let (client, server) = (bind(&station.namespace, ANY), bind(&edge.outside.machine, (OUTSIDE, 4242)));
+    assert_eq!(*exchange(&client, &server, (OUTSIDE, 4242), 3000).ip(), OTHER_HOST);
+    assert_eq!(crate::edge::ping(&station.namespace, OUTSIDE), Answer::Reply);
+}
+
+/// The network may leave by the second uplink only, where the host's route to the outside does not lead.
+fn only_one(edge: &mut Edge) {
+    edge.outside.add_second_uplink(edge.host()).unwrap();
+    let station = edge.daemon.attach("");
+    let listener = listen(&edge.outside.machine, (SECOND_ROUTER, 0));
+    let connection = connect(&station.namespace, &listener);
+    assert_eq!(*peer(&connection.server).ip(), SECOND_HOST);
+    connection.both_ways(SHORT).unwrap();
+    assert_eq!(seen_as(edge, &station), None, "by the other uplink");
+}
+
+fn comes_late(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    assert!(!pings(&station.namespace, SECOND_ROUTER));
+    edge.outside.add_second_uplink(edge.host()).unwrap();
+    let listener = listen(&edge.outside.machine, (SECOND_ROUTER, 0));
+    let target = crate::edge::v4(listener.local_addr().unwrap());
+    until("the new uplink is used", || {
+        try_connect(&station.namespace, ANY, (*target.ip(), target.port()), PATIENCE / 20).is_ok()
+    });
+}
+
+fn without_ethernet(edge: &mut Edge) {
+    let wire = edge.outside.add_tunnel(edge.host()).unwrap();
+    let station = edge.daemon.attach("");
+    let listener = listen(&edge.outside.machine, (SECOND_ROUTER, 0));
+    let connection = connect(&station.namespace, &listener);
+    assert_eq!(*peer(&connection.server).ip(), SECOND_HOST);
+    connection.both_ways(SHORT).unwrap();
+    let mut pinger = Pinger::new(&station.namespace, SECOND_ROUTER).unwrap();
+    for len in [56, 1472, 1473, 20_000] {
+        assert_eq!(pinger.ping(SECOND_ROUTER, len, PATIENCE).unwrap(), Answer::Reply, "{len}");
+    }
+    publish(&edge.daemon, &station, "8080:80");
+    let inside = listen(&station.namespace, (station.ip(), 80));
+    let client = try_connect(&edge.outside.machine, ANY, (SECOND_HOST, 8080), PATIENCE).unwrap();
+    let connection = Connection::accept(client, &inside).unwrap();
+    assert_eq!(*peer(&connection.server).ip(), SECOND_ROUTER);
+    connection.both_ways(SHORT).unwrap();
+    // The device vanishes with its wire; the rest of the world stays.
+    drop(wire);
+    assert_eq!(seen_as(edge, &station), Some(HOST));
+}
+
+fn two_at_once(edge: &mut Edge) {
+    edge.outside.add_second_uplink(edge.host()).unwrap();
+    let station = edge.daemon.attach("");
+    for (target, own) in [(OUTSIDE, HOST), (SECOND_ROUTER, SECOND_HOST), (OUTSIDE, HOST)] {
+        let connection = connect(&station.namespace, &listen(&edge.outside.machine, (target, 0)));
+        assert_eq!(*peer(&connection.server).ip(), own);
+        connection.both_ways(SHORT).unwrap();
+    }
+}
+
+/// The router is replaced by another machine with another MAC.
+fn next_hop_moves(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    assert_eq!(seen_as(edge, &station), Some(HOST));
+    let move_it = || -> Result<(), LabError> {
+        let links = Links::open()?;
+        let eth0 = links.get("eth0")?;
+        links.set_up(&eth0, false)?;
+        links.dress(&eth0, "eth0", MacAddr([2, 0, 0, 0, 0, 0x99]), 1500)?;
+        Ok(links.set_up(&eth0, true)?)
+    };
+    edge.outside.machine.run(move_it).unwrap().unwrap();
+    until("the new router is found", || seen_as(edge, &station) == Some(HOST));
+}

@@ -1,0 +1,248 @@
+//! Packets from networks to their gateways.
+
+use std::sync::Arc;
+
+use super::Edge;
+use super::config::Publication;
+use super::explain::{Decision, RuleList};
+use super::forward::Passed;
+use super::ingress::{Flow, Ingress};
+use super::packet::Content;
+use super::rules::first_match_untracked;
+use super::session::{Direction, SessionId};
+use super::tuple::{Protocol, Tuple};
+use crate::gateway::Received;
+use crate::gateway::errors::{HOST_UNREACHABLE, TIME_EXCEEDED, is_single_host};
+use crate::guard;
+use crate::network::Network;
+use crate::verdict::{DropReason, Translation, Verdict};
+
+/// Where a packet from a network goes.
+enum Destination {
+    /// A published port of the host.
+    Published(Arc<Publication>),
+    /// The host.
+    Host,
+    /// Its own network: nobody routes back.
+    OwnNetwork,
+    /// Another network.
+    OtherNetwork,
+    /// No single host.
+    Nobody,
+    /// Somewhere outside.
+    Outside,
+}
+
+impl Edge {
+    /// A packet from a network.
+    #[inline]
+    pub(super) fn decide_inside(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+    ) -> Result<Verdict, DropReason> {
+        if !may_be_source(it, received) {
+            return Err(DropReason::EdgeSource);
+        }
+        if let Some(tuple) = it.plain_flow() {
+            self.tell(|| Decision::Flow(tuple));
+            return self.flow_from_inside(it, received, &tuple);
+        }
+        match self.flow(it.now, it.port.id, it.frame, &it.packet)? {
+            Flow::Of(tuple) => self.flow_from_inside(it, received, &tuple),
+            Flow::Error(quote) => match self.find_session(&quote.tuple.inverted()) {
+                Some((id, direction)) if self.comes_from_inside(id, direction) => {
+                    self.forward_error(it, &quote, id, direction)
+                }
+                _ => self.without_session(it, received),
+            },
+            Flow::Other => self.without_session(it, received),
+            Flow::Unknown(wait) => Ok(Verdict::Wait(wait)),
+        }
+    }
+
+    #[inline]
+    fn flow_from_inside(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+        tuple: &Tuple,
+    ) -> Result<Verdict, DropReason> {
+        if let Some((id, direction)) = self.find_session(tuple) {
+            if !self.comes_from_inside(id, direction) {
+                return Err(DropReason::EdgeSource);
+            }
+            match self.forward(it, id, direction)? {
+                Passed::Done(verdict) => return Ok(verdict),
+                Passed::ToHost => {
+                    if let Destination::Host = self.whereabouts(received, it.packet.dst) {
+                        return to_host_port(it, received.network);
+                    }
+                }
+                // The packet may open a new one.
+                Passed::Ended => {}
+            }
+        }
+        match self.destination(received, tuple) {
+            Destination::Published(publication) => self.open_hairpin(it, received, tuple, &publication),
+            Destination::Host => self.decide_host(it, received, tuple),
+            Destination::Outside => self.open_outbound(it, received, tuple),
+            nowhere => refuse_nowhere(it, received, &nowhere),
+        }
+    }
+
+    /// A packet that no session is kept for, or an ICMP error about what is none.
+    fn without_session(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+    ) -> Result<Verdict, DropReason> {
+        let dst = it.packet.dst;
+        match self.whereabouts(received, dst) {
+            Destination::Host if received.network.edge.internal => {
+                Err(it.prohibit(DropReason::NetworkInternal))
+            }
+            Destination::Host if received.network.edge.host_port.is_some() => {
+                self.untracked_to_host(it, received)
+            }
+            Destination::Host => self.host_is_away(it, received),
+            Destination::Outside | Destination::Published(_) => match it.packet.content {
+                Content::IcmpError | Content::OtherIcmp => Err(DropReason::NoSession),
+                _ => Err(DropReason::EdgeProtocol),
+            },
+            nowhere => refuse_nowhere(it, received, &nowhere),
+        }
+    }
+
+    /// The session of a flow.
+    #[inline]
+    pub(super) fn find_session(&mut self, tuple: &Tuple) -> Option<(SessionId, Direction)> {
+        let found = self.sessions.find(tuple);
+        if self.is_dry() {
+            let decision = found.map_or(Decision::NoSession, |(id, direction)| {
+                let state = self.sessions.get(id).state();
+                Decision::Session { number: id.number(), direction, state }
+            });
+            self.tell(|| decision);
+        }
+        found
+    }
+
+    /// Whether packets of that direction come from a network: all but those that an uplink brings to be translated.
+    pub(super) fn comes_from_inside(&self, id: SessionId, direction: Direction) -> bool {
+        self.sessions.get(id).translation(direction) != Translation::Destination
+    }
+
+    fn destination(&self, received: &Received<'_>, tuple: &Tuple) -> Destination {
+        let Some(dst) = tuple.dst.to_ipv4_mapped() else { return Destination::Nobody };
+        match self.whereabouts(received, dst) {
+            Destination::Host => match self.published.find(dst, tuple.protocol, tuple.dst_port) {
+                Some(publication) => Destination::Published(Arc::clone(publication)),
+                None => Destination::Host,
+            },
+            elsewhere => elsewhere,
+        }
+    }
+
+    fn whereabouts(&self, received: &Received<'_>, dst: std::net::Ipv4Addr) -> Destination {
+        if dst == received.gateway.address || received.snapshot.edge.is_host_address(dst) {
+            return Destination::Host;
+        }
+        match self.places.find(dst) {
+            // The host has the gateway's address of every network, but may be kept from this one.
+            Some(inside) if inside.is_gateway && received.network.edge.host_port.is_some() => {
+                Destination::Host
+            }
+            _ if !is_single_host(Some(received.gateway), dst) => Destination::Nobody,
+            Some(inside) if inside.network == received.network.id => Destination::OwnNetwork,
+            Some(_) => Destination::OtherNetwork,
+            None => Destination::Outside,
+        }
+    }
+
+    /// A packet to one of the host's own addresses.
+    fn decide_host(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+        tuple: &Tuple,
+    ) -> Result<Verdict, DropReason> {
+        self.tell(|| Decision::Host);
+        let network = received.network;
+        let is_echo_request = tuple.protocol == Protocol::Icmp
+            && tuple.dst_port == 0
+            && it.packet.dst == received.gateway.address;
+        if is_echo_request {
+            return it.errors.receive(it.now, received, it.out);
+        }
+        if network.edge.internal {
+            return Err(it.prohibit(DropReason::NetworkInternal));
+        }
+        if network.edge.host_port.is_none() {
+            return self.host_is_away(it, received);
+        }
+        if !network.edge.rules.is_empty() {
+            self.open_to_host(it, received, tuple)?;
+        }
+        to_host_port(it, network)
+    }
+
+    /// A packet to the host that no session can be kept for. Rules decide about each.
+    fn untracked_to_host(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+    ) -> Result<Verdict, DropReason> {
+        let rules = &received.network.edge.rules;
+        let rule = first_match_untracked(rules, it.packet.src, it.packet.dst, it.packet.protocol);
+        if self.passes(RuleList::Network, rule) {
+            to_host_port(it, received.network)
+        } else {
+            Err(it.prohibit(DropReason::RuleDenied))
+        }
+    }
+
+    /// A packet to the host, which has no port on the network.
+    fn host_is_away(&mut self, it: &mut Ingress<'_>, received: &Received<'_>) -> Result<Verdict, DropReason> {
+        if it.packet.dst == received.gateway.address {
+            return it.errors.receive(it.now, received, it.out);
+        }
+        Err(it.prohibit(DropReason::NoHostPort))
+    }
+}
+
+/// Whether the packet's source is an address that may be behind its port. Guarded ports have been checked for that.
+#[inline]
+fn may_be_source(it: &Ingress<'_>, received: &Received<'_>) -> bool {
+    let src = it.packet.src;
+    let is_at_home = guard::is_guarded(it.port) || received.gateway.contains(src);
+    is_at_home
+        && src != received.gateway.address
+        && !src.is_unspecified()
+        && !received.snapshot.edge.is_host_address(src)
+}
+
+/// The packet leaves by the host's own port, as it came.
+pub(super) fn to_host_port(it: &mut Ingress<'_>, network: &Network) -> Result<Verdict, DropReason> {
+    let egress = network.edge.host_port.and_then(|id| it.snapshot.port(id)).ok_or(DropReason::NoHostPort)?;
+    if it.view.packet_len(it.frame) > usize::from(egress.mtu) {
+        return Err(DropReason::TooBig);
+    }
+    it.out.forward(egress.id);
+    Ok(Verdict::Forward { egress: egress.id })
+}
+
+/// The packet's destination is nobody that it is routed to.
+fn refuse_nowhere(
+    it: &mut Ingress<'_>,
+    received: &Received<'_>,
+    destination: &Destination,
+) -> Result<Verdict, DropReason> {
+    match destination {
+        Destination::OwnNetwork if received.network.edge.isolated => Err(it.prohibit(DropReason::LinkDenied)),
+        Destination::OwnNetwork if it.packet.ttl <= 1 => it.refuse(TIME_EXCEEDED),
+        Destination::OwnNetwork => it.refuse(HOST_UNREACHABLE),
+        Destination::OtherNetwork => Err(it.prohibit(DropReason::NetworkIsolated)),
+        _ => Err(DropReason::EdgeDestination),
+    }
+}

@@ -1,0 +1,179 @@
+//! What passes between two ports of one network on its way over the bridge: nothing between isolated endpoints but what a link
+//! allows, and from the host everything, noted where rules would take the answer for something new.
+//!
+//! A link lets ARP pass between its two endpoints, and IPv4 from the one to the other's service, which may answer within the session
+//! and begin nothing. Such sessions stand in the edge's one table without a translation. IPv6 does not pass: nothing keeps sessions
+//! of it yet.
+
+use std::net::Ipv6Addr;
+
+use super::Edge;
+use super::config::{Link, NetworkEdge};
+use super::explain::Decision;
+use super::forward::tcp_flags;
+use super::ingress::Flow;
+use super::open::{reason, untranslated};
+use super::packet::{Content, Packet};
+use super::rules::{first_match, permits};
+use super::session::{Direction, Hop, NewSession, Session};
+use super::tuple::Tuple;
+use crate::frame::{EthernetView, Frame, ethertype};
+use crate::network::{Network, Port, PortId, Snapshot};
+use crate::time::Timestamp;
+use crate::verdict::{DropReason, Translation, Wait};
+
+/// A frame on its way from one port of a network to another.
+#[derive(Debug, Clone, Copy)]
+pub struct Bridged<'a> {
+    /// What the core decides by.
+    pub snapshot: &'a Snapshot,
+    /// The network.
+    pub network: &'a Network,
+    /// Where it came in.
+    pub ingress: &'a Port,
+    /// Where it would leave.
+    pub egress: &'a Port,
+    /// Its Ethernet header.
+    pub view: &'a EthernetView,
+    /// The frame.
+    pub frame: &'a Frame<'a>,
+}
+
+/// What stands between two ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// Nothing.
+    Open,
+    /// The edge, which keeps a session and decides by it ([`Edge::admit`](super::Edge::admit)).
+    Tracked,
+    /// Isolation.
+    Closed,
+}
+
+/// What stands between two ports of `network` for a frame from the one to the other.
+#[inline]
+pub fn passage(network: &Network, ingress: &Port, egress: &Port, view: &EthernetView) -> Passage {
+    let edge = &network.edge;
+    if edge.isolated && ingress.is_endpoint() && egress.is_endpoint() {
+        return between_isolated(edge, ingress.id, egress.id, view);
+    }
+    let is_packet_of_host = ingress.is_host() && view.ethertype == ethertype::IPV4 && !view.dst.is_group();
+    if is_packet_of_host && !edge.rules.is_empty() { Passage::Tracked } else { Passage::Open }
+}
+
+fn between_isolated(edge: &NetworkEdge, ingress: PortId, egress: PortId, view: &EthernetView) -> Passage {
+    let linked = |from, to| edge.links.iter().any(|link| link.from == from && link.to == to);
+    match view.ethertype {
+        _ if view.in_vlan || !linked(ingress, egress) && !linked(egress, ingress) => Passage::Closed,
+        ethertype::ARP => Passage::Open,
+        ethertype::IPV4 if !view.dst.is_group() => Passage::Tracked,
+        _ => Passage::Closed,
+    }
+}
+
+/// Whether a link of `edge` lets `from` open a session of this tuple to `to`.
+pub(super) fn allows(edge: &NetworkEdge, from: PortId, to: PortId, tuple: &Tuple) -> bool {
+    let serves = |link: &Link| {
+        link.service.is_none_or(|(protocol, port)| protocol == tuple.protocol && port == tuple.dst_port)
+    };
+    edge.links.iter().any(|link| link.from == from && link.to == to && serves(link))
+}
+
+/// Whether a session without a translation may go on by the present rules of `network`.
+pub(super) fn may_stay(snapshot: &Snapshot, network: &Network, session: &Session) -> bool {
+    let original = session.tuple(Direction::Original);
+    let is_of_host = |address: Ipv6Addr| {
+        address.to_ipv4_mapped().is_some_and(|address| {
+            snapshot.edge.is_host_address(address)
+                || network.gateway.is_some_and(|gateway| gateway.address == address)
+        })
+    };
+    let rules_permit = || permits(first_match(&network.edge.rules, original));
+    let [from, to] = [Direction::Reply, Direction::Original].map(|direction| session.hop(direction).egress);
+    is_of_host(original.src)
+        || if is_of_host(original.dst) { rules_permit() } else { allows(&network.edge, from, to, original) }
+}
+
+impl Edge {
+    /// A frame between two ports of one network that only passes within a session. Returns what it waits for, if it cannot go on
+    /// now.
+    ///
+    /// # Errors
+    /// The reason for dropping the frame.
+    pub fn admit(&mut self, now: Timestamp, bridged: &Bridged<'_>) -> Result<Option<Wait>, DropReason> {
+        let &Bridged { snapshot, ingress, view, frame, .. } = bridged;
+        let packet = match Packet::parse(view, frame) {
+            Ok(packet) => packet,
+            // What the host sends is its own business.
+            Err(_) if ingress.is_host() => return Ok(None),
+            Err(reason) => return Err(reason),
+        };
+        let (tuple, error) = match self.flow(now, ingress.id, frame, &packet)? {
+            Flow::Of(tuple) => (tuple, false),
+            Flow::Error(quote) => (quote.tuple.inverted(), true),
+            Flow::Unknown(wait) => return Ok(Some(wait)),
+            Flow::Other if ingress.is_host() => return Ok(None),
+            Flow::Other => return Err(DropReason::LinkDenied),
+        };
+        if let Some((id, direction)) = self.find_session(&tuple)
+            && self.sessions.get(id).translation(direction) == Translation::None
+        {
+            let is_old = self.sessions.get(id).rules_generation() != snapshot.edge.rules_generation;
+            if !is_old || self.readmit(snapshot, id) {
+                if !error && !self.is_dry() {
+                    self.sessions.seen(id, direction, now, tcp_flags(&packet));
+                }
+                return Ok(None);
+            }
+            self.tell(|| Decision::SessionEnds);
+            if !self.is_dry() {
+                self.sessions.remove(id, now);
+            }
+        }
+        if ingress.is_host() {
+            return self.follow_host(now, bridged, &packet, &tuple, error);
+        }
+        self.open_linked(now, bridged, &packet, &tuple, error).map(|()| None)
+    }
+
+    /// A packet of the host's to an endpoint, noted so that the answer is not taken for something new. The host is never denied:
+    /// where there is no room, the answer has the rules against it.
+    fn follow_host(
+        &mut self,
+        now: Timestamp,
+        bridged: &Bridged<'_>,
+        packet: &Packet,
+        tuple: &Tuple,
+        error: bool,
+    ) -> Result<Option<Wait>, DropReason> {
+        if !error && packet.content != Content::Fragment && !self.is_dry() {
+            let new = untranslated(bridged.snapshot, bridged.egress.id, tuple);
+            let _ = self.sessions.insert(now, &new, tcp_flags(packet));
+        }
+        Ok(None)
+    }
+
+    /// The first packet of a session that a link may allow.
+    fn open_linked(
+        &mut self,
+        now: Timestamp,
+        bridged: &Bridged<'_>,
+        packet: &Packet,
+        tuple: &Tuple,
+        error: bool,
+    ) -> Result<(), DropReason> {
+        let &Bridged { snapshot, network, ingress, egress, .. } = bridged;
+        let begins = !error && packet.content != Content::Fragment;
+        if !begins || !allows(&network.edge, ingress.id, egress.id, tuple) {
+            return Err(DropReason::LinkDenied);
+        }
+        let hop = |port: &Port| Hop { egress: port.id, ..Hop::UNKNOWN };
+        let new =
+            NewSession { hops: [hop(egress), hop(ingress)], ..untranslated(snapshot, ingress.id, tuple) };
+        self.tell(|| Decision::NewSession { original: new.original, reply: new.reply });
+        if self.is_dry() {
+            return Ok(());
+        }
+        self.sessions.insert(now, &new, tcp_flags(packet)).map(drop).map_err(reason)
+    }
+}

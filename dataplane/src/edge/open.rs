@@ -1,0 +1,398 @@
+//! New sessions: out of a network, into one by a published port, by an open mapping, back into one by the host's address, and
+//! between a network and the host where rules decide about that.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::Edge;
+use super::config::{Mapping, Publication, Rule};
+use super::explain::{Decision, RuleList};
+use super::forward::{Exit, endpoint_hop, max_segment_size, tcp_flags};
+use super::ingress::Ingress;
+use super::packet::Content;
+use super::ports::Lease;
+use super::rules::{first_match, permits};
+use super::session::mapping::Transport;
+use super::session::tcp::TcpFlags;
+use super::session::{Hop, NewSession, Refused};
+use super::tuple::Tuple;
+use super::waiting::Awaited;
+use super::wish::{MAX_KEPT, Wishes};
+use crate::addr::MacAddr;
+use crate::gateway::Received;
+use crate::gateway::errors::{TIME_EXCEEDED, is_single_host};
+use crate::network::{Network, Port, PortId, Snapshot};
+use crate::verdict::{DropReason, Taken, Verdict, Wait};
+
+/// Which port of the host a flow gets.
+enum Chosen {
+    Port(u16),
+    Wait(Wait),
+}
+
+impl Edge {
+    /// The first packet of a flow from a network to the outside.
+    pub(super) fn open_outbound(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+        tuple: &Tuple,
+    ) -> Result<Verdict, DropReason> {
+        let network = received.network;
+        may_begin(it, tuple)?;
+        if network.edge.internal {
+            return Err(it.prohibit(DropReason::NetworkInternal));
+        }
+        if it.packet.ttl <= 1 {
+            return it.refuse(TIME_EXCEEDED);
+        }
+        let rule = self.admitting_rule(it, RuleList::Network, &network.edge.rules, tuple)?;
+        let (hop, source) = match self.way_out(it, network, it.packet.dst)? {
+            Exit::Hop(hop, source) => (hop, source),
+            Exit::Wait(wait) => return Ok(Verdict::Wait(wait)),
+        };
+        let back = self.hop_back(it).ok_or(DropReason::UnknownPort)?;
+        let reply = Tuple { dst: source.to_ipv6_mapped(), ..tuple.inverted() };
+        let (reply, lease) = match self.mapped(it, network, tuple, &reply)? {
+            (Chosen::Port(port), lease) => (Tuple { dst_port: port, ..reply }, lease),
+            (Chosen::Wait(wait), _) => return Ok(Verdict::Wait(wait)),
+        };
+        // Only now, for a packet that waits is asked about again.
+        self.count_hit(rule);
+        let new = NewSession {
+            original: *tuple,
+            reply,
+            hops: [hop, back],
+            owner: it.port.id,
+            lease,
+            publication: None,
+            rules_generation: it.snapshot.edge.rules_generation,
+        };
+        self.open(it, &new)
+    }
+
+    /// The port of the host for a flow whose answers look like `reply`, and how it is held.
+    fn mapped(
+        &mut self,
+        it: &mut Ingress<'_>,
+        network: &Network,
+        tuple: &Tuple,
+        reply: &Tuple,
+    ) -> Result<(Chosen, Lease), DropReason> {
+        let lease = match network.edge.mapping {
+            Mapping::PortDependent => Lease::Shared,
+            Mapping::EndpointIndependent => Lease::Mapped,
+        };
+        if lease == Lease::Mapped {
+            match self.sessions.mapping_from(tuple.protocol, (tuple.src, tuple.src_port)) {
+                Some((address, port)) if address == reply.dst => return Ok((Chosen::Port(port), lease)),
+                // The mapping stands on an address that is left: flows that still use it end one by one.
+                Some(_) => return Ok((self.choose_port(it, tuple, reply, Lease::Shared)?, Lease::Shared)),
+                None => {}
+            }
+        }
+        Ok((self.choose_port(it, tuple, reply, lease)?, lease))
+    }
+
+    fn choose_port(
+        &mut self,
+        it: &mut Ingress<'_>,
+        tuple: &Tuple,
+        reply: &Tuple,
+        lease: Lease,
+    ) -> Result<Chosen, DropReason> {
+        let (protocol, own) = (tuple.protocol, tuple.src_port);
+        let is_held = self.sessions.ports().is_held(protocol, own);
+        if !is_held && self.is_dry() {
+            if Wishes::is_wish(protocol, own) {
+                self.tell(|| Decision::PortWish(own));
+            }
+        } else if !is_held
+            && self.sessions.ports().kept() < MAX_KEPT
+            && self.wishes.is_worth_waiting(it.now, protocol, own, it.out)
+        {
+            return self.hold(it.now, Awaited::Port(protocol, own), it.port.id, it.frame).map(Chosen::Wait);
+        }
+        let port = self.sessions.choose_port(it.now, (tuple.src, own), reply, lease);
+        self.want_ports(it, tuple);
+        if let Some(port) = port {
+            self.tell(|| Decision::Port(port));
+        }
+        port.map(Chosen::Port).ok_or_else(|| it.prohibit(DropReason::PortsExhausted))
+    }
+
+    /// Asks for more ports before they are all in use.
+    fn want_ports(&mut self, it: &mut Ingress<'_>, tuple: &Tuple) {
+        let protocol = tuple.protocol;
+        if !self.is_dry() && it.now >= self.more_ports_at && self.sessions.ports().wants_more(protocol) {
+            self.more_ports_at = it.now + super::MORE_PORTS_INTERVAL;
+            it.out.ask(super::Request::MorePorts { protocol });
+        }
+    }
+
+    /// The first packet of a flow from outside to a published port.
+    pub(super) fn open_published(
+        &mut self,
+        it: &mut Ingress<'_>,
+        tuple: &Tuple,
+        publication: &Arc<Publication>,
+    ) -> Result<Verdict, DropReason> {
+        let network = it.snapshot.network(publication.network).ok_or(DropReason::UnknownPort)?;
+        self.tell_published(publication, tuple);
+        self.may_come_from_outside(it, tuple, network)?;
+        self.check_rules(it, RuleList::Network, &network.edge.rules, tuple)?;
+        self.check_rules(it, RuleList::Publication, &publication.rules, tuple)?;
+        let new = NewSession {
+            original: *tuple,
+            reply: Tuple {
+                src: publication.to_address.to_ipv6_mapped(),
+                src_port: publication.target_port(tuple.dst_port),
+                ..tuple.inverted()
+            },
+            hops: self.hops_to(it, publication.endpoint)?,
+            owner: publication.endpoint,
+            lease: Lease::None,
+            publication: Some(publication.id),
+            rules_generation: it.snapshot.edge.rules_generation,
+        };
+        self.open(it, &new)
+    }
+
+    /// The first packet of a flow from outside to an endpoint-independent mapping.
+    pub(super) fn open_mapped(
+        &mut self,
+        it: &mut Ingress<'_>,
+        tuple: &Tuple,
+        (address, port): Transport,
+    ) -> Result<Verdict, DropReason> {
+        let endpoint = address.to_ipv4_mapped().and_then(|address| {
+            let network = it.snapshot.network(self.places.find(address)?.network)?;
+            Some((network, endpoint_of(it.snapshot, network, address)?))
+        });
+        let Some((network, endpoint)) = endpoint else { return Ok(Verdict::Taken(Taken::HostsOwn)) };
+        if network.edge.mapping != Mapping::EndpointIndependent {
+            return Ok(Verdict::Taken(Taken::HostsOwn));
+        }
+        self.may_come_from_outside(it, tuple, network)?;
+        self.check_rules(it, RuleList::Network, &network.edge.rules, tuple)?;
+        let new = NewSession {
+            original: *tuple,
+            reply: Tuple { src: address, src_port: port, ..tuple.inverted() },
+            hops: self.hops_to(it, endpoint.id)?,
+            owner: endpoint.id,
+            lease: Lease::Mapped,
+            publication: None,
+            rules_generation: it.snapshot.edge.rules_generation,
+        };
+        self.open(it, &new)
+    }
+
+    /// The first packet of a flow from a network to a published port of the host: it goes on to the endpoint as if its gateway had
+    /// sent it, so that the answer comes back here.
+    pub(super) fn open_hairpin(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+        tuple: &Tuple,
+        publication: &Arc<Publication>,
+    ) -> Result<Verdict, DropReason> {
+        let target = it.snapshot.network(publication.network).ok_or(DropReason::UnknownPort)?;
+        let gateway = target.gateway.ok_or(DropReason::UnknownPort)?;
+        self.tell_published(publication, tuple);
+        may_begin(it, tuple)?;
+        if received.network.edge.internal || target.edge.internal {
+            return Err(it.prohibit(DropReason::NetworkInternal));
+        }
+        self.check_rules(it, RuleList::Network, &received.network.edge.rules, tuple)?;
+        self.check_rules(it, RuleList::Publication, &publication.rules, tuple)?;
+        let reply = Tuple {
+            src: publication.to_address.to_ipv6_mapped(),
+            src_port: publication.target_port(tuple.dst_port),
+            dst: gateway.address.to_ipv6_mapped(),
+            ..tuple.inverted()
+        };
+        let port = self.sessions.choose_port(it.now, (tuple.src, tuple.src_port), &reply, Lease::Shared);
+        self.want_ports(it, tuple);
+        let port = port.ok_or_else(|| it.prohibit(DropReason::PortsExhausted))?;
+        let new = NewSession {
+            original: *tuple,
+            reply: Tuple { dst_port: port, ..reply },
+            hops: self.hops_to(it, publication.endpoint)?,
+            owner: it.port.id,
+            lease: Lease::Shared,
+            publication: Some(publication.id),
+            rules_generation: it.snapshot.edge.rules_generation,
+        };
+        self.open(it, &new)
+    }
+
+    /// The first packet of a flow from a network with rules to the host: noted, so that the rules are asked once, and answers to
+    /// the host are told from new flows.
+    pub(super) fn open_to_host(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+        tuple: &Tuple,
+    ) -> Result<(), DropReason> {
+        may_begin(it, tuple)?;
+        self.check_rules(it, RuleList::Network, &received.network.edge.rules, tuple)?;
+        let new = untranslated(it.snapshot, it.port.id, tuple);
+        if self.is_dry() {
+            return Ok(());
+        }
+        match self.sessions.insert(it.now, &new, tcp_flags(&it.packet)) {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(it.prohibit(reason(refused))),
+        }
+    }
+
+    /// Asks a list of rules about a new session.
+    fn check_rules(
+        &mut self,
+        it: &mut Ingress<'_>,
+        list: RuleList,
+        rules: &[Rule],
+        tuple: &Tuple,
+    ) -> Result<(), DropReason> {
+        let rule = self.admitting_rule(it, list, rules, tuple)?;
+        self.count_hit(rule);
+        Ok(())
+    }
+
+    /// The rule of a list that admits a new session, if one had to; it has not counted that yet.
+    fn admitting_rule<'a>(
+        &mut self,
+        it: &mut Ingress<'_>,
+        list: RuleList,
+        rules: &'a [Rule],
+        tuple: &Tuple,
+    ) -> Result<Option<&'a Rule>, DropReason> {
+        let rule = first_match(rules, tuple);
+        self.tell_rule(list, rule);
+        if permits(rule) {
+            return Ok(rule);
+        }
+        self.count_hit(rule);
+        Err(it.prohibit(DropReason::RuleDenied))
+    }
+
+    /// Whether what that rule of a list decides about passes; the rule counts it.
+    pub(super) fn passes(&mut self, list: RuleList, rule: Option<&Rule>) -> bool {
+        self.tell_rule(list, rule);
+        self.count_hit(rule);
+        permits(rule)
+    }
+
+    fn tell_rule(&mut self, list: RuleList, rule: Option<&Rule>) {
+        self.tell(|| Decision::Rules { list, hit: rule.map(|rule| (rule.number, rule.action)) });
+    }
+
+    fn count_hit(&self, rule: Option<&Rule>) {
+        if let Some(rule) = rule.filter(|_| !self.is_dry()) {
+            rule.hits.count();
+        }
+    }
+
+    /// Whether a packet from outside may open a session with an endpoint of `network`.
+    fn may_come_from_outside(
+        &self,
+        it: &mut Ingress<'_>,
+        tuple: &Tuple,
+        network: &Network,
+    ) -> Result<(), DropReason> {
+        may_begin(it, tuple)?;
+        let src = it.packet.src;
+        if !is_single_host(None, src)
+            || self.places.find(src).is_some()
+            || it.snapshot.edge.is_host_address(src)
+        {
+            return Err(DropReason::EdgeSource);
+        }
+        if network.edge.internal {
+            return Err(it.prohibit(DropReason::NetworkInternal));
+        }
+        Ok(())
+    }
+
+    fn tell_published(&mut self, publication: &Publication, tuple: &Tuple) {
+        let to = (publication.to_address, publication.target_port(tuple.dst_port));
+        self.tell(|| Decision::Published { id: publication.id, to });
+    }
+
+    /// The way to an endpoint, and back to whoever sent the packet.
+    fn hops_to(&mut self, it: &Ingress<'_>, endpoint: PortId) -> Result<[Hop; 2], DropReason> {
+        let generation = self.generation(it.now);
+        let to = endpoint_hop(it.snapshot, endpoint, MacAddr::ZERO, generation);
+        Ok([to.ok_or(DropReason::UnknownPort)?, self.hop_back(it).ok_or(DropReason::UnknownPort)?])
+    }
+
+    /// Opens a session with its first packet, and sends that on.
+    fn open(&mut self, it: &mut Ingress<'_>, new: &NewSession) -> Result<Verdict, DropReason> {
+        if it.packet.ttl <= 1 {
+            return it.refuse(TIME_EXCEEDED);
+        }
+        self.tell(|| Decision::NewSession { original: new.original, reply: new.reply });
+        let flags = tcp_flags(&it.packet);
+        if !self.is_dry()
+            && let Err(refused) = self.sessions.insert(it.now, new, flags)
+        {
+            return Err(it.prohibit(reason(refused)));
+        }
+        self.call_at(it.now + Duration::from_secs(1));
+        let [hop, back] = &new.hops;
+        let clamp = flags.and_then(|flags| max_segment_size(flags, hop, back));
+        self.send(it, &new.reply.inverted(), new.translation(), hop, clamp)
+    }
+}
+
+/// A session that is only followed.
+pub(super) fn untranslated(snapshot: &Snapshot, owner: PortId, tuple: &Tuple) -> NewSession {
+    NewSession {
+        original: *tuple,
+        reply: tuple.inverted(),
+        hops: [Hop::UNKNOWN; 2],
+        owner,
+        lease: Lease::None,
+        publication: None,
+        rules_generation: snapshot.edge.rules_generation,
+    }
+}
+
+/// Why a session was refused, as people read it.
+pub(super) fn reason(refused: Refused) -> DropReason {
+    match refused {
+        Refused::Share => DropReason::SessionShare,
+        Refused::Full => DropReason::SessionsFull,
+        Refused::Collision => DropReason::PortsExhausted,
+    }
+}
+
+/// Whether a packet can be the first of a session. A TCP segment without SYN may be: the connection was there before us. One that
+/// answers a SYN that nobody has seen, or ends what nobody has seen begin, may not.
+fn may_begin(it: &Ingress<'_>, tuple: &Tuple) -> Result<(), DropReason> {
+    match it.packet.content {
+        Content::Fragment => Err(DropReason::FragmentLost),
+        Content::Echo { request: false, .. } => Err(DropReason::NoSession),
+        Content::Tcp { flags, .. }
+            if [TcpFlags::RST, TcpFlags::FIN, TcpFlags::SYN_ACK].iter().any(|&it| flags.has(it)) =>
+        {
+            Err(DropReason::NoSession)
+        }
+        Content::Tcp { .. } | Content::Udp { .. } if tuple.src_port == 0 || tuple.dst_port == 0 => {
+            Err(DropReason::EdgeMalformed)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The port of the endpoint of `network` with that address.
+fn endpoint_of<'a>(
+    snapshot: &'a Snapshot,
+    network: &Network,
+    address: std::net::Ipv4Addr,
+) -> Option<&'a Port> {
+    let has_it = |port: &&Port| {
+        port.identity.as_ref().is_some_and(|identity| identity.addresses.contains(&address.into()))
+    };
+    network.members.iter().filter_map(|&id| snapshot.port(id)).find(has_it)
+}

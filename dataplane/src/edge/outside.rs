@@ -1,0 +1,113 @@
+//! Packets from uplinks. The host's kernel has every one of them too: what is not for the edge is its own business.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::forward::Passed;
+use super::ingress::{Flow, Ingress};
+use super::neighbour::NeighbourKey;
+use super::packet::Packet;
+use super::session::{Direction, SessionId};
+use super::tuple::Tuple;
+use super::{Edge, Outside};
+use crate::frame::ethertype;
+use crate::gateway::{GatewayState, arp};
+use crate::out::Out;
+use crate::time::Timestamp;
+use crate::verdict::{DropReason, Taken, Translation, Verdict};
+
+const HOSTS_OWN: Verdict = Verdict::Taken(Taken::HostsOwn);
+
+impl Edge {
+    /// A frame from an uplink.
+    #[inline]
+    pub(super) fn decide_outside(
+        &mut self,
+        now: Timestamp,
+        errors: &mut GatewayState,
+        outside: &Outside<'_>,
+        out: &mut Out,
+    ) -> Result<Verdict, DropReason> {
+        let Outside { snapshot, port, view, frame } = outside;
+        let Some(uplink) = snapshot.edge.uplink(port.id) else { return Err(DropReason::UnknownPort) };
+        let is_ours = uplink.mac.is_none_or(|mac| mac == view.dst);
+        if view.in_vlan || !is_ours {
+            return Ok(HOSTS_OWN);
+        }
+        match view.ethertype {
+            ethertype::ARP => {
+                let Some((mac, address)) = arp::parse_reply(view.payload(frame.bytes)) else {
+                    return Ok(HOSTS_OWN);
+                };
+                if !self.is_dry() {
+                    self.hear(now, NeighbourKey { uplink: port.id, address }, mac);
+                }
+                Ok(Verdict::Taken(Taken::Neighbour))
+            }
+            ethertype::IPV4 => match Packet::parse(view, frame) {
+                Ok(packet) => {
+                    let mut ingress = Ingress::from_outside(now, errors, outside, packet, out);
+                    self.packet_from_outside(&mut ingress)
+                }
+                Err(_) => Ok(HOSTS_OWN),
+            },
+            _ => Ok(HOSTS_OWN),
+        }
+    }
+
+    #[inline]
+    fn packet_from_outside(&mut self, it: &mut Ingress<'_>) -> Result<Verdict, DropReason> {
+        let Packet { dst, .. } = it.packet;
+        if !it.snapshot.edge.is_host_address(dst) {
+            return Ok(HOSTS_OWN);
+        }
+        if let Some(tuple) = it.plain_flow() {
+            self.tell(|| super::explain::Decision::Flow(tuple));
+            return self.flow_from_outside(it, dst, &tuple);
+        }
+        match self.flow(it.now, it.port.id, it.frame, &it.packet) {
+            Ok(Flow::Of(tuple)) => self.flow_from_outside(it, dst, &tuple),
+            Ok(Flow::Error(quote)) => match self.find_session(&quote.tuple.inverted()) {
+                Some((id, direction)) if self.comes_from_outside(id, direction) => {
+                    self.forward_error(it, &quote, id, direction)
+                }
+                _ => Ok(HOSTS_OWN),
+            },
+            Ok(Flow::Unknown(wait)) => Ok(Verdict::Wait(wait)),
+            // A copy for which there is no room is none of the edge's as far as one can tell.
+            Ok(Flow::Other) | Err(_) => Ok(HOSTS_OWN),
+        }
+    }
+
+    #[inline]
+    fn flow_from_outside(
+        &mut self,
+        it: &mut Ingress<'_>,
+        dst: Ipv4Addr,
+        tuple: &Tuple,
+    ) -> Result<Verdict, DropReason> {
+        if let Some((id, direction)) = self.find_session(tuple) {
+            if !self.comes_from_outside(id, direction) {
+                return Ok(HOSTS_OWN);
+            }
+            match self.forward(it, id, direction)? {
+                Passed::Done(verdict) => return Ok(verdict),
+                Passed::ToHost => return Ok(HOSTS_OWN),
+                Passed::Ended => {}
+            }
+        }
+        if let Some(publication) = self.published.find(dst, tuple.protocol, tuple.dst_port) {
+            let publication = Arc::clone(publication);
+            return self.open_published(it, tuple, &publication);
+        }
+        match self.sessions.mapping_to(tuple.protocol, (tuple.dst, tuple.dst_port)) {
+            Some(internal) => self.open_mapped(it, tuple, internal),
+            None => Ok(HOSTS_OWN),
+        }
+    }
+
+    /// Whether packets of that direction are brought by uplinks, to be translated.
+    fn comes_from_outside(&self, id: SessionId, direction: Direction) -> bool {
+        self.sessions.get(id).translation(direction) == Translation::Destination
+    }
+}

@@ -1,0 +1,361 @@
+//! Ports of the host that NAT translates to, of those that control holds for it.
+//!
+//! Control leases ports from the kernel ahead of need: a pool, and single ones on demand, when a flow wants to keep its own
+//! source port ([`Request::KeepPort`](super::punt::Request::KeepPort)). Only those are ever given out. ICMP identifiers cannot be leased; a random range of
+//! [`ICMP_IDENTIFIERS`] is used, so a ping of the host's own may by bad luck have one of them.
+//!
+//! # Which port
+//!
+//! 1. The flow's own, if it is held and no other flow to the same remote has it. If it rests (see 2), only the endpoint gets it
+//!    that had it last.
+//! 2. The one that has been unused for longest, if that is [`Timeouts::port_reuse`] ago.
+//! 3. One that flows to other remotes use: with port-dependent mapping a port serves any number of remotes. The search goes
+//!    round, so it begins with those taken longest ago, and ends after [`PROBES`] ports.
+//! 4. The one that has been unused for longest, all the same.
+//!
+//! A port of an endpoint-independent mapping is its own; such a mapping takes an unused port (1, 2, 4).
+//!
+//! Fresh ports are drawn in random order (RFC 6056).
+//!
+//! # Bounds
+//!
+//! There are no more than 65536 ports of a protocol, in all some 2 MB; kept ones count among them.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::Ipv6Addr;
+
+use super::config::Timeouts;
+use super::session::index::Random;
+use super::session::list::{Link, List};
+use super::session::mapping::Transport;
+use super::session::moment::Moment;
+use super::tuple::Protocol;
+use crate::time::Timestamp;
+
+/// How many ports in use are tried for a new flow.
+pub const PROBES: usize = 64;
+/// How many ICMP identifiers NAT uses.
+pub const ICMP_IDENTIFIERS: u16 = 16384;
+/// Fewer unused ports than this, or than an eighth of those held: more are wanted.
+const LOW_WATER: usize = 64;
+
+/// For what a port is held by a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// No port of ours: the session is only routed, or came by a publication.
+    None,
+    /// Address- and port-dependent mapping: flows to other remotes may use the port as well.
+    Shared,
+    /// Endpoint-independent mapping: the port is one internal port's own.
+    Mapped,
+}
+
+/// The ports of all protocols.
+#[derive(Debug)]
+pub struct Ports {
+    pools: [Pool; 3],
+    random: Random,
+}
+
+impl Ports {
+    /// Nothing is held yet but identifiers of ICMP.
+    pub fn new(seed: u64) -> Self {
+        let mut ports = Self { pools: [Pool::new(), Pool::new(), Pool::new()], random: Random::new(seed) };
+        let first = ports.random.below(usize::from(u16::MAX - ICMP_IDENTIFIERS)) as u16 + 1;
+        ports.hold(Protocol::Icmp, &[(first, first + (ICMP_IDENTIFIERS - 1))]);
+        ports
+    }
+
+    /// These ports, both ends included, belong to the pool from now on.
+    pub fn hold(&mut self, protocol: Protocol, ranges: &[(u16, u16)]) {
+        let Self { pools, random } = self;
+        let mut fresh: Vec<u16> = ranges.iter().flat_map(|&(first, last)| first..=last).collect();
+        for at in (1..fresh.len()).rev() {
+            fresh.swap(at, random.below(at + 1));
+        }
+        pools[number(protocol)].hold(&fresh);
+    }
+
+    /// This port is held for flows that have it as their own.
+    pub fn keep(&mut self, protocol: Protocol, port: u16, now: Timestamp, timeouts: &Timeouts) {
+        self.pool_mut(protocol).keep(port, Moment::at(now).after(timeouts.port_reuse));
+    }
+
+    /// Whether NAT may use the port.
+    #[inline]
+    pub fn is_held(&self, protocol: Protocol, port: u16) -> bool {
+        self.pool(protocol).entry(port).is_some()
+    }
+
+    /// A port for a new flow from `own` address and port, if any is left; `is_free` tells whether no flow to the same remote
+    /// has it. The port is not taken yet.
+    pub fn choose(
+        &mut self,
+        protocol: Protocol,
+        own: Transport,
+        lease: Lease,
+        now: Timestamp,
+        is_free: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
+        self.pool_mut(protocol).choose(own, lease, Moment::at(now), is_free)
+    }
+
+    /// A session more uses the port. Ports that are not held are none of ours.
+    pub fn take(&mut self, protocol: Protocol, port: u16, lease: Lease) {
+        self.pool_mut(protocol).take(port, lease);
+    }
+
+    /// A session less uses the port, which was translated to from address `user`.
+    pub fn give_back(
+        &mut self,
+        protocol: Protocol,
+        port: u16,
+        user: Ipv6Addr,
+        now: Timestamp,
+        timeouts: &Timeouts,
+    ) {
+        self.pool_mut(protocol).give_back(port, user, Moment::at(now).after(timeouts.port_reuse));
+    }
+
+    /// Whether control should be asked for more ports. It stays so until there are more, or sessions have ended.
+    #[inline]
+    pub fn wants_more(&self, protocol: Protocol) -> bool {
+        let pool = self.pool(protocol);
+        protocol != Protocol::Icmp && (pool.unused.len() as usize) < LOW_WATER.max(pool.entries.len() / 8)
+    }
+
+    /// A kept port that nobody has used for [`Timeouts::port_reuse`]: it is held no longer, and control should be told
+    /// ([`Request::ReleasePort`](super::punt::Request::ReleasePort)). To be asked again until there is none.
+    pub fn release(&mut self, now: Timestamp, timeouts: &Timeouts) -> Option<(Protocol, u16)> {
+        let now = Moment::at(now);
+        [Protocol::Tcp, Protocol::Udp].into_iter().find_map(|protocol| {
+            let port = self.pool_mut(protocol).release(now, now.after(timeouts.port_reuse))?;
+            Some((protocol, port))
+        })
+    }
+
+    /// When [`Ports::release`] may have something, if ever.
+    pub fn next_release(&self) -> Option<Timestamp> {
+        self.pools.iter().filter_map(Pool::next_release).min().map(Moment::timestamp)
+    }
+
+    /// How many single ports are kept.
+    pub fn kept(&self) -> usize {
+        self.pools.iter().map(|pool| pool.kept.len()).sum()
+    }
+
+    /// How many ports are held, kept ones included, and how many of them are in use.
+    pub fn count(&self, protocol: Protocol) -> (u32, u32) {
+        let pool = self.pool(protocol);
+        ((pool.entries.len() + pool.kept.len()) as u32, pool.used)
+    }
+
+    fn pool(&self, protocol: Protocol) -> &Pool {
+        &self.pools[number(protocol)]
+    }
+
+    fn pool_mut(&mut self, protocol: Protocol) -> &mut Pool {
+        &mut self.pools[number(protocol)]
+    }
+}
+
+#[inline]
+fn number(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Tcp => 0,
+        Protocol::Udp => 1,
+        Protocol::Icmp => 2,
+    }
+}
+
+/// A held port.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    port: u16,
+    /// It belongs to a mapping.
+    mapped: bool,
+    /// How many sessions use it.
+    users: u32,
+    /// Unused ones are not to be used again before this, where others are free.
+    rests_until: Moment,
+    /// The address that it was last translated from.
+    last_user: Ipv6Addr,
+}
+
+impl Entry {
+    fn new(port: u16) -> Entry {
+        Entry { port, mapped: false, users: 0, rests_until: Moment::START, last_user: Ipv6Addr::UNSPECIFIED }
+    }
+
+    /// Whether a flow may have the port, if that is free for its remote.
+    fn may_serve(&self, lease: Lease) -> bool {
+        !self.mapped && (self.users == 0 || lease == Lease::Shared)
+    }
+
+    fn rests(&self, now: Moment) -> bool {
+        self.users == 0 && now < self.rests_until
+    }
+}
+
+/// The ports of one protocol.
+#[derive(Debug)]
+struct Pool {
+    entries: Vec<Entry>,
+    /// For each port one more than its place among `entries`; zero: not of the pool.
+    places: Vec<u32>,
+    links: Vec<Link>,
+    /// Unused ones of the pool, the one that rests longest first.
+    unused: List,
+    /// Where the search for a port in use goes on.
+    cursor: usize,
+    /// Single ports, which only flows get that want them.
+    kept: HashMap<u16, Entry>,
+    /// All kept ports, and when each is to be looked at, to be given back if it is unused.
+    kept_queue: VecDeque<(Moment, u16)>,
+    /// Ports in use.
+    used: u32,
+}
+
+impl Pool {
+    fn new() -> Pool {
+        Pool {
+            entries: Vec::new(),
+            places: vec![0; 1 << 16],
+            links: Vec::new(),
+            unused: List::EMPTY,
+            cursor: 0,
+            kept: HashMap::new(),
+            kept_queue: VecDeque::new(),
+            used: 0,
+        }
+    }
+
+    #[inline]
+    fn place(&self, port: u16) -> Option<usize> {
+        (self.places[usize::from(port)] as usize).checked_sub(1)
+    }
+
+    #[inline]
+    fn entry(&self, port: u16) -> Option<&Entry> {
+        match self.place(port) {
+            Some(place) => self.entries.get(place),
+            None => self.kept.get(&port),
+        }
+    }
+
+    fn entry_mut(&mut self, port: u16) -> Option<&mut Entry> {
+        match self.place(port) {
+            Some(place) => self.entries.get_mut(place),
+            None => self.kept.get_mut(&port),
+        }
+    }
+
+    fn hold(&mut self, ports: &[u16]) {
+        for &port in ports {
+            if port == 0 || self.entry(port).is_some() {
+                continue;
+            }
+            let place = self.entries.len() as u32;
+            self.places[usize::from(port)] = place + 1;
+            self.entries.push(Entry::new(port));
+            self.links.push(Link::ALONE);
+            self.unused.push_first(&mut self.links, place);
+        }
+    }
+
+    fn keep(&mut self, port: u16, look_at: Moment) {
+        if port != 0 && self.entry(port).is_none() {
+            self.kept.insert(port, Entry::new(port));
+            self.kept_queue.push_back((look_at, port));
+        }
+    }
+
+    fn choose(
+        &mut self,
+        own: Transport,
+        lease: Lease,
+        now: Moment,
+        is_free: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
+        let may_have = |entry: &Entry| entry.may_serve(lease) && is_free(entry.port);
+        let (address, wanted) = own;
+        let is_ours = |entry: &&Entry| !entry.rests(now) || entry.last_user == address;
+        if self.entry(wanted).filter(is_ours).is_some_and(may_have) {
+            return Some(wanted);
+        }
+        let longest_unused = self.unused.first().map(|place| self.entries[place as usize]).filter(may_have);
+        if let Some(rested) = longest_unused.filter(|entry| !entry.rests(now)) {
+            return Some(rested.port);
+        }
+        if lease == Lease::Shared
+            && let Some(busy) = self.next_busy(may_have)
+        {
+            return Some(busy);
+        }
+        longest_unused.map(|entry| entry.port)
+    }
+
+    /// The next port in use that the flow may have as well.
+    fn next_busy(&mut self, may_have: impl Fn(&Entry) -> bool) -> Option<u16> {
+        for _ in 0..PROBES.min(self.entries.len()) {
+            self.cursor = (self.cursor + 1) % self.entries.len();
+            let entry = &self.entries[self.cursor];
+            if entry.users != 0 && may_have(entry) {
+                return Some(entry.port);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, port: u16, lease: Lease) {
+        let place = self.place(port);
+        let Some(entry) = self.entry_mut(port) else { return };
+        entry.mapped = lease == Lease::Mapped;
+        entry.users += 1;
+        if entry.users == 1 {
+            self.used += 1;
+            if let Some(place) = place {
+                self.unused.remove(&mut self.links, place as u32);
+            }
+        }
+    }
+
+    fn give_back(&mut self, port: u16, user: Ipv6Addr, rests_until: Moment) {
+        let place = self.place(port);
+        let Some(entry) = self.entry_mut(port).filter(|entry| entry.users > 0) else { return };
+        entry.users -= 1;
+        if entry.users == 0 {
+            entry.mapped = false;
+            entry.rests_until = rests_until;
+            entry.last_user = user;
+            self.used -= 1;
+            if let Some(place) = place {
+                self.unused.push_last(&mut self.links, place as u32);
+            }
+        }
+    }
+
+    fn release(&mut self, now: Moment, look_again: Moment) -> Option<u16> {
+        while let Some((due, port)) = self.kept_queue.pop_front() {
+            let Some(entry) = self.kept.get(&port) else { continue };
+            if due > now {
+                self.kept_queue.push_front((due, port));
+                return None;
+            }
+            if entry.users == 0 && entry.rests_until <= now {
+                self.kept.remove(&port);
+                return Some(port);
+            }
+            let due = if entry.users == 0 { entry.rests_until } else { look_again };
+            self.kept_queue.push_back((due, port));
+        }
+        None
+    }
+
+    fn next_release(&self) -> Option<Moment> {
+        self.kept_queue.front().map(|&(due, _)| due)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+use core::time::Duration;
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use super::*;
+
+const START: Timestamp = Timestamp::from_secs(1000);
+const REUSE: Duration = Duration::from_secs(120);
+
+fn own(host: u8, port: u16) -> Transport {
+    (Ipv4Addr::new(10, 0, 0, host).to_ipv6_mapped(), port)
+}
+
+/// UDP ports of the pool from 1000 on.
+fn pool(ports: u16) -> Ports {
+    let mut pool = Ports::new(3);
+    pool.hold(Protocol::Udp, &[(1000, 999 + ports)]);
+    pool
+}
+
+/// A port for a new flow from port 7 of host 1 to a remote that no flow speaks to.
+fn choose(ports: &mut Ports, now: Timestamp) -> Option<u16> {
+    ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, now, |_| true)
+}
+
+fn take(ports: &mut Ports, port: u16) {
+    ports.take(Protocol::Udp, port, Lease::Shared);
+}
+
+fn give_back(ports: &mut Ports, port: u16, now: Timestamp) {
+    ports.give_back(Protocol::Udp, port, own(1, 7).0, now, &Timeouts::default());
+}
+
+#[test]
+fn only_held_ports_are_given_out() {
+    let mut ports = Ports::new(3);
+    assert_eq!(choose(&mut ports, START), None);
+    assert!(!ports.is_held(Protocol::Udp, 7));
+    let mut ports = pool(5);
+    for port in 0..=u16::MAX {
+        assert_eq!(ports.is_held(Protocol::Udp, port), (1000..1005).contains(&port));
+        assert!(!ports.is_held(Protocol::Tcp, port));
+    }
+    let chosen = choose(&mut ports, START).expect("five are held");
+    assert!(ports.is_held(Protocol::Udp, chosen));
+    assert_eq!(ports.choose(Protocol::Tcp, own(1, 7), Lease::Shared, START, |_| true), None);
+}
+
+#[test]
+fn a_flow_keeps_its_own_port_where_it_can() {
+    let mut ports = pool(50);
+    let mut wish =
+        |is_free: fn(u16) -> bool| ports.choose(Protocol::Udp, own(1, 1030), Lease::Shared, START, is_free);
+    assert_eq!(wish(|_| true), Some(1030));
+    let other = wish(|port| port != 1030).expect("49 others");
+    assert_ne!(other, 1030);
+    take(&mut ports, 1030);
+    let shared = ports.choose(Protocol::Udp, own(2, 1030), Lease::Shared, START, |_| true);
+    assert_eq!(shared, Some(1030), "in use by a flow to another remote");
+    let mapped = ports.choose(Protocol::Udp, own(2, 1030), Lease::Mapped, START, |_| true);
+    assert!(mapped.is_some_and(|port| port != 1030), "{mapped:?}");
+}
+
+#[test]
+fn a_resting_port_goes_back_to_who_had_it_and_to_nobody_else() {
+    let mut ports = pool(50);
+    take(&mut ports, 1030);
+    give_back(&mut ports, 1030, START);
+    let now = START + Duration::from_secs(10);
+    let wish = |ports: &mut Ports, host, now| {
+        ports.choose(Protocol::Udp, own(host, 1030), Lease::Shared, now, |_| true)
+    };
+    assert_eq!(wish(&mut ports, 1, now), Some(1030));
+    assert_ne!(wish(&mut ports, 2, now), Some(1030));
+    assert_eq!(wish(&mut ports, 2, START + REUSE + Duration::from_millis(200)), Some(1030));
+}
+
+#[test]
+fn a_port_rests_for_two_minutes_where_others_are_free() {
+    let mut ports = pool(3);
+    let mut now = START;
+    for port in 1000..1003 {
+        take(&mut ports, port);
+    }
+    // One each second; then, for as long as one rests, those in use serve other remotes.
+    for port in [1001, 1000, 1002] {
+        give_back(&mut ports, port, now);
+        now = now + Duration::from_secs(1);
+    }
+    take(&mut ports, 1002);
+    assert_eq!(choose(&mut ports, now), Some(1002), "in use, and free for this remote");
+    let only_unused = |ports: &mut Ports, now| {
+        ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, now, |port| port != 1002)
+    };
+    assert_eq!(only_unused(&mut ports, now), Some(1001), "nothing else is left: the one that rests longest");
+    assert_eq!(choose(&mut ports, START + REUSE + Duration::from_millis(200)), Some(1001), "it has rested");
+}
+
+#[test]
+fn ports_come_back_in_the_order_in_which_they_were_given_back() {
+    let mut ports = pool(100);
+    let all: Vec<u16> = (1000..1100).rev().collect();
+    for &port in &all {
+        take(&mut ports, port);
+    }
+    for (second, &port) in all.iter().enumerate() {
+        give_back(&mut ports, port, START + Duration::from_secs(second as u64));
+    }
+    let now = START + Duration::from_secs(1000);
+    for &port in &all {
+        assert_eq!(choose(&mut ports, now), Some(port));
+        take(&mut ports, port);
+    }
+}
+
+#[test]
+fn fresh_ports_come_first_and_in_no_order_to_guess() {
+    let order = |seed| {
+        let mut ports = Ports::new(seed);
+        ports.hold(Protocol::Udp, &[(1000, 1099)]);
+        let mut order = Vec::new();
+        for _ in 0..100 {
+            let port = choose(&mut ports, START).expect("one of a hundred");
+            take(&mut ports, port);
+            order.push(port);
+        }
+        order
+    };
+    assert_eq!(order(1).iter().collect::<HashSet<_>>().len(), 100);
+    assert_eq!(order(1), order(1));
+    assert_ne!(order(1), order(2));
+    let steps = order(1).windows(2).filter(|pair| pair[0].abs_diff(pair[1]) == 1).count();
+    assert!(steps < 20, "{steps} of 99 are neighbours");
+
+    let mut ports = pool(1);
+    take(&mut ports, 1000);
+    give_back(&mut ports, 1000, START);
+    ports.hold(Protocol::Udp, &[(2000, 2000), (1000, 1000)]);
+    assert_eq!(choose(&mut ports, START), Some(2000));
+    assert_eq!(ports.count(Protocol::Udp), (2, 0), "what was held already is not held twice");
+}
+
+#[test]
+fn one_lease_serves_many_remotes_and_probing_ends() {
+    let mut ports = pool(500);
+    for port in 1000..1500 {
+        take(&mut ports, port);
+    }
+    assert!(choose(&mut ports, START).is_some());
+    let probes = core::cell::Cell::new(0);
+    let chosen = ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, START, |_| {
+        probes.set(probes.get() + 1);
+        false
+    });
+    assert_eq!((chosen, probes.get()), (None, PROBES));
+    // The search goes on where it ended, so that the next flow finds what this one did not reach.
+    let found = (0..10)
+        .find_map(|_| ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, START, |port| port == 1321));
+    assert_eq!(found, Some(1321));
+}
+
+#[test]
+fn more_are_wanted_when_few_are_unused() {
+    let mut ports = pool(1000);
+    assert!(ports.wants_more(Protocol::Tcp));
+    assert!(!ports.wants_more(Protocol::Icmp));
+    for port in 1000..1875 {
+        assert!(!ports.wants_more(Protocol::Udp));
+        take(&mut ports, port);
+    }
+    take(&mut ports, 1875);
+    assert!(ports.wants_more(Protocol::Udp));
+    ports.hold(Protocol::Udp, &[(3000, 3200)]);
+    assert!(!ports.wants_more(Protocol::Udp));
+}
+
+#[test]
+fn kept_ports_are_for_flows_that_want_them_and_go_back() {
+    let timeouts = Timeouts::default();
+    let mut ports = Ports::new(3);
+    ports.keep(Protocol::Udp, 123, START, &timeouts);
+    ports.keep(Protocol::Udp, 5060, START, &timeouts);
+    assert_eq!(choose(&mut ports, START), None, "it wants another");
+    let wish = ports.choose(Protocol::Udp, own(1, 123), Lease::Shared, START, |_| true);
+    assert_eq!(wish, Some(123));
+    take(&mut ports, 123);
+    assert_eq!(ports.count(Protocol::Udp), (2, 1));
+    assert_eq!(ports.release(START + Duration::from_secs(119), &timeouts), None);
+
+    let later = START + Duration::from_secs(600);
+    assert_eq!(ports.release(later, &timeouts), Some((Protocol::Udp, 5060)));
+    assert_eq!(ports.release(later, &timeouts), None, "the other is in use");
+    assert!(!ports.is_held(Protocol::Udp, 5060));
+
+    let end = START + Duration::from_secs(650);
+    give_back(&mut ports, 123, end);
+    let look_at = ports.next_release().expect("one is kept");
+    assert!(look_at > later && look_at <= later + REUSE + Duration::from_millis(200));
+    assert_eq!(ports.release(look_at, &timeouts), None, "it rests");
+    let look_at = ports.next_release().expect("one is kept");
+    assert!(look_at.since(end + REUSE) <= Duration::from_millis(200) && look_at > end);
+    assert_eq!(ports.release(look_at, &timeouts), Some((Protocol::Udp, 123)));
+    assert_eq!((ports.next_release(), ports.count(Protocol::Udp)), (None, (0, 0)));
+}
+
+#[test]
+fn ports_that_are_not_held_are_none_of_ours() {
+    let mut ports = pool(1);
+    take(&mut ports, 80);
+    give_back(&mut ports, 80, START);
+    give_back(&mut ports, 1000, START);
+    assert_eq!(ports.count(Protocol::Udp), (1, 0));
+    ports.hold(Protocol::Udp, &[(0, 0)]);
+    assert!(!ports.is_held(Protocol::Udp, 0));
+    ports.hold(Protocol::Udp, &[(1, u16::MAX)]);
+    assert_eq!(ports.count(Protocol::Udp), (65535, 0));
+}
+
+#[test]
+fn identifiers_of_icmp_are_a_random_range() {
+    let range = |seed| {
+        let ports = Ports::new(seed);
+        let held: Vec<u16> = (0..=u16::MAX).filter(|&id| ports.is_held(Protocol::Icmp, id)).collect();
+        assert_eq!(held.len(), usize::from(ICMP_IDENTIFIERS));
+        assert!(!held.contains(&0));
+        held[0]
+    };
+    assert_ne!(range(1), range(2));
+    (0..200).for_each(|seed| _ = range(seed));
+}

@@ -1,0 +1,452 @@
+//! The table of sessions: every flow that the edge lets through, found by the tuple of either direction.
+//!
+//! # Layout
+//!
+//! What a packet needs of its session is 128 bytes, two neighbouring cache lines: both tuples, both hops, the state and when it was last
+//! seen. Links and the rest stand in arrays of their own. An index of one-word slots leads from a tuple to its session
+//! (`session/index.rs`). All memory is reserved when the limit is set, and touched when it is needed: nothing moves while
+//! sessions come. A million sessions take 190 MB, see docs/decisions/0010-sessions.md.
+//!
+//! # Expiry
+//!
+//! A session stands in one queue for each class of timeouts, in the order of the epochs (4 s) in which sessions were last seen: a packet goes to
+//! the tail with its session when it is the first of an epoch, and otherwise only writes the time. So the queues' heads are due
+//! first, within an epoch, and nobody ever looks at the others: idle sessions cost nothing. [`Sessions::expire`] ends those that are
+//! due, so many a call, never early and at most an epoch late. A clock that jumps makes many due at once, or few for long; no more.
+//!
+//! # Bounds
+//!
+//! There are [`Limits::sessions`] in all and [`Limits::sessions_per_endpoint`] for one endpoint. Where a new one finds no room, another
+//! yields, in this order:
+//!
+//! 1. the oldest half-open one (TCP, handshake not complete);
+//! 2. the one that closed longest ago (TCP, both FINs or a RST seen; the kernel's conntrack drops those early as well),
+//!
+//! at the endpoint's share of the endpoint itself, at the table's limit of the endpoint that has most of its kind. So who
+//! floods evicts itself: no endpoint loses one while another has more. Nothing else yields: the new session is refused. A closed session yields also
+//! to a new one that needs its external port.
+
+mod entry;
+pub(crate) mod index;
+pub(crate) mod list;
+pub mod mapping;
+pub(crate) mod moment;
+mod owners;
+mod queues;
+mod show;
+pub mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use super::config::{Limits, Timeouts};
+use super::ports::{Lease, Ports};
+use super::tuple::{Protocol, Tuple};
+use crate::id::PortId;
+use crate::sys::prefer_huge_pages;
+use crate::time::Timestamp;
+use entry::held;
+use index::{Index, TupleHasher};
+use mapping::{Mappings, Transport};
+use moment::Moment;
+use owners::{Group, Owners};
+use queues::{Class, Queues};
+use tcp::{State, TcpFlags};
+
+pub use entry::{Direction, Hop, NewSession, Session};
+
+/// How many sessions one [`Sessions::page`] or [`Sessions::sweep`] looks at: some 50 us.
+const SCAN: usize = 4096;
+/// How many sessions a new one may end that are due, before others must yield.
+const DUE_AT_LIMIT: usize = 16;
+/// No publication.
+const NO_PUBLICATION: u32 = u32::MAX;
+
+/// A session's place in the table: it is another session's when that one has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId(u32);
+
+impl SessionId {
+    /// The number, as people see it.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Why a session cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The endpoint has its share.
+    Share,
+    /// The table is full.
+    Full,
+    /// Another session has one of the tuples, or another endpoint the mapping: a port chosen too long ago.
+    Collision,
+}
+
+/// What nobody asks for with every packet.
+#[derive(Debug, Clone, Copy)]
+struct Details {
+    publication: u32,
+    lease: Lease,
+    /// The place is a session's.
+    used: bool,
+}
+
+/// What the table counted since it was made.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    opened: u64,
+    expired: u64,
+    evicted: u64,
+    refused_tcp: u64,
+    refused_other: u64,
+}
+
+/// All sessions of the host, with the ports and mappings that they hold: whoever ends a session gives back what it held.
+#[derive(Debug)]
+pub struct Sessions {
+    limits: Limits,
+    timeouts: Timeouts,
+    hasher: TupleHasher,
+    index: Index,
+    sessions: Vec<Session>,
+    details: Vec<Details>,
+    /// Places that are no session's any more.
+    vacant: Vec<u32>,
+    queues: Queues,
+    owners: Owners,
+    ports: Ports,
+    mappings: Mappings,
+    counted: Counted,
+}
+
+impl Sessions {
+    /// An empty table, keyed at random.
+    pub fn new(limits: Limits, timeouts: Timeouts) -> Self {
+        Self::with_seed(limits, timeouts, RandomState::new().build_hasher().finish())
+    }
+
+    /// An empty table. With the same seed everything happens in the same way, which no peer must be able to foresee.
+    pub fn with_seed(limits: Limits, timeouts: Timeouts, seed: u64) -> Self {
+        let mut table = Self {
+            limits,
+            timeouts,
+            hasher: TupleHasher::new(seed),
+            index: Index::new(0),
+            sessions: Vec::new(),
+            details: Vec::new(),
+            vacant: Vec::new(),
+            queues: Queues::new(),
+            owners: Owners::new(),
+            ports: Ports::new(!seed),
+            mappings: Mappings::default(),
+            counted: Counted::default(),
+        };
+        table.configure(limits, timeouts);
+        table
+    }
+
+    /// Sets bounds and timeouts. Sessions beyond lower bounds live on; new ones are refused until there are fewer.
+    pub fn configure(&mut self, limits: Limits, timeouts: Timeouts) {
+        let sessions = limits.sessions as usize;
+        self.index.reserve(2 * sessions);
+        let more = sessions.saturating_sub(self.sessions.len());
+        self.sessions.reserve_exact(more);
+        prefer_huge_pages(self.sessions.spare_capacity_mut());
+        self.details.reserve_exact(more);
+        self.vacant.reserve_exact(sessions.saturating_sub(self.vacant.len()));
+        self.queues.reserve(sessions);
+        self.owners.reserve(sessions);
+        self.limits = limits;
+        self.timeouts = timeouts;
+    }
+
+    /// The session that packets of this tuple belong to, and which way they go.
+    #[inline]
+    pub fn find(&self, tuple: &Tuple) -> Option<(SessionId, Direction)> {
+        self.index.find(self.hasher.hash(tuple), |id, direction| {
+            self.sessions.get(id.index()).is_some_and(|session| session.tuple(direction) == tuple)
+        })
+    }
+
+    /// A session that was found and has not ended since.
+    #[inline]
+    pub fn get(&self, id: SessionId) -> &Session {
+        &self.sessions[id.index()]
+    }
+
+    /// A session that was found and has not ended since, to change its hops and generation.
+    #[inline]
+    pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
+        &mut self.sessions[id.index()]
+    }
+
+    /// The publication that a session came by.
+    pub fn publication(&self, id: SessionId) -> Option<u32> {
+        Some(self.details[id.index()].publication).filter(|&it| it != NO_PUBLICATION)
+    }
+
+    /// The ports that NAT may use.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// The ports that NAT may use, to tell which are held.
+    pub fn ports_mut(&mut self) -> &mut Ports {
+        &mut self.ports
+    }
+
+    /// The external side of an endpoint-independent mapping that is in use.
+    pub fn mapping_from(&self, protocol: Protocol, internal: Transport) -> Option<Transport> {
+        self.mappings.external(protocol, internal)
+    }
+
+    /// The internal side of an endpoint-independent mapping that is in use.
+    pub fn mapping_to(&self, protocol: Protocol, external: Transport) -> Option<Transport> {
+        self.mappings.internal(protocol, external)
+    }
+
+    /// An external port for a new session from `own` address and port, whose replies look like `reply`, its destination port
+    /// aside. See `ports.rs` for the order of choice; when nothing is left, the port of a closed session to the same remote.
+    /// [`Sessions::insert`] takes it.
+    pub fn choose_port(
+        &mut self,
+        now: Timestamp,
+        own: Transport,
+        reply: &Tuple,
+        lease: Lease,
+    ) -> Option<u16> {
+        let Self { ports, index, hasher, sessions, .. } = self;
+        let holder = |port: u16| {
+            let tuple = Tuple { dst_port: port, ..*reply };
+            let is_it = |id: SessionId, direction| sessions[id.index()].tuple(direction) == &tuple;
+            index.find(hasher.hash(&tuple), is_it).map(|(id, _)| &sessions[id.index()])
+        };
+        ports.choose(reply.protocol, own, lease, now, |port| holder(port).is_none()).or_else(|| {
+            let yields = |session: &Session| session.group() == Group::Closed;
+            ports.choose(reply.protocol, own, lease, now, |port| holder(port).is_none_or(yields))
+        })
+    }
+
+    /// Opens a session with its first packet; `flags` if that is TCP.
+    ///
+    /// # Errors
+    /// Where there is no room, see the file's header, or the tuples are another's.
+    pub fn insert(
+        &mut self,
+        now: Timestamp,
+        new: &NewSession,
+        flags: Option<TcpFlags>,
+    ) -> Result<SessionId, Refused> {
+        match self.make_way(now, new).and_then(|()| self.make_room(now, new.owner)) {
+            Ok(()) => Ok(self.open(now, new, flags)),
+            Err(refused) => {
+                match new.original.protocol {
+                    Protocol::Tcp => self.counted.refused_tcp += 1,
+                    Protocol::Udp | Protocol::Icmp => self.counted.refused_other += 1,
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// Ends closed sessions that have one of the new one's tuples.
+    fn make_way(&mut self, now: Timestamp, new: &NewSession) -> Result<(), Refused> {
+        for tuple in [&new.original, &new.reply] {
+            if let Some((id, _)) = self.find(tuple) {
+                if self.get(id).group() != Group::Closed {
+                    return Err(Refused::Collision);
+                }
+                self.remove(id, now);
+            }
+        }
+        let is_anothers = held(new.lease, &new.original, &new.reply).is_some_and(|(internal, external)| {
+            new.lease == Lease::Mapped && !self.mappings.admits(new.original.protocol, internal, external)
+        });
+        if is_anothers { Err(Refused::Collision) } else { Ok(()) }
+    }
+
+    /// Sees to it that there is room for one more session of `owner`.
+    fn make_room(&mut self, now: Timestamp, owner: PortId) -> Result<(), Refused> {
+        if self.shortage(owner).is_some() {
+            self.expire(now, DUE_AT_LIMIT);
+        }
+        // Once for each of the two bounds; limits that were lowered are not enforced all at once.
+        for _ in 0..2 {
+            let Some(refused) = self.shortage(owner) else { return Ok(()) };
+            let victim = match refused {
+                Refused::Share => self.owners.oldest_of(owner),
+                _ => self.owners.oldest_of_all(),
+            };
+            self.evict(now, victim.ok_or(refused)?);
+        }
+        self.shortage(owner).map_or(Ok(()), Err)
+    }
+
+    /// Why there is no room for one more session of `owner`, if there is none.
+    fn shortage(&self, owner: PortId) -> Option<Refused> {
+        if self.owners.count(owner) >= self.limits.sessions_per_endpoint {
+            Some(Refused::Share)
+        } else if self.len() >= self.limits.sessions {
+            Some(Refused::Full)
+        } else {
+            None
+        }
+    }
+
+    fn evict(&mut self, now: Timestamp, victim: u32) {
+        self.counted.evicted += 1;
+        self.remove(SessionId(victim), now);
+    }
+
+    /// Puts a session into the table, which has room for it.
+    fn open(&mut self, now: Timestamp, new: &NewSession, flags: Option<TcpFlags>) -> SessionId {
+        let session = Session::open(Moment::at(now), new, flags);
+        let details =
+            Details { publication: new.publication.unwrap_or(NO_PUBLICATION), lease: new.lease, used: true };
+        let id = self.place(session, details);
+        for direction in [Direction::Original, Direction::Reply] {
+            self.index.insert(self.hasher.hash(session.tuple(direction)), id, direction);
+        }
+        self.queues.add(session.class(), id.0);
+        self.owners.add(session.owner, session.group(), id.0);
+        if let Some((internal, external)) = held(new.lease, &new.original, &new.reply) {
+            self.ports.take(session.protocol(), external.1, new.lease);
+            if new.lease == Lease::Mapped {
+                self.mappings.attach(session.protocol(), internal, external);
+            }
+        }
+        self.counted.opened += 1;
+        id
+    }
+
+    /// Stores a session in a vacant place, or a new one.
+    fn place(&mut self, session: Session, details: Details) -> SessionId {
+        if let Some(id) = self.vacant.pop() {
+            self.sessions[id as usize] = session;
+            self.details[id as usize] = details;
+            return SessionId(id);
+        }
+        let id = self.sessions.len() as u32;
+        self.sessions.push(session);
+        self.details.push(details);
+        SessionId(id)
+    }
+
+    /// A packet of the session went through; `flags` if it is TCP.
+    #[inline]
+    pub fn seen(&mut self, id: SessionId, direction: Direction, now: Timestamp, flags: Option<TcpFlags>) {
+        let session = &mut self.sessions[id.index()];
+        let (state, last_seen) = (session.state, session.last_seen);
+        session.state = state.after(direction, flags);
+        if session.is_refreshed_by(direction) {
+            session.last_seen = Moment::at(now);
+        }
+        if session.state != state || !session.last_seen.same_epoch(last_seen) {
+            self.file_anew(id, state, last_seen);
+        }
+    }
+
+    /// Moves a session, which was in that state and was last seen then, to where it belongs now. A session that was not refreshed
+    /// keeps its place in the queue.
+    #[cold]
+    fn file_anew(&mut self, id: SessionId, state: State, last_seen: Moment) {
+        let after = &self.sessions[id.index()];
+        let before = Session { state, ..*after };
+        if before.class() != after.class() || !last_seen.same_epoch(after.last_seen) {
+            self.queues.remove(before.class(), id.0);
+            self.queues.add(after.class(), id.0);
+        }
+        if before.group() != after.group() {
+            self.owners.remove(after.owner, before.group(), id.0);
+            self.owners.add(after.owner, after.group(), id.0);
+        }
+    }
+
+    /// Ends a session.
+    pub fn remove(&mut self, id: SessionId, now: Timestamp) {
+        let Some(details) = self.details.get_mut(id.index()).filter(|details| details.used) else { return };
+        details.used = false;
+        let lease = details.lease;
+        let session = self.sessions[id.index()];
+        let [original, reply] = &session.tuples;
+        for direction in [Direction::Original, Direction::Reply] {
+            self.index.remove(self.hasher.hash(session.tuple(direction)), id, direction);
+        }
+        self.queues.remove(session.class(), id.0);
+        self.owners.remove(session.owner, session.group(), id.0);
+        if let Some((internal, external)) = held(lease, original, reply) {
+            self.ports.give_back(session.protocol(), external.1, internal.0, now, &self.timeouts);
+            if lease == Lease::Mapped {
+                self.mappings.detach(session.protocol(), internal);
+            }
+        }
+        self.vacant.push(id.0);
+    }
+
+    /// Ends every session of an endpoint: as many as it may have.
+    pub fn remove_owner(&mut self, owner: PortId, now: Timestamp) {
+        while let Some(id) = self.owners.any_of(owner) {
+            self.remove(SessionId(id), now);
+        }
+    }
+
+    /// Ends those of the next few thousand sessions from place `from` on that `condemns` says. Returns where to go on, if
+    /// anywhere.
+    pub fn sweep(
+        &mut self,
+        now: Timestamp,
+        from: u32,
+        mut condemns: impl FnMut(&Session, Option<u32>) -> bool,
+    ) -> Option<u32> {
+        let end = self.sessions.len().min((from as usize).saturating_add(SCAN));
+        for place in from as usize..end {
+            let id = SessionId(place as u32);
+            if self.details[place].used && condemns(self.get(id), self.publication(id)) {
+                self.remove(id, now);
+            }
+        }
+        (end < self.sessions.len()).then_some(end as u32)
+    }
+
+    /// Ends sessions that were silent for too long, at most `budget` of them. Returns when there may be more, if ever.
+    pub fn expire(&mut self, now: Timestamp, budget: usize) -> Option<Timestamp> {
+        let moment = Moment::at(now);
+        let mut ended = 0;
+        for class in Class::ALL {
+            while let Some(due) = self.next_due(class).filter(|&due| due <= moment) {
+                if ended == budget {
+                    return Some(due.timestamp());
+                }
+                let Some(id) = self.queues.first(class) else { break };
+                self.remove(SessionId(id), now);
+                self.counted.expired += 1;
+                ended += 1;
+            }
+        }
+        Class::ALL.into_iter().filter_map(|class| self.next_due(class)).min().map(Moment::timestamp)
+    }
+
+    /// When the head of a queue is due.
+    fn next_due(&self, class: Class) -> Option<Moment> {
+        let id = self.queues.first(class)?;
+        Some(self.sessions[id as usize].last_seen.after(class.timeout(&self.timeouts)))
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> u32 {
+        (self.sessions.len() - self.vacant.len()) as u32
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,100 @@
+//! Sessions by endpoint, and which of them yield first.
+
+use super::list::{Link, List};
+use crate::id::PortId;
+
+/// Sessions that yield alike when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// TCP whose handshake is not complete: yields first.
+    HalfOpen,
+    /// TCP that was closed or reset: yields next.
+    Closed,
+    /// The rest: never yields.
+    Lasting,
+}
+
+impl Group {
+    const ALL: [Group; 3] = [Group::HalfOpen, Group::Closed, Group::Lasting];
+    /// Those that yield, in this order.
+    const YIELDING: [Group; 2] = [Group::HalfOpen, Group::Closed];
+}
+
+/// Every endpoint's sessions, one list for each group, each in the order in which they came into it.
+#[derive(Debug)]
+pub(super) struct Owners {
+    links: Vec<Link>,
+    /// For each group, by endpoint. A group's lists stand side by side, so that the longest of 4096 is found in some microseconds, which
+    /// only an exhausted table needs.
+    lists: [Vec<List>; Group::ALL.len()],
+    half_open: u32,
+}
+
+impl Owners {
+    pub(super) fn new() -> Owners {
+        Owners { links: Vec::new(), lists: [const { Vec::new() }; Group::ALL.len()], half_open: 0 }
+    }
+
+    /// Makes room for so many sessions.
+    pub(super) fn reserve(&mut self, sessions: usize) {
+        self.links.reserve_exact(sessions.saturating_sub(self.links.len()));
+    }
+
+    /// A session joins a group; places are taken up in ascending order.
+    #[inline]
+    pub(super) fn add(&mut self, owner: PortId, group: Group, session: u32) {
+        if session as usize == self.links.len() {
+            self.links.push(Link::ALONE);
+        }
+        let lists = &mut self.lists[group as usize];
+        if lists.len() <= owner.index() {
+            lists.resize(owner.index() + 1, List::EMPTY);
+        }
+        lists[owner.index()].push_last(&mut self.links, session);
+        self.half_open += u32::from(group == Group::HalfOpen);
+    }
+
+    /// A session leaves its group.
+    #[inline]
+    pub(super) fn remove(&mut self, owner: PortId, group: Group, session: u32) {
+        self.lists[group as usize][owner.index()].remove(&mut self.links, session);
+        self.half_open -= u32::from(group == Group::HalfOpen);
+    }
+
+    /// How many sessions an endpoint has.
+    #[inline]
+    pub(super) fn count(&self, owner: PortId) -> u32 {
+        self.lists.iter().filter_map(|lists| lists.get(owner.index())).map(List::len).sum()
+    }
+
+    /// How many sessions are half open.
+    pub(super) fn half_open(&self) -> u32 {
+        self.half_open
+    }
+
+    /// Some session of an endpoint.
+    pub(super) fn any_of(&self, owner: PortId) -> Option<u32> {
+        self.lists.iter().find_map(|lists| lists.get(owner.index())?.first())
+    }
+
+    /// The session of an endpoint that yields first.
+    pub(super) fn oldest_of(&self, owner: PortId) -> Option<u32> {
+        Group::YIELDING.into_iter().find_map(|group| self.lists[group as usize].get(owner.index())?.first())
+    }
+
+    /// The session that yields first, of the endpoint that has most of its group.
+    pub(super) fn oldest_of_all(&self) -> Option<u32> {
+        Group::YIELDING
+            .into_iter()
+            .find_map(|group| self.lists[group as usize].iter().max_by_key(|list| list.len())?.first())
+    }
+
+    /// Every endpoint that has sessions, and how many.
+    pub(super) fn counts(&self) -> Vec<(PortId, u32)> {
+        let endpoints = self.lists.iter().map(Vec::len).max().unwrap_or(0);
+        (0..endpoints as u16)
+            .map(|owner| (PortId(owner), self.count(PortId(owner))))
+            .filter(|&(_, count)| count > 0)
+            .collect()
+    }
+}

@@ -1,0 +1,69 @@
+//! Sessions in the order in which they expire, one queue for each timeout.
+
+use core::time::Duration;
+
+use super::list::{Link, List};
+use crate::edge::config::Timeouts;
+
+/// Sessions of one timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    TcpEstablished,
+    TcpTransitory,
+    Udp,
+    Icmp,
+}
+
+impl Class {
+    pub(super) const ALL: [Class; 4] = [Class::TcpEstablished, Class::TcpTransitory, Class::Udp, Class::Icmp];
+
+    /// How long its sessions live without a packet.
+    #[inline]
+    pub(super) fn timeout(self, timeouts: &Timeouts) -> Duration {
+        match self {
+            Class::TcpEstablished => timeouts.tcp_established,
+            Class::TcpTransitory => timeouts.tcp_transitory,
+            Class::Udp => timeouts.udp,
+            Class::Icmp => timeouts.icmp,
+        }
+    }
+}
+
+/// One queue for each class.
+#[derive(Debug)]
+pub(super) struct Queues {
+    links: Vec<Link>,
+    queues: [List; Class::ALL.len()],
+}
+
+impl Queues {
+    pub(super) fn new() -> Queues {
+        Queues { links: Vec::new(), queues: [List::EMPTY; Class::ALL.len()] }
+    }
+
+    /// Makes room for so many sessions.
+    pub(super) fn reserve(&mut self, sessions: usize) {
+        self.links.reserve_exact(sessions.saturating_sub(self.links.len()));
+    }
+
+    /// A session joins its class; places are taken up in ascending order.
+    #[inline]
+    pub(super) fn add(&mut self, class: Class, session: u32) {
+        if session as usize == self.links.len() {
+            self.links.push(Link::ALONE);
+        }
+        self.queues[class as usize].push_last(&mut self.links, session);
+    }
+
+    /// A session leaves its class.
+    #[inline]
+    pub(super) fn remove(&mut self, class: Class, session: u32) {
+        self.queues[class as usize].remove(&mut self.links, session);
+    }
+
+    /// The session that is due first.
+    #[inline]
+    pub(super) fn first(&self, class: Class) -> Option<u32> {
+        self.queues[class as usize].first()
+    }
+}

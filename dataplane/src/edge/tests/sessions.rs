@@ -1,0 +1,284 @@
+//! What sessions live through: changes of rules, routes, publications and endpoints; limits; ports.
+
+use super::*;
+use crate::edge::config::{Action, Hits, Limits, Mapping, Rule, UplinkChoice};
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+fn rule(number: u32, action: Action, destination: Option<&str>) -> Rule {
+    Rule {
+        number,
+        action,
+        source: None,
+        destination: destination.map(|net| net.parse().unwrap()),
+        protocol: None,
+        ports: None,
+        hits: Arc::new(Hits::default()),
+    }
+}
+
+fn query(port: u16) -> Specimen {
+    udp((address(2), port), (REMOTE, 53))
+}
+
+#[test]
+fn rules_are_asked_once_for_a_session_and_again_when_they_change() {
+    let mut world = World::ready();
+    let rules: Arc<[Rule]> = Arc::from([
+        rule(1, Action::Deny, Some("203.0.113.0/24")),
+        rule(2, Action::Allow, Some("192.0.2.0/24")),
+        rule(3, Action::Deny, None),
+    ]);
+    world.change_network(|network| network.edge.rules = Arc::clone(&rules));
+    let hits = || rules.iter().map(|rule| rule.hits.get()).collect::<Vec<_>>();
+    assert_eq!(world.inside(2, &query(40_000)).0, routed(UPLINK, Translation::Source));
+    assert_eq!(world.inside(2, &query(40_000)).0, routed(UPLINK, Translation::Source));
+    assert_eq!(hits(), [0, 1, 0]);
+
+    let denied = udp((address(2), 40_000), (Ipv4Addr::new(192, 88, 99, 1), 53));
+    let (verdict, left) = world.inside(2, &denied);
+    assert_eq!(verdict, Verdict::Drop(DropReason::RuleDenied));
+    assert_eq!(left[0].packet()[20..22], [3, 13], "and its sender is told");
+    assert_eq!(hits(), [0, 1, 1]);
+    assert_eq!(world.sessions(), 1);
+
+    world.change_network(|network| network.edge.rules = Arc::from([rule(4, Action::Deny, None)]));
+    assert_eq!(world.inside(2, &query(40_000)).0, routed(UPLINK, Translation::Source), "not told yet");
+    world.change_edge(|_| {});
+    assert_eq!(world.inside(2, &query(40_000)).0, Verdict::Drop(DropReason::RuleDenied));
+    assert_eq!(world.sessions(), 0);
+}
+
+#[test]
+fn a_publications_own_rules_are_asked_as_well() {
+    let mut world = World::ready();
+    world.publish(1, None, Protocol::Tcp, 80, (3, 8080));
+    world.change_edge(|edge| {
+        let publication = Arc::make_mut(&mut edge.publications[0]);
+        let allow = Rule { source: Some("192.0.2.7/32".parse().unwrap()), ..rule(1, Action::Allow, None) };
+        publication.rules = Arc::from([allow, rule(2, Action::Deny, None)]);
+    });
+    assert_eq!(world.outside(&tcp((REMOTE, 5000), (HOST, 80), SYN)).0, routed(3, Translation::Destination));
+    let stranger = Ipv4Addr::new(192, 0, 2, 8);
+    let (verdict, left) = world.outside(&tcp((stranger, 5000), (HOST, 80), SYN));
+    assert_eq!(verdict, Verdict::Drop(DropReason::RuleDenied));
+    // From the address that was spoken to, by the way that the packet came.
+    assert_eq!((left[0].port, left[0].source()), (UPLINK, HOST));
+    assert_eq!(left[0].bytes[..6], ROUTER_MAC.0);
+    // What the network allows does not lift it.
+    world.change_network(|network| network.edge.rules = Arc::from([rule(1, Action::Allow, None)]));
+    world.change_edge(|_| {});
+    let (verdict, _) = world.outside(&tcp((stranger, 5000), (HOST, 80), SYN));
+    assert_eq!(verdict, Verdict::Drop(DropReason::RuleDenied));
+}
+
+#[test]
+fn unpublishing_ends_sessions_at_once_and_publishing_more_does_not() {
+    let mut world = World::ready();
+    world.publish(1, None, Protocol::Udp, 53, (3, 53));
+    let question = udp((REMOTE, 5000), (HOST, 53));
+    assert_eq!(world.outside(&question).0, routed(3, Translation::Destination));
+    world.publish(2, None, Protocol::Udp, 54, (3, 54));
+    assert_eq!(world.sessions(), 1);
+    world.change_edge(|edge| Arc::make_mut(&mut edge.publications[0]).to_address = address(4));
+    assert_eq!(world.sessions(), 0, "it leads elsewhere");
+    world.change_edge(|edge| Arc::make_mut(&mut edge.publications[0]).to_address = address(3));
+    assert_eq!(world.outside(&question).0, routed(3, Translation::Destination));
+    world.change_edge(|edge| edge.publications.clear());
+    assert_eq!(world.sessions(), 0);
+    assert_eq!(world.outside(&question).0, Verdict::Taken(Taken::HostsOwn));
+}
+
+#[test]
+fn an_endpoint_that_goes_takes_its_sessions_with_it() {
+    let mut world = World::ready();
+    world.inside(2, &query(40_000));
+    world.inside(3, &udp((address(3), 40_000), (REMOTE, 53)));
+    assert_eq!(world.sessions(), 2);
+    // Another port takes the number at once.
+    world.change(|snapshot| snapshot.ports[2] = Some(guarded_port(2)));
+    assert_eq!(world.sessions(), 1);
+    world.change(|snapshot| snapshot.ports[3] = None);
+    assert_eq!(world.sessions(), 0);
+}
+
+#[test]
+fn a_session_ends_when_the_route_leads_to_another_address() {
+    let mut world = World::ready();
+    let (_, left) = world.inside(2, &query(40_000));
+    let port = left[0].ports().0;
+    let tunnel =
+        Route { uplink: PortId(TUNNEL), next_hop: REMOTE, source: TUNNEL_HOST, mtu: 1420, neighbour: None };
+    world.answer(&Answer::RoutesChanged);
+    assert_eq!(
+        world.inside(2, &query(40_000)).0,
+        routed(UPLINK, Translation::Source),
+        "while it is asked for"
+    );
+    assert_eq!(world.asked, [Request::Route { network: NETWORK, destination: REMOTE }]);
+    world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: Some(tunnel) });
+    world.answer(&Answer::RoutesChanged);
+    let (verdict, left) = world.inside(2, &query(40_000));
+    assert_eq!(verdict, routed(TUNNEL, Translation::Source));
+    assert_eq!(left[0].source(), TUNNEL_HOST);
+    assert_eq!(world.sessions(), 1);
+    assert_eq!(world.outside(&udp((REMOTE, 53), (HOST, port))).0, Verdict::Taken(Taken::HostsOwn));
+}
+
+#[test]
+fn answers_of_published_ports_go_where_the_client_came_from_last() {
+    let mut world = World::ready();
+    world.publish(1, None, Protocol::Udp, 53, (3, 53));
+    let question = udp((REMOTE, 5000), (HOST, 53));
+    let answer = udp((address(3), 53), (REMOTE, 5000));
+    world.outside(&question);
+    let other = MacAddr([2, 0, 0, 0, 9, 2]);
+    world.step(UPLINK, &ethernet(UPLINK_MAC, other, ethertype::IPV4, &question.packet()));
+    let (_, left) = world.inside(3, &answer);
+    assert_left(&left, UPLINK, (other, UPLINK_MAC), &udp((HOST, 53), (REMOTE, 5000)));
+    let by_tunnel = ethernet(Uplink::OWN_MAC, Uplink::PEER_MAC, ethertype::IPV4, &question.packet());
+    assert_eq!(world.step(TUNNEL, &by_tunnel).0, routed(3, Translation::Destination));
+    assert_eq!(world.inside(3, &answer).0, routed(TUNNEL, Translation::Source));
+    // With the uplink gone, the kernel's route decides.
+    world.change_edge(|edge| edge.uplinks.retain(|uplink| uplink.port != PortId(TUNNEL)));
+    let (_, left) = world.inside(3, &answer);
+    assert_left(&left, UPLINK, OUT, &udp((HOST, 53), (REMOTE, 5000)));
+}
+
+#[test]
+fn a_full_share_is_refused_by_name_and_old_sessions_live() {
+    let mut world = World::ready();
+    world.change_edge(|edge| edge.limits = Limits { sessions: 100, sessions_per_endpoint: 2 });
+    for port in [40_000, 40_001] {
+        assert_eq!(world.inside(2, &query(port)).0, routed(UPLINK, Translation::Source));
+    }
+    let (verdict, left) = world.inside(2, &query(40_002));
+    assert_eq!(verdict, Verdict::Drop(DropReason::SessionShare));
+    assert_eq!(left[0].packet()[20..22], [3, 13]);
+    assert_eq!(world.inside(2, &query(40_000)).0, routed(UPLINK, Translation::Source));
+    let other = udp((address(3), 40_000), (REMOTE, 53));
+    assert_eq!(world.inside(3, &other).0, routed(UPLINK, Translation::Source), "others have theirs");
+    assert_eq!(world.core.edge().unwrap().stats().refused_other, 1);
+}
+
+#[test]
+fn without_ports_a_flow_is_refused_and_more_are_asked_for() {
+    let mut world = World::new();
+    world.learn_route(REMOTE);
+    world.answer(&Answer::PortsHeld { protocol: Protocol::Udp, ports: vec![(20_000, 20_000)] });
+    assert_eq!(world.inside(2, &query(40_000)).0, routed(UPLINK, Translation::Source));
+    assert_eq!(world.asked, [Request::MorePorts { protocol: Protocol::Udp }]);
+    let (verdict, left) = world.inside(2, &query(40_001));
+    assert_eq!(verdict, Verdict::Drop(DropReason::PortsExhausted));
+    assert_eq!(left[0].packet()[20..22], [3, 13]);
+    // The same port serves another remote.
+    let other = Ipv4Addr::new(192, 0, 2, 8);
+    world.learn_route(other);
+    let elsewhere = udp((address(2), 40_001), (other, 53));
+    assert_eq!(world.inside(2, &elsewhere).1[0].ports().0, 20_000);
+}
+
+#[test]
+fn a_chosen_source_port_is_kept_when_it_can_be_had() {
+    let mut world = World::ready();
+    let call = |port| udp((address(2), port), (REMOTE, 5060));
+    assert_eq!(world.inside(2, &call(5060)).0, Verdict::Wait(Wait::Port));
+    assert_eq!(world.asked, [Request::KeepPort { protocol: Protocol::Udp, port: 5060 }]);
+    world.answer(&Answer::PortsHeld { protocol: Protocol::Udp, ports: vec![(5060, 5060)] });
+    let [(_, left)] = &world.resume()[..] else { panic!("it goes on") };
+    assert_left(left, UPLINK, OUT, &udp((HOST, 5060), (REMOTE, 5060)));
+    // A refusal and silence both lead to the pool.
+    assert_eq!(world.inside(2, &call(5061)).0, Verdict::Wait(Wait::Port));
+    world.answer(&Answer::PortRefused { protocol: Protocol::Udp, port: 5061 });
+    let pooled = |resumed: &[(Verdict, Vec<Left>)]| (POOL.0..=POOL.1).contains(&resumed[0].1[0].ports().0);
+    assert!(pooled(&world.resume()));
+    assert_eq!(world.inside(2, &call(5062)).0, Verdict::Wait(Wait::Port));
+    world.pass(Duration::from_secs(1));
+    assert!(pooled(&world.resume()));
+    // The ports of the host's own services are not to be had by whoever sends from one.
+    assert_eq!(world.inside(2, &call(123)).0, routed(UPLINK, Translation::Source));
+}
+
+#[test]
+fn an_endpoint_independent_mapping_is_one_port_for_all_and_open_to_all() {
+    let mut world = World::ready();
+    world.change_network(|network| network.edge.mapping = Mapping::EndpointIndependent);
+    let other = Ipv4Addr::new(192, 0, 2, 8);
+    world.learn_route(other);
+    let port = world.inside(2, &query(40_000)).1[0].ports().0;
+    assert_eq!(world.inside(2, &udp((address(2), 40_000), (other, 99))).1[0].ports().0, port);
+    let stranger = (Ipv4Addr::new(192, 0, 2, 99), 1234);
+    let (verdict, left) = world.outside(&udp(stranger, (HOST, port)));
+    assert_eq!(verdict, routed(2, Translation::Destination));
+    assert_left(&left, 2, to_endpoint(2), &udp(stranger, (address(2), 40_000)));
+    let (_, left) = world.inside(2, &udp((address(2), 40_000), stranger));
+    assert_left(&left, UPLINK, OUT, &udp((HOST, port), stranger));
+}
+
+#[test]
+fn what_leads_nowhere_is_named_and_told() {
+    type Change = fn(&mut Network);
+    let table: [(Change, DropReason, [u8; 2]); 4] = [
+        (|network| network.edge.internal = true, DropReason::NetworkInternal, [3, 13]),
+        (|network| network.edge.uplinks = UplinkChoice::None, DropReason::NoRoute, [3, 0]),
+        (|network| network.edge.uplinks = UplinkChoice::Only(3), DropReason::NoRoute, [3, 0]),
+        (|network| network.edge.snat_address = Some(REMOTE), DropReason::NoRoute, [3, 0]),
+    ];
+    for (change, reason, kind) in table {
+        let mut world = World::ready();
+        world.change_network(change);
+        let (verdict, left) = world.inside(2, &query(40_000));
+        assert_eq!(verdict, Verdict::Drop(reason));
+        assert_eq!(left[0].packet()[20..22], kind, "{reason}");
+        assert_eq!((world.sessions(), world.drops(2, reason)), (0, 1));
+    }
+    let mut world = World::new();
+    world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: None });
+    assert_eq!(world.inside(2, &query(40_000)).0, Verdict::Drop(DropReason::NoRoute));
+    // A source address of its own is used where the host has it.
+    let mut world = World::ready();
+    world.change_network(|network| network.edge.snat_address = Some(TUNNEL_HOST));
+    assert_eq!(world.inside(2, &query(40_000)).1[0].source(), TUNNEL_HOST);
+}
+
+#[test]
+fn a_router_that_is_silent_is_told_of() {
+    let mut world = World::ready();
+    world.inside(2, &query(40_000));
+    // The kernel's hint is probed three times, and then believed no longer.
+    let asked = world.pass(Duration::from_secs(3));
+    assert_eq!(asked.len(), 2);
+    let (verdict, left) = world.inside(2, &query(40_000));
+    assert_eq!(verdict, Verdict::Drop(DropReason::NeighbourTimeout));
+    assert_eq!(left[0].packet()[20..22], [3, 1]);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.inside(2, &query(40_000)).0, Verdict::Wait(Wait::Neighbour));
+    let reply = arp(2, (ROUTER_MAC, ROUTER), (UPLINK_MAC, HOST));
+    world.step(UPLINK, &ethernet(UPLINK_MAC, ROUTER_MAC, ethertype::ARP, &reply));
+    assert_eq!(world.resume()[0].0, routed(UPLINK, Translation::Source));
+    assert_eq!(world.sessions(), 1, "the session has lived through it");
+}
+
+#[test]
+fn packets_that_wait_in_vain_are_dropped_by_name() {
+    let mut world = World::new();
+    assert_eq!(world.inside(2, &query(40_000)).0, Verdict::Wait(Wait::Route));
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.drops(2, DropReason::RouteTimeout), 1);
+    assert_eq!(world.asked.len(), 6, "asked at once and every second for five");
+    assert_eq!(world.resume(), []);
+}
+
+#[test]
+fn a_connection_that_was_there_before_goes_on_but_its_end_opens_nothing() {
+    let mut world = World::ready();
+    let packet = |flags| tcp((address(2), 40_000), (REMOTE, 80), flags);
+    // RST, FIN and ACK, SYN and ACK.
+    for flags in [0x04, 0x11, 0x12] {
+        assert_eq!(world.inside(2, &packet(flags)).0, Verdict::Drop(DropReason::NoSession));
+    }
+    assert_eq!(world.inside(2, &packet(ACK)).0, routed(UPLINK, Translation::Source));
+    let reply = flow(Protocol::Icmp, (address(2), 0), (REMOTE, 9));
+    assert_eq!(world.inside(2, &reply).0, Verdict::Drop(DropReason::NoSession));
+}

@@ -1,0 +1,438 @@
+//! The edge over time: packets from networks and uplinks, fragments, answers of control, changes of the snapshot.
+
+use core::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use pontoon_dataplane::checksum::checksum;
+use pontoon_dataplane::counters::{CounterSum, PortCounters};
+use pontoon_dataplane::edge::config::{
+    Action, EdgeConfig, Limits, Link, Mapping, NetworkEdge, Publication, Rule, Uplink,
+};
+use pontoon_dataplane::edge::punt::{Answer, Route};
+use pontoon_dataplane::edge::tuple::Protocol;
+use pontoon_dataplane::fdb::{Fdb, FdbConfig};
+use pontoon_dataplane::network::{
+    DEFAULT_AGEING, Gateway, Identity, Network, NetworkId, Place, Port, PortSettings, Snapshot,
+};
+use pontoon_dataplane::offload::Offload;
+use pontoon_dataplane::out::Out;
+use pontoon_dataplane::step::Core;
+use pontoon_dataplane::verdict::Translation;
+use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
+
+use crate::input::Input;
+
+const MAX_OPERATIONS: usize = 200;
+/// Ports 2 and 3 are guarded endpoints of the first network, 4 is anybody's there, 5 an endpoint of the second, 8 the host's,
+/// 9 and 10 are uplinks, the latter without MACs.
+const PORTS: [u16; 7] = [2, 3, 4, 5, 8, 9, 10];
+const HOST: u16 = 8;
+const UPLINK: u16 = 9;
+const TUNNEL: u16 = 10;
+const UPLINK_MAC: MacAddr = MacAddr([2, 0, 0, 0, 9, 9]);
+const ROUTER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 9, 1]);
+const LIMITS: Limits = Limits { sessions: 24, sessions_per_endpoint: 12 };
+
+/// Addresses that packets are from and to.
+const ADDRESSES: [Ipv4Addr; 12] = [
+    Ipv4Addr::new(10, 0, 0, 2),
+    Ipv4Addr::new(10, 0, 0, 3),
+    Ipv4Addr::new(10, 0, 0, 4),
+    Ipv4Addr::new(10, 0, 5, 5),
+    Ipv4Addr::new(10, 0, 0, 1),
+    Ipv4Addr::new(10, 0, 5, 1),
+    Ipv4Addr::new(198, 51, 100, 2),
+    Ipv4Addr::new(203, 0, 113, 2),
+    Ipv4Addr::new(192, 0, 2, 7),
+    Ipv4Addr::new(192, 0, 2, 8),
+    Ipv4Addr::new(198, 51, 100, 1),
+    Ipv4Addr::new(224, 0, 0, 1),
+];
+/// Ports that they are from and to: some of the pool, some published, some anybody's.
+const TRANSPORT_PORTS: [u16; 8] = [20_000, 20_001, 20_002, 80, 53, 5060, 40_000, 40_001];
+
+/// Input: operations, each a byte and what it needs. 0 to 3: a packet with right checksums ([`packet`]); 4: any frame, with its
+/// virtio-net header and length; 5: time passes, in units of 8 ms; 6: an answer of control; 7: a change of the
+/// snapshot. Whatever happens, nothing crosses networks untranslated, leaves by the port it came in by, or leaves by an uplink from
+/// an address of the inside; translated checksums are right; tables keep their bounds, and counters add up.
+pub fn edge(data: &[u8]) {
+    let mut input = Input(data);
+    let mut world = World::new();
+    for _ in 0..MAX_OPERATIONS {
+        let done = match input.byte().map(|byte| byte % 8) {
+            Some(0..=3) => {
+                packet(&mut input).map(|(port, bytes)| world.receive(port, &Frame::plain(&bytes), true))
+            }
+            Some(4) => any_frame(&mut input).map(|(port, bytes, offload)| {
+                world.receive(port, &Frame { bytes: &bytes, offload }, false);
+            }),
+            Some(5) => input.word().map(|delay| world.pass(Duration::from_millis(u64::from(delay) * 8))),
+            Some(6) => input.array().map(|words| world.answer(words)),
+            Some(7) => input.byte().map(|what| world.change(what)),
+            _ => None,
+        };
+        if done.is_none() {
+            break;
+        }
+        world.resume();
+        world.check_bounds();
+    }
+    world.check_counters();
+}
+
+fn any_frame(input: &mut Input<'_>) -> Option<(u16, Vec<u8>, Offload)> {
+    let (port, offload, len) = (input.byte()?, input.offload()?, input.word()?);
+    Some((PORTS[usize::from(port) % PORTS.len()], input.bytes(len.into()).to_vec(), offload))
+}
+
+/// A packet from eight bytes: the port it comes in by, protocol and MAC, addresses, ports, TCP flags or ICMP type, TTL and which
+/// fragment it is, identification.
+fn packet(input: &mut Input<'_>) -> Option<(u16, Vec<u8>)> {
+    let [port, kind, src, dst, ports, flags, shape, ident] = input.array()?;
+    let port = PORTS[usize::from(port) % PORTS.len()];
+    let address = |index: u8| ADDRESSES[usize::from(index) % ADDRESSES.len()];
+    let transport = |index: u8| TRANSPORT_PORTS[usize::from(index) % TRANSPORT_PORTS.len()].to_be_bytes();
+    let (src, dst) = (address(src), address(dst));
+    let (from, to) = (transport(ports & 7), transport(ports >> 4));
+    let protocol = [6, 17, 1, 17][usize::from(kind & 3)];
+    let payload = [0x5a; 40];
+    let mut datagram = match protocol {
+        6 => [&from[..], &to, &[0; 8], &[0x50, flags], &[1, 0, 0, 0, 0, 0], &payload].concat(),
+        17 => [&from[..], &to, &[0, 48, 0, 0], &payload].concat(),
+        // An echo, or an error about a packet the other way.
+        _ if flags & 4 == 0 => [&[8 * (flags & 1), 0, 0, 0], &from[..], &[0, 1], &payload].concat(),
+        _ => {
+            let quoted = [&to[..], &from, &[0, 48, 0, 0], &payload].concat();
+            [&[3, flags >> 4, 0, 0, 0, 0, 5, 0][..], &ipv4(17, dst, src, (64, 0), 7, &quoted)].concat()
+        }
+    };
+    let at = match protocol {
+        6 => 16,
+        17 => 6,
+        _ => 2,
+    };
+    let len = (datagram.len() as u16).to_be_bytes();
+    let pseudo = match protocol {
+        1 => Vec::new(),
+        _ => [&src.octets()[..], &dst.octets(), &[0, protocol], &len].concat(),
+    };
+    let sum = checksum(&[&pseudo[..], &datagram].concat()).to_be_bytes();
+    datagram[at..at + 2].copy_from_slice(&sum);
+    // Whole, the first half, the second half.
+    let (part, place) = match shape >> 6 {
+        0 | 1 => (&datagram[..], 0),
+        2 => (&datagram[..24], 0x2000),
+        _ => (&datagram[24..], 3),
+    };
+    let bytes = ipv4(protocol, src, dst, (shape & 3, place), ident & 3, part);
+    let (dst_mac, src_mac) = match port {
+        UPLINK => (UPLINK_MAC, ROUTER_MAC),
+        TUNNEL => (Uplink::OWN_MAC, Uplink::PEER_MAC),
+        HOST => (mac(kind >> 6), gateway(0).mac),
+        // Mostly to the gateway.
+        port if kind & 0x30 != 0 => (gateway(u8::from(port == 5)).mac, mac(port as u8)),
+        port => (mac(kind >> 6 | 2), mac(port as u8)),
+    };
+    Some((port, [&dst_mac.0[..], &src_mac.0, &[8, 0], &bytes].concat()))
+}
+
+fn ipv4(
+    protocol: u8,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    (ttl, place): (u8, u16),
+    ident: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut header = vec![0x45, 0];
+    header.extend((20 + payload.len() as u16).to_be_bytes());
+    header.extend([0, ident]);
+    header.extend(place.to_be_bytes());
+    header.extend([ttl, protocol, 0, 0]);
+    header.extend([src.octets(), dst.octets()].concat());
+    let sum = checksum(&header).to_be_bytes();
+    header[10..12].copy_from_slice(&sum);
+    [header, payload.to_vec()].concat()
+}
+
+fn mac(n: u8) -> MacAddr {
+    MacAddr([0x02, 0x42, 10, 0, 0, n])
+}
+
+fn gateway(network: u8) -> Gateway {
+    let address = Ipv4Addr::new(10, 0, 5 * network, 1);
+    Gateway { mac: MacAddr::from_ipv4(address), address, prefix_len: 24 }
+}
+
+fn snapshot() -> Snapshot {
+    let port = |number: u16| {
+        let place = match number {
+            HOST => Place::Host(NetworkId(0)),
+            UPLINK | TUNNEL => Place::Uplink,
+            number => Place::Member(NetworkId(u16::from(number == 5))),
+        };
+        let is_endpoint = matches!(number, 2 | 3 | 5);
+        let own: Vec<IpAddr> =
+            vec![Ipv4Addr::new(10, 0, if number == 5 { 5 } else { 0 }, number as u8).into()];
+        let identity = Identity { mac: mac(number as u8), addresses: own.clone(), sandbox_addresses: own };
+        Port {
+            id: PortId(number),
+            place,
+            settings: PortSettings { guard: is_endpoint, ..PortSettings::default() },
+            identity: is_endpoint.then(|| Arc::new(identity)),
+            mtu: 1500,
+            counters: Arc::from([PortCounters::default()]),
+        }
+    };
+    let network = |number: u8, members: &[u16]| {
+        let fdb = FdbConfig { capacity: 16, port_share: 8, ageing: DEFAULT_AGEING };
+        Some(Arc::new(Network {
+            id: NetworkId(number.into()),
+            gateway: Some(gateway(number)),
+            mtu: 1500,
+            fdb: Arc::new(Fdb::with_seed(fdb, 0)),
+            members: members.iter().copied().map(PortId).collect(),
+            edge: NetworkEdge {
+                host_port: (number == 0).then_some(PortId(HOST)),
+                links: Arc::from([Link { from: PortId(2), to: PortId(3), service: None }]),
+                ..NetworkEdge::default()
+            },
+        }))
+    };
+    let uplink = |port, mac, address, mtu| Uplink {
+        port: PortId(port),
+        interface_index: port.into(),
+        name: String::new(),
+        mac,
+        addresses: vec![(address, 24)],
+        mtu,
+    };
+    Snapshot {
+        generation: 1,
+        networks: vec![network(0, &[2, 3, 4, HOST]), network(1, &[5])],
+        ports: (0..=TUNNEL).map(|number| PORTS.contains(&number).then(|| port(number))).collect(),
+        edge: Arc::new(EdgeConfig {
+            uplinks: vec![
+                uplink(UPLINK, Some(UPLINK_MAC), ADDRESSES[6], 1500),
+                uplink(TUNNEL, None, ADDRESSES[7], 68),
+            ],
+            host_addresses: vec![ADDRESSES[6], ADDRESSES[7]],
+            publications: vec![publication(1, Protocol::Tcp, 80), publication(2, Protocol::Udp, 53)],
+            limits: LIMITS,
+            ..EdgeConfig::default()
+        }),
+    }
+}
+
+fn publication(id: u32, protocol: Protocol, port: u16) -> Arc<Publication> {
+    Arc::new(Publication {
+        id,
+        address: None,
+        protocol,
+        ports: (port, port),
+        network: NetworkId(0),
+        endpoint: PortId(3),
+        to_address: ADDRESSES[1],
+        to_port: 40_000,
+        rules: Arc::default(),
+    })
+}
+
+struct World {
+    core: Core,
+    out: Out,
+    now: Timestamp,
+    next_tick: Option<Timestamp>,
+    /// Frames in by port, and frames dropped by the verdicts.
+    received: [u64; TUNNEL as usize + 1],
+    dropped: [u64; TUNNEL as usize + 1],
+}
+
+impl World {
+    fn new() -> World {
+        let mut core = Core::with_seed(0, 0);
+        core.adopt(Arc::new(snapshot()));
+        let mut world = World {
+            core,
+            out: Out::new(),
+            now: Timestamp::ZERO,
+            next_tick: Some(Timestamp::ZERO),
+            received: Default::default(),
+            dropped: Default::default(),
+        };
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            world.core.answer(world.now, &Answer::PortsHeld { protocol, ports: vec![(20_000, 20_002)] });
+        }
+        world
+    }
+
+    fn pass(&mut self, delay: Duration) {
+        self.now = self.now + delay;
+        let since = self.core.edge().and_then(|edge| edge.due());
+        if [self.next_tick, since].into_iter().flatten().any(|due| due <= self.now) {
+            self.next_tick = self.core.tick(self.now, &mut self.out);
+            assert!(self.next_tick.is_none_or(|due| due > self.now), "a worker would tick for ever");
+            assert!(self.out.copies().is_empty() && self.out.rewritten().is_none());
+        }
+    }
+
+    fn answer(&mut self, [kind, which]: [u8; 2]) {
+        let destination = ADDRESSES[usize::from(which & 0x0f) % ADDRESSES.len()];
+        let (uplink, next_hop, source, mtu) = match which >> 6 {
+            0 | 1 => (UPLINK, ADDRESSES[10], ADDRESSES[6], 1500),
+            2 => (UPLINK, destination, ADDRESSES[6], 68),
+            _ => (TUNNEL, destination, ADDRESSES[7], 1500),
+        };
+        let neighbour = (which & 0x10 != 0).then_some(ROUTER_MAC);
+        let route = Route { uplink: PortId(uplink), next_hop, source, mtu, neighbour };
+        let network = NetworkId(u16::from(which & 0x20 != 0));
+        let protocol = if which & 1 == 0 { Protocol::Tcp } else { Protocol::Udp };
+        let port = TRANSPORT_PORTS[usize::from(which >> 1) % TRANSPORT_PORTS.len()];
+        let answer = match kind % 6 {
+            0..=2 => Answer::Route { network, destination, route: (kind & 0x80 == 0).then_some(route) },
+            3 => Answer::RoutesChanged,
+            4 => Answer::PortsHeld { protocol, ports: vec![(port, port)] },
+            _ => Answer::PortRefused { protocol, port },
+        };
+        self.core.answer(self.now, &answer);
+    }
+
+    /// Each bit of `what` turns something round.
+    fn change(&mut self, what: u8) {
+        let mut snapshot = Snapshot::clone(self.core.snapshot());
+        if let Some(network) = snapshot.networks.first_mut().and_then(Option::as_mut) {
+            let edge = &mut Arc::make_mut(network).edge;
+            edge.internal ^= what & 1 != 0;
+            edge.isolated ^= what & 2 != 0;
+            if what & 4 != 0 {
+                let deny = Rule {
+                    number: 1,
+                    action: Action::Deny,
+                    source: None,
+                    destination: None,
+                    protocol: Some(Protocol::Udp),
+                    ports: Some((53, 53)),
+                    hits: Arc::default(),
+                };
+                edge.rules = if edge.rules.is_empty() { Arc::from([deny]) } else { Arc::default() };
+            }
+            if what & 8 != 0 {
+                edge.mapping = match edge.mapping {
+                    Mapping::PortDependent => Mapping::EndpointIndependent,
+                    Mapping::EndpointIndependent => Mapping::PortDependent,
+                };
+            }
+        }
+        let edge = Arc::make_mut(&mut snapshot.edge);
+        edge.rules_generation += 1;
+        if what & 16 != 0 {
+            edge.publications.rotate_left(1);
+            edge.publications.truncate(1);
+        }
+        if what & 32 != 0 {
+            edge.uplinks.retain(|uplink| uplink.port != PortId(TUNNEL));
+        }
+        if what & 64 != 0
+            && let Some(port) = snapshot.ports.get_mut(2)
+        {
+            // Another port with the same number; what the old one counted is gone.
+            *port = self::snapshot().ports.swap_remove(2);
+            (self.received[2], self.dropped[2]) = (0, 0);
+        }
+        self.core.adopt(Arc::new(snapshot));
+    }
+
+    fn receive(&mut self, port: u16, frame: &Frame<'_>, sound: bool) {
+        let verdict = self.core.step(self.now, PortId(port), frame, &mut self.out);
+        self.received[usize::from(port)] += 1;
+        self.check(port, frame, verdict, sound);
+    }
+
+    fn resume(&mut self) {
+        while let Some(held) = self.core.next_ready() {
+            let frame = Frame { bytes: &held.bytes, offload: held.offload };
+            let verdict = self.core.resume(self.now, held.ingress, &frame, &mut self.out);
+            self.check(held.ingress.0, &frame, verdict, false);
+        }
+    }
+
+    fn check(&mut self, ingress: u16, frame: &Frame<'_>, verdict: Verdict, sound: bool) {
+        if let Verdict::Drop(_) = verdict {
+            self.dropped[usize::from(ingress)] += 1;
+            assert!(self.out.copies().is_empty() && self.out.rewritten().is_none(), "{verdict}");
+        }
+        let snapshot = self.core.snapshot();
+        let place = snapshot.port(PortId(ingress)).expect("frames come by ports that there are").place;
+        for &egress in self.out.copies() {
+            let egress = snapshot.port(egress).expect("a frame leaves by a port that there is");
+            assert!(egress.id.0 != ingress, "{verdict}");
+            assert_eq!(egress.place.network(), place.network(), "{verdict}");
+        }
+        let is_hairpin = matches!(verdict, Verdict::Route { translation: Translation::Both, .. });
+        let rewritten = self.out.rewritten().map(|it| (it.egress, it.assemble(frame), it.offload));
+        if let Some((egress, bytes, offload)) = &rewritten {
+            assert!(matches!(verdict, Verdict::Route { egress: said, .. } if said == *egress), "{verdict}");
+            let leaves = snapshot.port(*egress).expect("a frame leaves by a port that there is").place;
+            assert!(is_hairpin || egress.0 != ingress, "{verdict}");
+            assert!(is_hairpin || leaves.network().is_none() || place.network().is_none(), "{verdict}");
+            check_packet(bytes, offload, leaves == Place::Uplink, sound);
+        }
+        for (egress, made) in self.out.made() {
+            let egress = snapshot.port(egress).expect("a frame leaves by a port that there is");
+            if made.bytes.get(12..14) == Some(&[8, 0]) {
+                check_packet(made.bytes, &made.offload, egress.place == Place::Uplink, sound);
+            }
+        }
+    }
+
+    fn check_bounds(&self) {
+        let stats = self.core.edge().expect("worker 0 has the edge").stats();
+        assert!(stats.sessions <= LIMITS.sessions, "{stats:?}");
+        assert!(stats.per_endpoint.iter().all(|(_, sessions)| *sessions <= LIMITS.sessions_per_endpoint));
+        assert_eq!(stats.per_endpoint.iter().map(|(_, sessions)| sessions).sum::<u32>(), stats.sessions);
+        assert!(stats.waiting <= 1024);
+    }
+
+    fn check_counters(&self) {
+        for port in self.core.snapshot().ports.iter().flatten() {
+            let counted = CounterSum::of(&port.counters);
+            let number = usize::from(port.id.0);
+            assert_eq!(counted.rx.frames, self.received[number], "{}", port.id);
+            // Time alone drops what waits, and no verdict speaks of it.
+            let by_time = [
+                DropReason::FragmentTimeout,
+                DropReason::FragmentLost,
+                DropReason::RouteTimeout,
+                DropReason::NeighbourTimeout,
+            ];
+            let drops: u64 = counted.drops.iter().map(|(_, traffic)| traffic.frames).sum();
+            let timed: u64 = by_time.iter().map(|&reason| counted.dropped(reason)).sum();
+            assert!((drops - timed..=drops).contains(&self.dropped[number]), "{counted:?}");
+        }
+    }
+}
+
+/// A packet that the edge has made or rewritten: header checksum right, never from the inside to an uplink; what came with right
+/// checksums leaves with right ones.
+fn check_packet(bytes: &[u8], offload: &Offload, to_uplink: bool, sound: bool) {
+    let packet = &bytes[14..];
+    let header = &packet[..usize::from(packet[0] & 0x0f) * 4];
+    assert!(checksum(header) == 0 || offload.is_super_frame(), "header checksum");
+    let [src, dst] =
+        [12, 16].map(|at| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]));
+    assert!(!to_uplink || ADDRESSES[6..8].contains(&src), "{src} is not to be seen outside");
+    let is_whole = packet[6] & 0x3f == 0 && packet[7] == 0;
+    if !sound || !is_whole || offload.needs_checksum {
+        return;
+    }
+    let payload = &packet[header.len()..];
+    let pseudo = match header[9] {
+        1 => Vec::new(),
+        protocol => {
+            let len = (payload.len() as u16).to_be_bytes();
+            [&src.octets()[..], &dst.octets(), &[0, protocol], &len].concat()
+        }
+    };
+    assert_eq!(checksum(&[&pseudo[..], payload].concat()), 0, "checksum of protocol {}", header[9]);
+}
