@@ -217,18 +217,27 @@ pub(super) fn v4(protocol: Protocol, src: (u8, u16), dst: (u8, u16)) -> Tuple {
     Tuple::v4(protocol, (address(src.0), src.1), (address(dst.0), dst.1))
 }
 
-/// Any flow of that protocol.
+/// Any flow of that protocol; of echo, requests or replies.
 pub(super) fn any_tuple(protocol: Protocol) -> impl Strategy<Value = Tuple> {
-    (any::<[u8; 4]>(), any::<[u8; 4]>(), any::<u16>(), any::<u16>(), any::<bool>()).prop_map(
-        move |(src, dst, a, b, request)| {
-            let (a, b) = match (protocol, request) {
-                (Protocol::Icmp, true) => (a.max(1), 0),
-                (Protocol::Icmp, false) => (0, a.max(1)),
-                _ => (a, b),
-            };
-            Tuple::v4(protocol, (src.into(), a), (dst.into(), b))
-        },
-    )
+    any::<bool>().prop_flat_map(move |request| any_tuple_of(protocol, request))
+}
+
+/// Two flows of that protocol, of which the one may become the other: of echo, both are requests or both replies.
+pub(super) fn any_tuples(protocol: Protocol) -> impl Strategy<Value = (Tuple, Tuple)> {
+    any::<bool>()
+        .prop_flat_map(move |request| (any_tuple_of(protocol, request), any_tuple_of(protocol, request)))
+}
+
+/// As [`any_tuple`], with requests and replies of echo told apart.
+pub(super) fn any_tuple_of(protocol: Protocol, request: bool) -> impl Strategy<Value = Tuple> {
+    (any::<[u8; 4]>(), any::<[u8; 4]>(), any::<u16>(), any::<u16>()).prop_map(move |(src, dst, a, b)| {
+        let (a, b) = match (protocol, request) {
+            (Protocol::Icmp, true) => (a.max(1), 0),
+            (Protocol::Icmp, false) => (0, a.max(1)),
+            _ => (a, b),
+        };
+        Tuple::v4(protocol, (src.into(), a), (dst.into(), b))
+    })
 }
 
 pub(super) fn any_protocol() -> impl Strategy<Value = Protocol> {
