@@ -107,14 +107,17 @@ pub type Scenario<L> = (&'static str, fn(&L, Duration) -> Result<f64, LabError>)
 /// Measures every scenario in every lab and prints medians with ranges. Rounds are interleaved (A B C, A B C, ...) and ratios to the
 /// first lab are taken within a round, so that a machine whose speed drifts tilts them less.
 ///
-/// The command line's first number is that of the rounds, the second the seconds of a measurement.
+/// The command line's first number is that of the rounds, the second the seconds of a measurement; a word is a part of the names of
+/// the scenarios to run.
 pub fn compare<L>(labs: &[(&str, L)], scenarios: &[Scenario<L>]) {
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
+    let arguments = || std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let mut numbers = arguments().filter_map(|argument| argument.parse::<u64>().ok());
+    let wanted = arguments().find(|argument| argument.parse::<u64>().is_err()).unwrap_or_default();
     let rounds = numbers.next().unwrap_or(5);
     let time = Duration::from_secs(numbers.next().unwrap_or(2));
     let first = labs.first().map_or("", |lab| lab.0);
     println!("median [min-max] of {rounds} rounds; ratios to {first} within a round");
-    for (name, measure) in scenarios {
+    for (name, measure) in scenarios.iter().filter(|(name, _)| name.contains(&wanted)) {
         // NaN for a measurement that failed: a round keeps its place.
         let mut figures = vec![Vec::new(); labs.len()];
         for _ in 0..rounds {
