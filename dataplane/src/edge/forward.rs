@@ -257,9 +257,11 @@ impl Edge {
     ) -> Result<Exit, DropReason> {
         let config = &it.snapshot.edge;
         let key = RouteKey { network: network.id, destination };
+        // A sender at its share cannot have more questions put than frames kept.
+        let may_wait = self.is_dry() || self.waiting.has_room(it.port.id, it.frame.bytes.len());
         let way = match network.edge.uplinks {
             UplinkChoice::None => Way::None,
-            _ => self.routes.lookup(it.now, key, it.out),
+            _ => self.routes.lookup(it.now, key, may_wait, it.out),
         };
         let route = match way {
             Way::Known(route) => Some(route),
@@ -285,7 +287,10 @@ impl Edge {
         let mac = match uplink.mac {
             None => Resolved::Mac(Uplink::PEER_MAC),
             Some(_) if self.is_dry() => self.neighbours.known(it.now, key, route.neighbour),
-            Some(_) => self.neighbours.resolve(it.now, uplink, route.next_hop, route.neighbour, it.out),
+            Some(_) => {
+                let hint = route.neighbour;
+                self.neighbours.resolve(it.now, uplink, (route.next_hop, hint), may_wait, it.out)
+            }
         };
         let generation = self.generation(it.now);
         match mac {

@@ -144,11 +144,6 @@ impl Edge {
         packet: &Packet,
     ) -> Result<Flow, DropReason> {
         if let Some(tuple) = packet.tuple() {
-            if packet.is_fragment() && !self.is_dry() {
-                let key = fragment_key(ingress, packet);
-                self.fragments.first(now, key, tuple);
-                self.waiting.release(Awaited::FirstFragment(key));
-            }
             return Ok(Flow::Of(tuple));
         }
         match packet.content {
@@ -165,6 +160,16 @@ impl Edge {
                 }
             }
             _ => Ok(Flow::Other),
+        }
+    }
+
+    /// `packet` has been decided about: if it is the first fragment of one, the others are decided about like it from now on. A first
+    /// fragment that waits is not decided yet, and the others would find no session.
+    pub(super) fn has_decided(&mut self, now: Timestamp, ingress: PortId, packet: &Packet) {
+        if let Some(tuple) = packet.tuple().filter(|_| packet.is_fragment() && !self.is_dry()) {
+            let key = fragment_key(ingress, packet);
+            self.fragments.first(now, key, tuple);
+            self.waiting.release(Awaited::FirstFragment(key));
         }
     }
 

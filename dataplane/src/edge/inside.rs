@@ -49,7 +49,13 @@ impl Edge {
             return self.flow_from_inside(it, received, &tuple);
         }
         match self.flow(it.now, it.port.id, it.frame, &it.packet)? {
-            Flow::Of(tuple) => self.flow_from_inside(it, received, &tuple),
+            Flow::Of(tuple) => {
+                let verdict = self.flow_from_inside(it, received, &tuple);
+                if !matches!(verdict, Ok(Verdict::Wait(_))) {
+                    self.has_decided(it.now, it.port.id, &it.packet);
+                }
+                verdict
+            }
             Flow::Error(quote) => match self.find_session(&quote.tuple.inverted()) {
                 Some((id, direction)) if self.comes_from_inside(id, direction) => {
                     self.forward_error(it, &quote, id, direction)

@@ -109,7 +109,11 @@ impl Edge {
             Err(reason) => return Err(reason),
         };
         let (tuple, error) = match self.flow(now, ingress.id, frame, &packet)? {
-            Flow::Of(tuple) => (tuple, false),
+            Flow::Of(tuple) => {
+                // Nothing here waits for anything else.
+                self.has_decided(now, ingress.id, &packet);
+                (tuple, false)
+            }
             Flow::Error(quote) => (quote.tuple.inverted(), true),
             Flow::Unknown(wait) => return Ok(Some(wait)),
             Flow::Other if ingress.is_host() => return Ok(None),

@@ -101,13 +101,14 @@ impl Neighbours {
         Self { cache: Cache::new(CAPACITY), due: None }
     }
 
-    /// The MAC of `address` behind `uplink`; asks on the link where needed. `hint` is what the kernel thinks.
+    /// The MAC of `address` behind `uplink`; asks on the link where needed, about who is unknown only if the packet `may_wait` for
+    /// the answer. `hint` is what the kernel thinks.
     pub(super) fn resolve(
         &mut self,
         now: Timestamp,
         uplink: &Uplink,
-        address: Ipv4Addr,
-        hint: Option<MacAddr>,
+        (address, hint): (Ipv4Addr, Option<MacAddr>),
+        may_wait: bool,
         out: &mut Out,
     ) -> Resolved {
         let key = NeighbourKey { uplink: uplink.port, address };
@@ -123,6 +124,7 @@ impl Neighbours {
                 ask(uplink, address, mac, out);
                 (State::Probed { mac, tries: 1, due }, Resolved::Mac(mac))
             }
+            (Some(State::Failed { .. }) | None, _) if !may_wait => return Resolved::Asked,
             (Some(State::Failed { .. }) | None, _) => {
                 ask(uplink, address, MacAddr::BROADCAST, out);
                 (State::Asked { tries: 1, due }, Resolved::Asked)
@@ -253,7 +255,7 @@ mod tests {
 
     fn resolve(neighbours: &mut Neighbours, secs: u64, hint: Option<MacAddr>) -> (Resolved, Vec<MacAddr>) {
         let mut out = Out::new();
-        let resolved = neighbours.resolve(Timestamp::from_secs(secs), &uplink(), HOP, hint, &mut out);
+        let resolved = neighbours.resolve(Timestamp::from_secs(secs), &uplink(), (HOP, hint), true, &mut out);
         (resolved, asked(&out))
     }
 
@@ -271,7 +273,7 @@ mod tests {
     #[test]
     fn a_request_names_the_uplinks_mac_and_its_address_on_the_link() {
         let mut out = Out::new();
-        Neighbours::new().resolve(Timestamp::ZERO, &uplink(), HOP, None, &mut out);
+        Neighbours::new().resolve(Timestamp::ZERO, &uplink(), (HOP, None), true, &mut out);
         let (egress, frame) = out.made().next().unwrap();
         assert_eq!(egress, PortId(9));
         let expected = [

@@ -65,8 +65,19 @@ impl Edge {
             self.tell(|| super::explain::Decision::Flow(tuple));
             return self.flow_from_outside(it, dst, &tuple);
         }
-        match self.flow(it.now, it.port.id, it.frame, &it.packet) {
-            Ok(Flow::Of(tuple)) => self.flow_from_outside(it, dst, &tuple),
+        let mut flow = self.flow(it.now, it.port.id, it.frame, &it.packet);
+        // Of copies that may be needed the latest are the likeliest.
+        while flow == Err(DropReason::WaitFull) && self.waiting.forget_oldest_fragment(it.port.id) {
+            flow = self.flow(it.now, it.port.id, it.frame, &it.packet);
+        }
+        match flow {
+            Ok(Flow::Of(tuple)) => {
+                let verdict = self.flow_from_outside(it, dst, &tuple);
+                if !matches!(verdict, Ok(Verdict::Wait(_))) {
+                    self.has_decided(it.now, it.port.id, &it.packet);
+                }
+                verdict
+            }
             Ok(Flow::Error(quote)) => match self.find_session(&quote.tuple.inverted()) {
                 Some((id, direction)) if self.comes_from_outside(id, direction) => {
                     self.forward_error(it, &quote, id, direction)

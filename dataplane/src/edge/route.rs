@@ -84,8 +84,8 @@ impl Routes {
         Self { cache: Cache::new(CAPACITY), due: None }
     }
 
-    /// The way to a destination; asks control where needed.
-    pub(super) fn lookup(&mut self, now: Timestamp, key: RouteKey, out: &mut Out) -> Way {
+    /// The way to a destination; asks control where needed. Of an unknown one only if the packet `may_wait` for the answer.
+    pub(super) fn lookup(&mut self, now: Timestamp, key: RouteKey, may_wait: bool, out: &mut Out) -> Way {
         match self.cache.get(&key, now) {
             Some(entry) if entry.way == Way::Asked => return Way::Asked,
             Some(entry) if now < entry.until => {
@@ -95,6 +95,7 @@ impl Routes {
                 }
                 return entry.way;
             }
+            _ if !may_wait => return Way::Asked,
             _ => {}
         }
         let ask_at = now + ASK_AGAIN;
@@ -161,7 +162,7 @@ mod tests {
     /// What a look-up says, and whether it asked control.
     fn lookup(routes: &mut Routes, millis: u64) -> (Way, bool) {
         let mut out = Out::new();
-        let way = routes.lookup(Timestamp::from_millis(millis), KEY, &mut out);
+        let way = routes.lookup(Timestamp::from_millis(millis), KEY, true, &mut out);
         (way, !out.requests().is_empty())
     }
 
@@ -184,6 +185,14 @@ mod tests {
         }
         assert_eq!(asked, [1000, 2000, 3000, 4000, 5000]);
         assert_eq!(lookup(&mut routes, 6000), (Way::Asked, true), "forgotten: the next packet begins anew");
+    }
+
+    #[test]
+    fn nobody_is_asked_for_who_may_not_wait() {
+        let (mut routes, mut out) = (Routes::new(), Out::new());
+        assert_eq!(routes.lookup(Timestamp::ZERO, KEY, false, &mut out), Way::Asked);
+        assert!(out.requests().is_empty());
+        assert_eq!(lookup(&mut routes, 0), (Way::Asked, true), "nor taken for asked");
     }
 
     #[test]

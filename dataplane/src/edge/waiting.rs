@@ -2,7 +2,8 @@
 //!
 //! Bound: 1024 frames and 4 MiB in all, 64 frames and 512 KiB for each port that they came in by: as much as the kernel keeps for
 //! a next hop (unres_qlen_bytes, 208 KiB) twice, and a few super-frames. Who comes too late is dropped, not who waits: the first
-//! packets of a flow are the ones that open it.
+//! packets of a flow are the ones that open it. Only copies of fragments from outside make way for later ones, lest a few a minute
+//! shut out all.
 //! Ageing: as long as the answer is worth waiting for, then the packet is given up by name.
 
 use core::time::Duration;
@@ -85,13 +86,7 @@ impl Waiting {
         frame: &Frame<'_>,
     ) -> Result<Wait, DropReason> {
         let len = frame.bytes.len();
-        let own = self.packets.iter().filter(|packet| packet.held.ingress == ingress);
-        let (frames, bytes) = own.fold((0, 0), |(n, sum), packet| (n + 1, sum + packet.held.bytes.len()));
-        let fits = self.packets.len() < MAX_FRAMES
-            && self.bytes + len <= MAX_BYTES
-            && frames < PORT_FRAMES
-            && bytes + len <= PORT_BYTES;
-        if !fits {
+        if !self.has_room(ingress, len) {
             return Err(DropReason::WaitFull);
         }
         let until = now + awaited.patience();
@@ -100,6 +95,26 @@ impl Waiting {
         self.bytes += len;
         self.due = Some(self.due.map_or(until, |due| due.min(until)));
         Ok(awaited.wait())
+    }
+
+    /// Whether a frame of `len` bytes would be kept that came in by `ingress`.
+    pub(super) fn has_room(&self, ingress: PortId, len: usize) -> bool {
+        let own = self.packets.iter().filter(|packet| packet.held.ingress == ingress);
+        let (frames, bytes) = own.fold((0, 0), |(n, sum), packet| (n + 1, sum + packet.held.bytes.len()));
+        self.packets.len() < MAX_FRAMES
+            && self.bytes + len <= MAX_BYTES
+            && frames < PORT_FRAMES
+            && bytes + len <= PORT_BYTES
+    }
+
+    /// Ends what has waited longest for a first fragment of those that came in by `ingress`. Returns whether there was one.
+    pub(super) fn forget_oldest_fragment(&mut self, ingress: PortId) -> bool {
+        let is_one = |packet: &Packet| {
+            packet.held.ingress == ingress && matches!(packet.awaited, Awaited::FirstFragment(_))
+        };
+        let oldest = self.packets.iter().position(is_one).and_then(|index| self.packets.remove(index));
+        self.bytes -= oldest.as_ref().map_or(0, |packet| packet.held.bytes.len());
+        oldest.is_some()
     }
 
     /// `awaited` is there: whoever waited for it may go on, in order.
@@ -209,6 +224,26 @@ mod tests {
         let mut waiting = Waiting::default();
         let held = (0..2000).filter(|port| hold(&mut waiting, hop(1), port / 32, 1).is_ok()).count();
         assert_eq!(held, MAX_FRAMES);
+    }
+
+    #[test]
+    fn the_oldest_fragment_of_a_port_makes_way() {
+        let key = |ident| FragmentKey {
+            ingress: PortId(1),
+            src: [10, 0, 0, 2].into(),
+            dst: [192, 0, 2, 7].into(),
+            ident,
+            protocol: 17,
+        };
+        let mut waiting = Waiting::default();
+        hold(&mut waiting, hop(1), 1, 60).unwrap();
+        hold(&mut waiting, Awaited::FirstFragment(key(0)), 2, 61).unwrap();
+        hold(&mut waiting, Awaited::FirstFragment(key(1)), 1, 62).unwrap();
+        hold(&mut waiting, Awaited::FirstFragment(key(2)), 1, 63).unwrap();
+        assert!(waiting.forget_oldest_fragment(PortId(1)));
+        (0..3).for_each(|ident| waiting.release(Awaited::FirstFragment(key(ident))));
+        assert_eq!((ready(&mut waiting), waiting.bytes), (vec![61, 63], 60));
+        assert!(!waiting.forget_oldest_fragment(PortId(1)), "the other one waits for a next hop");
     }
 
     #[test]

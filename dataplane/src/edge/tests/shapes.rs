@@ -72,6 +72,52 @@ fn fragments_follow_their_first_in_any_order_both_ways() {
 }
 
 #[test]
+fn fragments_wait_with_their_first_for_what_that_waits_for() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let mut world = World::new();
+        world.answer(&Answer::PortsHeld { protocol: Protocol::Udp, ports: vec![POOL] });
+        let sent = fragments(&long((address(2), 40_000), (REMOTE, 53)));
+        for index in order {
+            assert!(matches!(world.inside(2, &sent[index]).0, Verdict::Wait(_)), "{order:?}");
+        }
+        assert_eq!(world.resume(), []);
+        world.learn_route(REMOTE);
+        let left: Vec<_> = world.resume().into_iter().flat_map(|(_, left)| left).collect();
+        let left: Vec<_> = left.iter().filter(|left| left.bytes[12..14] == [0x08, 0x00]).collect();
+        assert_eq!((left.len(), world.sessions()), (3, 1), "{order:?}");
+        assert_eq!(world.drops(2, DropReason::FragmentLost), 0);
+    }
+}
+
+#[test]
+fn lone_fragments_from_outside_do_not_keep_others_from_waiting() {
+    let mut world = World::ready();
+    let begun = world.inside(2, &udp((address(2), 40_000), (REMOTE, 53))).1;
+    let port = begun.iter().find(|left| left.bytes[12..14] == [0x08, 0x00]).unwrap().ports().0;
+    for ident in 1000..1200 {
+        let [_, lone, _] = fragments(&Specimen { ident, ..long((ROUTER, 53), (HOST, 1024)) });
+        assert_eq!(world.outside(&lone).0, Verdict::Wait(Wait::FirstFragment));
+    }
+    let [first, later, last] = fragments(&long((REMOTE, 53), (HOST, port)));
+    for part in [&last, &later] {
+        assert_eq!(world.outside(part).0, Verdict::Wait(Wait::FirstFragment));
+    }
+    assert_eq!(world.outside(&first).0, routed(2, Translation::Destination));
+    assert_eq!(world.resume().len(), 2);
+}
+
+#[test]
+fn a_sender_has_no_more_questions_put_than_packets_kept() {
+    let mut world = World::new();
+    world.answer(&Answer::PortsHeld { protocol: Protocol::Udp, ports: vec![POOL] });
+    let refused = (0..200u8)
+        .map(|last| world.inside(2, &udp((address(2), 40_000), (Ipv4Addr::new(192, 0, 2, last), 53))).0)
+        .filter(|verdict| *verdict == Verdict::Drop(DropReason::WaitFull))
+        .count();
+    assert_eq!((refused, world.asked.len()), (136, 64));
+}
+
+#[test]
 fn fragments_without_a_first_are_lost_by_name_inside_and_nobodys_outside() {
     let mut world = World::ready();
     let [_, later, _] = fragments(&long((address(2), 40_000), (REMOTE, 53)));
