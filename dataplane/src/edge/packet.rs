@@ -137,7 +137,7 @@ impl Packet {
     }
 
     /// Whether what is left to do to the frame is about this packet's own checksum, and its segments are of its protocol.
-    #[inline]
+    #[inline(always)]
     fn agrees_with(&self, offload: &Offload) -> bool {
         let checksum_agrees = !offload.needs_checksum
             || !self.is_fragment()
@@ -282,7 +282,7 @@ impl<'a> Header<'a> {
 
 impl Content {
     /// What `payload` begins with; none when it is too short for that.
-    #[inline]
+    #[inline(always)]
     fn parse(header: &Header<'_>, payload: &[u8]) -> Option<Content> {
         if header.fragment_offset() != 0 {
             // Ports and checksum of TCP were in the first fragment; this one would overwrite them (RFC 3128).
