@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         plain_test("fragments/out/open-session", "", |edge| outbound(edge, true)),
         plain_test("fragments/out/new-session", "", |edge| outbound(edge, false)),
+        plain_test("fragments/out/unknown-way", "", unknown_way),
         plain_test("fragments/in/open-session", "", inbound),
         plain_test("fragments/in/published", "", inbound_published),
         plain_test("fragments/without-first", "", without_first),
@@ -73,6 +74,19 @@ fn outbound(edge: &mut Edge, open: bool) {
         let (read, from) = server.recv_from(&mut buffer).unwrap_or_else(|error| panic!("{order:?}: {error}"));
         assert_eq!((buffer[..read] == payload, from.ip()), (true, HOST.into()), "{order:?}");
     }
+}
+
+/// The first datagram to a destination waits for its route, its next hop and its own source port, and so do its fragments.
+fn unknown_way(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let server = bind(&edge.outside.machine, (OUTSIDE, 4242));
+    let wire = Peek::open(&station.namespace, "eth0").unwrap();
+    let payload = datagram(0);
+    let packet = identified(udp((station.ip(), 5060), (OUTSIDE, 4242), &payload, false), 0);
+    fragments(&packet, SIZE).iter().for_each(|piece| send_from(&station, &wire, piece));
+    let mut buffer = vec![0; 65_536];
+    let (read, from) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!((buffer[..read] == payload, from), (true, (HOST, 5060).into()));
 }
 
 fn inbound(edge: &mut Edge) {
