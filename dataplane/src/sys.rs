@@ -183,8 +183,8 @@ pub(crate) struct PacketInfo {
     pub(crate) truncated: bool,
     /// The kernel took the frame on its way out (`PACKET_OUTGOING`).
     pub(crate) outgoing: bool,
-    /// The frame is for the interface's own address (`PACKET_HOST`).
-    pub(crate) to_this_host: bool,
+    /// The frame is for the interface's own address or for everybody (`PACKET_HOST`, `PACKET_BROADCAST`).
+    pub(crate) concerns_host: bool,
     /// The outermost VLAN tag, that the kernel has taken off: TPID and TCI.
     pub(crate) vlan: Option<(u16, u16)>,
 }
@@ -223,7 +223,7 @@ pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Resul
         len,
         truncated: message.msg_flags & libc::MSG_TRUNC != 0,
         outgoing: address.sll_pkttype == libc::PACKET_OUTGOING,
-        to_this_host: address.sll_pkttype == libc::PACKET_HOST,
+        concerns_host: matches!(address.sll_pkttype, libc::PACKET_HOST | libc::PACKET_BROADCAST),
         vlan: stripped_tag(&control.0[..control_len]),
     })
 }

@@ -1,6 +1,7 @@
 //! What an uplink's socket hears: a classic BPF program, so that the host's own traffic is never copied to us.
 //!
-//! Admitted are, of the frames that are for the interface itself and carry no VLAN tag: ARP replies, and of IPv4: ICMP, all fragments but first
+//! Admitted are, of the frames that are for the interface itself and carry no VLAN tag: ARP replies and announcements (requests for
+//! the sender's own address, also broadcast), and of IPv4: ICMP, all fragments but first
 //! ones (which carry no ports), TCP and UDP to ports that NAT or a publication holds. Ports are found by a balanced tree of comparisons, in about
 //! as many instructions as the number of ranges has binary digits.
 //!
@@ -62,19 +63,24 @@ pub(super) fn program(ethernet: bool, ports: &Ports) -> Vec<SockFilter> {
     program
 }
 
-/// Rejects what is not IPv4 or an ARP reply, and admits the latter.
+/// Rejects what is not IPv4 nor an ARP message that tells who has an address, and admits the latter.
 fn ethernet_header(program: &mut Vec<SockFilter>) {
     program.extend([
         statement(LD_WORD, VLAN_TAG_PRESENT),
         jump(JEQ, 0, 1, 0),
         REJECT,
         statement(LD_HALF, 12),
-        jump(JEQ, 0x0800, 6, 0),
+        jump(JEQ, 0x0800, 11, 0),
         jump(JEQ, 0x0806, 1, 0),
         REJECT,
-        // The operation; a reply may have been broadcast.
+        // The operation: a reply, or else a request whose sender and target address are the same.
         statement(LD_HALF, 20),
-        jump(JEQ, 2, 0, 1),
+        jump(JEQ, 2, 5, 0),
+        jump(JEQ, 1, 0, 5),
+        statement(LD_WORD, 28),
+        statement(TAX, 0),
+        statement(LD_WORD, 38),
+        jump(JEQ_INDEX, 0, 0, 1),
         ADMIT,
         REJECT,
     ]);
@@ -159,9 +165,11 @@ const LDX_IP_HEADER_LEN: u16 = 0xb1;
 const AND: u16 = 0x54;
 const JA: u16 = 0x05;
 const JEQ: u16 = 0x15;
+const JEQ_INDEX: u16 = 0x1d;
 const JGE: u16 = 0x35;
 const JSET: u16 = 0x45;
 const RET: u16 = 0x06;
+const TAX: u16 = 0x07;
 
 /// Where the kernel shows what it knows of a frame beside its bytes (SKF_AD_OFF).
 const ANCILLARY: u32 = -0x1000_i32 as u32;

@@ -8,11 +8,13 @@ use pontoon_dataplane::MacAddr;
 use pontoon_tools::kernel::{Kernel, Route};
 use pontoon_tools::lab::{LabError, Namespace};
 use pontoon_tools::outside::{HOST, OUTSIDE, ROUTER, SECOND_HOST, SECOND_ROUTER, UPLINK};
+use pontoon_tools::peek::Peek;
 use pontoon_tools::ping::{Answer, Pinger};
 use pontoon_tools::transfer::{Connection, Transfer};
 
 use crate::daemon::{PATIENCE, Station, until};
 use crate::edge::{Edge, SHORT, bind, connect, exchange, listen, peer, pings, plain_test, try_connect};
+use crate::frames::{arp, ethernet};
 use crate::published::publish;
 use crate::{Test, full};
 
@@ -31,6 +33,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("uplink/without-ethernet", "", without_ethernet),
         plain_test("uplink/two-at-once", "", two_at_once),
         plain_test("uplink/next-hop-moves", "", next_hop_moves),
+        plain_test("uplink/next-hop-announced", "", next_hop_announced),
     ]
 }
 
@@ -234,6 +237,25 @@ fn two_at_once(edge: &mut Edge) {
 }
 
 /// The router is replaced by another machine with another MAC.
+/// A router that takes over says so; nobody waits until the old one's MAC has grown old.
+fn next_hop_announced(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let listener = listen(&edge.outside.machine, (OUTSIDE, 0));
+    let target = crate::edge::v4(listener.local_addr().unwrap());
+    let client = try_connect(&station.namespace, ANY, (*target.ip(), target.port()), PATIENCE).unwrap();
+    let connection = Connection::accept(client, &listener).unwrap();
+    let router = MacAddr([2, 0, 0, 0, 0, 0x99]);
+    let take_over = || -> Result<(), LabError> {
+        let links = Links::open()?;
+        Ok(links.dress_as(&links.get("eth0")?, "eth0", router, 1500)?)
+    };
+    edge.outside.machine.run(take_over).unwrap().unwrap();
+    let wire = Peek::open(&edge.outside.machine, "eth0").unwrap();
+    let announcement = arp(1, (router, ROUTER), (MacAddr::ZERO, ROUTER), *b"takeover");
+    wire.send(&ethernet(MacAddr::BROADCAST, router, 0x0806, &announcement)).unwrap();
+    connection.check().unwrap();
+}
+
 fn next_hop_moves(edge: &mut Edge) {
     let station = edge.daemon.attach("");
     assert_eq!(seen_as(edge, &station), Some(HOST));

@@ -31,12 +31,13 @@ impl Edge {
         let Outside { snapshot, port, view, frame } = outside;
         let Some(uplink) = snapshot.edge.uplink(port.id) else { return Err(DropReason::UnknownPort) };
         let is_ours = uplink.mac.is_none_or(|mac| mac == view.dst);
-        if view.in_vlan || !is_ours {
+        let is_arp = view.ethertype == ethertype::ARP && view.dst.is_broadcast();
+        if view.in_vlan || !is_ours && !is_arp {
             return Ok(HOSTS_OWN);
         }
         match view.ethertype {
             ethertype::ARP => {
-                let Some((mac, address)) = arp::parse_reply(view.payload(frame.bytes)) else {
+                let Some((mac, address)) = arp::parse_announcement(view.payload(frame.bytes)) else {
                     return Ok(HOSTS_OWN);
                 };
                 if !self.is_dry() {

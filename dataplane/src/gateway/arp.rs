@@ -89,16 +89,29 @@ pub(crate) fn ask(
 
 /// Who says in an ARP reply that he has which address; `None` for anything else.
 pub(crate) fn parse_reply(payload: &[u8]) -> Option<(MacAddr, Ipv4Addr)> {
+    parse(payload).filter(|(operation, ..)| *operation == ArpOperation::Reply).map(|(_, sender, _)| sender)
+}
+
+/// Who says, asked or not, that he has which address: in a reply, or in a request for his own (RFC 5227, section 2.3), as a router
+/// sends it that takes over from another.
+pub(crate) fn parse_announcement(payload: &[u8]) -> Option<(MacAddr, Ipv4Addr)> {
+    let (operation, sender, target) = parse(payload)?;
+    (operation == ArpOperation::Reply || target == sender.1).then_some(sender)
+}
+
+fn parse(payload: &[u8]) -> Option<(ArpOperation, (MacAddr, Ipv4Addr), Ipv4Addr)> {
     let message = ArpPacket::new_checked(payload).ok()?;
-    match ArpRepr::parse(&message).ok()? {
-        ArpRepr::EthernetIpv4 {
-            operation: ArpOperation::Reply,
-            source_hardware_addr,
-            source_protocol_addr,
-            ..
-        } => Some((MacAddr(source_hardware_addr.0), source_protocol_addr)),
-        _ => None,
-    }
+    let ArpRepr::EthernetIpv4 {
+        operation,
+        source_hardware_addr,
+        source_protocol_addr,
+        target_protocol_addr,
+        ..
+    } = ArpRepr::parse(&message).ok()?
+    else {
+        return None;
+    };
+    Some((operation, (MacAddr(source_hardware_addr.0), source_protocol_addr), target_protocol_addr))
 }
 
 fn make(src: MacAddr, to: (&[PortId], MacAddr), message: ArpRepr, out: &mut Out) -> bool {

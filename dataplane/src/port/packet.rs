@@ -62,7 +62,7 @@ pub struct Packet {
 enum Role {
     /// A member of a network: sees all that the interface hears.
     Bridge,
-    /// An uplink: sees what its filter admits of the frames to the interface itself.
+    /// An uplink: sees what its filter admits of the frames to the interface itself and to everybody.
     Uplink,
 }
 
@@ -160,7 +160,7 @@ impl Packet {
             Ok(info) => info,
             Err(error) => return self.receive_error(error),
         };
-        if info.outgoing || self.role == Role::Uplink && !info.to_this_host {
+        if info.outgoing || self.role == Role::Uplink && !info.concerns_host {
             return Ok(Received::Skipped);
         }
         let filled = if self.bare {

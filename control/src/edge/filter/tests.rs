@@ -26,6 +26,7 @@ fn admits(program: &[SockFilter], seen: &Seen) -> bool {
         let loaded = match code {
             LD_WORD if operand == PACKET_TYPE => Some(seen.packet_type),
             LD_WORD if operand == VLAN_TAG_PRESENT => Some(seen.tagged.into()),
+            LD_WORD => load(operand as usize, 4),
             LD_HALF => load(operand as usize, 2),
             LD_BYTE => load(operand as usize, 1),
             LD_HALF_INDEXED => load((operand + x) as usize, 2),
@@ -35,14 +36,19 @@ fn admits(program: &[SockFilter], seen: &Seen) -> bool {
                 x = 4 * (first & 0xf);
                 continue;
             }
+            TAX => {
+                x = a;
+                continue;
+            }
             RET => return operand != 0,
             JA => {
                 at += operand as usize;
                 continue;
             }
-            JEQ | JGE | JSET => {
+            JEQ | JEQ_INDEX | JGE | JSET => {
                 let holds = match code {
                     JEQ => a == operand,
+                    JEQ_INDEX => a == x,
                     JGE => a >= operand,
                     _ => a & operand != 0,
                 };
@@ -61,7 +67,13 @@ fn model(ethernet: bool, ports: &Ports, seen: &Seen) -> bool {
     let packet = if ethernet {
         let Some((header, packet)) = seen.bytes.split_at_checked(14) else { return false };
         match (seen.tagged, u16::from_be_bytes([header[12], header[13]])) {
-            (false, 0x0806) => return packet.get(6..8) == Some(&[0, 2]),
+            (false, 0x0806) => {
+                return match packet.get(6..8) {
+                    Some([0, 2]) => true,
+                    Some([0, 1]) => packet.get(24..28).is_some_and(|target| packet[14..18] == *target),
+                    _ => false,
+                };
+            }
             (false, 0x0800) => packet,
             _ => return false,
         }
@@ -126,8 +138,10 @@ fn any_packet(ethernet: bool) -> impl Strategy<Value = Vec<u8>> {
             bytes
         },
     );
-    let arp = (any::<u16>(), 0u8..4).prop_map(|(kind, operation)| {
+    let arp = (any::<u16>(), 0u8..4, 0u8..2, 40usize..=42).prop_map(|(kind, operation, last, len)| {
         let mut bytes = vec![0; 42];
+        bytes[31] = last;
+        bytes.truncate(len);
         bytes[12..14].copy_from_slice(&[8, 6]);
         bytes[20..22].copy_from_slice(&[(kind == 0) as u8, operation]);
         bytes

@@ -261,6 +261,25 @@ fn a_router_that_is_silent_is_told_of() {
 }
 
 #[test]
+fn a_router_that_takes_over_announces_itself() {
+    let taken_over = MacAddr([2, 0, 0, 0, 9, 7]);
+    for operation in [1, 2] {
+        let mut world = World::ready();
+        world.inside(2, &query(40_000));
+        let announcement = arp(operation, (taken_over, ROUTER), (MacAddr::ZERO, ROUTER));
+        let frame = ethernet(MacAddr::BROADCAST, taken_over, ethertype::ARP, &announcement);
+        assert_eq!(world.step(UPLINK, &frame).0, Verdict::Taken(Taken::Neighbour));
+        let (verdict, left) = world.inside(2, &query(40_000));
+        assert_eq!(verdict, routed(UPLINK, Translation::Source));
+        assert_eq!(left[0].bytes[..6], taken_over.0);
+        // Somebody who asks for another says nothing of himself here.
+        let question = arp(1, (ROUTER_MAC, ROUTER), (MacAddr::ZERO, HOST));
+        let frame = ethernet(MacAddr::BROADCAST, ROUTER_MAC, ethertype::ARP, &question);
+        assert_eq!(world.step(UPLINK, &frame).0, Verdict::Taken(Taken::HostsOwn));
+    }
+}
+
+#[test]
 fn packets_that_wait_in_vain_are_dropped_by_name() {
     let mut world = World::new();
     assert_eq!(world.inside(2, &query(40_000)).0, Verdict::Wait(Wait::Route));
