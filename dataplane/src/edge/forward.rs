@@ -333,23 +333,23 @@ impl Edge {
         let owner = snapshot.port(session.owner());
         let network = owner.and_then(|port| port.place.network()).and_then(|id| snapshot.network(id));
         let Some(network) = network else { return false };
-        let admitted = permits(first_match(&network.edge.rules, original));
+        let admits =
+            |network: &Network| !network.edge.internal && permits(first_match(&network.edge.rules, original));
         let publication = self.sessions.publication(id).and_then(|id| {
             let dst = original.dst.to_ipv4_mapped()?;
             let found = self.published.find(dst, original.protocol, original.dst_port);
             found.filter(|publication| publication.id == id)
         });
+        // From inside, the client's network may be another one than the endpoint's.
         let published = |publication: Option<&std::sync::Arc<Publication>>| {
-            publication.is_some_and(|it| permits(first_match(&it.rules, original)))
+            publication.is_some_and(|it| {
+                snapshot.network(it.network).is_some_and(admits) && permits(first_match(&it.rules, original))
+            })
         };
         let may_stay = match session.translation(Direction::Original) {
-            Translation::Source => admitted && !network.edge.internal,
-            Translation::Destination if self.sessions.publication(id).is_none() => {
-                admitted && !network.edge.internal
-            }
-            Translation::Destination | Translation::Both => {
-                admitted && !network.edge.internal && published(publication)
-            }
+            Translation::Source => admits(network),
+            Translation::Destination if self.sessions.publication(id).is_none() => admits(network),
+            Translation::Destination | Translation::Both => admits(network) && published(publication),
             Translation::None => super::link::may_stay(snapshot, network, session),
         };
         if may_stay {

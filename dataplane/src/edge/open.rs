@@ -204,6 +204,9 @@ impl Edge {
             return Err(it.prohibit(DropReason::NetworkInternal));
         }
         self.check_rules(it, RuleList::Network, &received.network.edge.rules, tuple)?;
+        if target.id != received.network.id {
+            self.check_rules(it, RuleList::Target, &target.edge.rules, tuple)?;
+        }
         self.check_rules(it, RuleList::Publication, &publication.rules, tuple)?;
         let reply = Tuple {
             src: publication.to_address.to_ipv6_mapped(),
