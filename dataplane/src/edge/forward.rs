@@ -19,7 +19,7 @@ use super::waiting::Awaited;
 use crate::addr::MacAddr;
 use crate::gateway::errors::{HOST_UNREACHABLE, NETWORK_UNREACHABLE, TIME_EXCEEDED, fragmentation_needed};
 use crate::network::{Network, PortId, Snapshot};
-use crate::verdict::{DropReason, Taken, Translation, Verdict, Wait};
+use crate::verdict::{DropReason, Translation, Verdict, Wait};
 use std::net::Ipv4Addr;
 
 /// What became of a packet whose session was found.
@@ -60,8 +60,7 @@ impl Edge {
         id: SessionId,
         direction: Direction,
     ) -> Result<Passed, DropReason> {
-        let is_old = self.sessions.get(id).rules_generation() != it.snapshot.edge.rules_generation;
-        if is_old && !self.readmit(it.snapshot, id) {
+        if !self.may_go_on(it.snapshot, id) {
             return Ok(self.end(it, id));
         }
         let flags = tcp_flags(&it.packet);
@@ -142,7 +141,7 @@ impl Edge {
         Ok(Verdict::Route { egress, translation })
     }
 
-    /// An ICMP error about a packet of a session; the error itself goes in that direction.
+    /// An ICMP error about a packet of a session that is translated; the error itself goes in that direction.
     pub(super) fn forward_error(
         &mut self,
         it: &mut Ingress<'_>,
@@ -150,14 +149,11 @@ impl Edge {
         id: SessionId,
         direction: Direction,
     ) -> Result<Verdict, DropReason> {
+        if !self.may_go_on(it.snapshot, id) {
+            return Err(DropReason::NoSession);
+        }
         let session = *self.sessions.get(id);
         let translation = session.translation(direction);
-        if translation == Translation::None {
-            return match it.network() {
-                Some(network) => super::inside::to_host_port(it, network),
-                None => Ok(Verdict::Taken(Taken::HostsOwn)),
-            };
-        }
         if it.packet.ttl <= 1 {
             return it.refuse(TIME_EXCEEDED);
         }
@@ -325,9 +321,16 @@ impl Edge {
         }
     }
 
-    /// Whether a session that was admitted by other rules may go on by the present ones.
+    /// Whether a session may go on by the present rules.
+    #[inline]
+    pub(super) fn may_go_on(&mut self, snapshot: &Snapshot, id: SessionId) -> bool {
+        self.sessions.get(id).rules_generation() == snapshot.edge.rules_generation
+            || self.readmit(snapshot, id)
+    }
+
+    /// As [`Edge::may_go_on`], for one that was admitted by other rules.
     #[cold]
-    pub(super) fn readmit(&mut self, snapshot: &Snapshot, id: SessionId) -> bool {
+    fn readmit(&mut self, snapshot: &Snapshot, id: SessionId) -> bool {
         let session = self.sessions.get(id);
         let original = session.tuple(Direction::Original);
         let owner = snapshot.port(session.owner());

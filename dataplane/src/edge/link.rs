@@ -118,8 +118,7 @@ impl Edge {
         if let Some((id, direction)) = self.find_session(&tuple)
             && self.sessions.get(id).translation(direction) == Translation::None
         {
-            let is_old = self.sessions.get(id).rules_generation() != snapshot.edge.rules_generation;
-            if !is_old || self.readmit(snapshot, id) {
+            if self.may_go_on(snapshot, id) {
                 if !error && !self.is_dry() {
                     self.sessions.seen(id, direction, now, tcp_flags(&packet));
                 }
