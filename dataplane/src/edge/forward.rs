@@ -82,7 +82,7 @@ impl Edge {
             };
         }
         if direction == Direction::Original {
-            self.note_sender(it, id);
+            self.note_sender(it, id)?;
         }
         let session = self.sessions.get(id);
         let back = session.hop(direction.opposite());
@@ -305,20 +305,30 @@ impl Edge {
         }
     }
 
-    /// Whoever began may have moved, outside to another router, inside to another MAC: answers follow.
+    /// Whoever began may have moved, outside to another router or uplink, inside to another MAC: answers follow.
+    ///
+    /// # Errors
+    /// [`DropReason::EdgeSource`]: not by that uplink, for he is on another's subnet.
     #[inline]
-    fn note_sender(&mut self, it: &Ingress<'_>, id: SessionId) {
+    fn note_sender(&mut self, it: &Ingress<'_>, id: SessionId) -> Result<(), DropReason> {
         let session = self.sessions.get(id);
         let hop = session.hop(Direction::Reply);
-        let stays = hop.dst_mac == it.view.src && hop.egress == it.port.id;
-        let may_move = it.port.place.network().is_none() || it.port.id == session.owner();
-        if !stays
-            && may_move
+        if hop.dst_mac == it.view.src && hop.egress == it.port.id {
+            return Ok(());
+        }
+        let is_outside = it.port.place.network().is_none();
+        if is_outside && hop.egress != it.port.id && it.snapshot.edge.is_elsewhere(it.port.id, it.packet.src)
+        {
+            return Err(DropReason::EdgeSource);
+        }
+        let may_move = is_outside || it.port.id == session.owner();
+        if may_move
             && !self.is_dry()
             && let Some(hop) = self.hop_back(it)
         {
             self.sessions.get_mut(id).set_hop(Direction::Reply, hop);
         }
+        Ok(())
     }
 
     /// Whether a session may go on by the present rules.

@@ -308,6 +308,7 @@ impl Edge {
         if !is_single_host(None, src)
             || self.places.find(src).is_some()
             || it.snapshot.edge.is_host_address(src)
+            || it.snapshot.edge.is_elsewhere(it.port.id, src)
         {
             return Err(DropReason::EdgeSource);
         }

@@ -117,3 +117,37 @@ fn errors_about_what_the_host_began_reach_the_host_and_nobody_else() {
     assert_eq!(send(&mut world, 2, REMOTE), NO_SESSION);
     assert_eq!(send(&mut world, 3, GATEWAY.address), Verdict::Drop(DropReason::RuleDenied), "nothing to it");
 }
+
+/// A packet by the tunnel.
+fn by_tunnel(world: &mut World, packet: &Specimen) -> Verdict {
+    world.step(TUNNEL, &ethernet(Uplink::OWN_MAC, Uplink::PEER_MAC, ethertype::IPV4, &packet.packet())).0
+}
+
+#[test]
+fn nobody_has_an_address_of_another_uplinks_subnet() {
+    const SPOOFED: Verdict = Verdict::Drop(DropReason::EdgeSource);
+    let mut world = World::ready();
+    world.publish(1, None, Protocol::Udp, 53, (3, 53));
+    let to_endpoint = routed(3, Translation::Destination);
+    let behind_tunnel = (Ipv4Addr::new(203, 0, 113, 7), 5000);
+    let question = udp(behind_tunnel, (HOST, 53));
+    assert_eq!(world.outside(&question).0, SPOOFED, "nothing is opened");
+    assert_eq!((world.sessions(), world.drops(UPLINK, DropReason::EdgeSource)), (0, 1));
+    assert_eq!(by_tunnel(&mut world, &question), to_endpoint);
+    assert_eq!(world.outside(&question).0, SPOOFED, "and nothing taken over");
+    let answer = udp((address(3), 53), behind_tunnel);
+    assert_eq!(world.inside(3, &answer).0, routed(TUNNEL, Translation::Source));
+    // Who is on neither may come by both.
+    let remote = udp((REMOTE, 5000), (HOST, 53));
+    assert_eq!((world.outside(&remote).0, by_tunnel(&mut world, &remote)), (to_endpoint, to_endpoint));
+
+    // The narrower of two subnets has him; the same on both sides, either.
+    let subnet = |world: &mut World, (address, prefix_len): (Ipv4Addr, u8)| {
+        world.change_edge(|edge| edge.uplinks[0].addresses.push((address, prefix_len)));
+    };
+    subnet(&mut world, (Ipv4Addr::new(203, 0, 2, 2), 16));
+    assert_eq!(world.outside(&question).0, SPOOFED);
+    subnet(&mut world, (Ipv4Addr::new(203, 0, 113, 3), 24));
+    assert_eq!(world.outside(&question).0, to_endpoint);
+    assert_eq!(world.inside(3, &answer).0, routed(UPLINK, Translation::Source));
+}
