@@ -198,6 +198,9 @@ impl Turn<'_> {
         let Some(network) = port.place.network() else { return self.decide_uplink(port, view) };
         let network = self.snapshot.network(network).ok_or(DropReason::UnknownPort)?;
         guard::check(network.gateway.as_ref(), port, view, self.frame)?;
+        if port.is_host() {
+            guard::check_host(network.gateway.as_ref(), &self.snapshot.edge, view, self.frame)?;
+        }
         if port.settings.learning && !port.is_host() && !self.dry {
             let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
             network.fdb.learn(view.src, port.id, stickiness, self.now);

@@ -151,3 +151,31 @@ fn nobody_has_an_address_of_another_uplinks_subnet() {
     assert_eq!(world.outside(&question).0, to_endpoint);
     assert_eq!(world.inside(3, &answer).0, routed(UPLINK, Translation::Source));
 }
+
+#[test]
+fn the_host_speaks_for_itself_and_for_nobody_else() {
+    let mut world = World::ready();
+    let hello = arp(1, (mac(2), address(2)), (MacAddr::ZERO, GATEWAY.address));
+    world.step(2, &ethernet(GATEWAY.mac, mac(2), ethertype::ARP, &hello));
+    let speak = |world: &mut World, src| {
+        let packet = udp((src, 5353), (address(2), 7)).packet();
+        let question = arp(1, (GATEWAY.mac, src), (MacAddr::ZERO, address(2)));
+        let packet = ethernet(mac(2), GATEWAY.mac, ethertype::IPV4, &packet);
+        let question = ethernet(mac(2), GATEWAY.mac, ethertype::ARP, &question);
+        [packet.clone(), crate::testing::tagged(&packet, 0x8100, 5), question]
+            .map(|frame| world.step(HOST_PORT, &frame).0)
+    };
+    for own in [GATEWAY.address, HOST, TUNNEL_HOST, Ipv4Addr::UNSPECIFIED] {
+        assert_eq!(speak(&mut world, own), [Verdict::Forward { egress: PortId(2) }; 3], "{own}");
+    }
+    let forwarded = DropReason::HostForwards;
+    for other in [ROUTER, REMOTE, OTHER_ENDPOINT, address(3), Ipv4Addr::LOCALHOST] {
+        assert_eq!(speak(&mut world, other), [Verdict::Drop(forwarded); 3], "{other}");
+    }
+    assert_eq!(world.drops(HOST_PORT, forwarded), 15);
+    // Addresses that the host gets are its own, and its network's gateway always is.
+    world.change_edge(|edge| edge.host_addresses = vec![REMOTE]);
+    for own in [GATEWAY.address, REMOTE] {
+        assert_eq!(speak(&mut world, own), [Verdict::Forward { egress: PortId(2) }; 3], "{own}");
+    }
+}
