@@ -287,7 +287,7 @@ impl Turn<'_> {
         if !fits(egress, view, self.frame) {
             return Err(DropReason::TooBig);
         }
-        match link::passage(network, ingress, egress, view) {
+        match link::passage(network, ingress, egress, view, self.frame) {
             Passage::Open => {}
             Passage::Closed => return Err(DropReason::LinkDenied),
             Passage::Tracked => {
@@ -319,7 +319,7 @@ impl Turn<'_> {
             if !wanted || may_leave(ingress, egress).is_err() {
                 continue;
             }
-            match link::passage(network, ingress, egress, view) {
+            match link::passage(network, ingress, egress, view, self.frame) {
                 Passage::Open if fits(egress, view, self.frame) => drop(self.out.forward(egress.id)),
                 Passage::Open => too_big = true,
                 Passage::Closed => {}

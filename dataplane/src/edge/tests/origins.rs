@@ -1,4 +1,4 @@
-//! Who may have sent what, and where from.
+//! Who may have sent what, where from, and to whom.
 
 use super::shapes::{error, error_to};
 use super::*;
@@ -178,4 +178,56 @@ fn the_host_speaks_for_itself_and_for_nobody_else() {
     for own in [GATEWAY.address, REMOTE] {
         assert_eq!(speak(&mut world, own), [Verdict::Forward { egress: PortId(2) }; 3], "{own}");
     }
+}
+
+#[test]
+fn the_host_hears_of_groups_what_is_meant_for_all() {
+    let mut world = World::ready();
+    let group = MacAddr([0x01, 0, 0x5e, 0, 0, 0xfb]);
+    let group6 = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
+    let mdns = Ipv4Addr::new(224, 0, 0, 251);
+    let subnet_broadcast = address(255);
+    let packet = |dst| udp((address(2), 5353), (dst, 5353)).packet();
+    // Everybody else on the network hears all of it.
+    let host_hears = |world: &mut World, frame: &[u8]| {
+        let (verdict, left) = world.step(2, frame);
+        let ports: Vec<u16> = left.iter().map(|left| left.port).collect();
+        assert!(ports.starts_with(&[3, 4]), "{verdict}");
+        ports.contains(&HOST_PORT)
+    };
+    let ipv4 = |to: MacAddr, dst| ethernet(to, mac(2), ethertype::IPV4, &packet(dst));
+    let broadcast = MacAddr::BROADCAST;
+    let for_all = [
+        ipv4(group, mdns),
+        ipv4(broadcast, mdns),
+        ipv4(broadcast, Ipv4Addr::BROADCAST),
+        ipv4(broadcast, subnet_broadcast),
+    ];
+    for frame in &for_all {
+        assert!(host_hears(&mut world, frame));
+    }
+    let question = arp(1, (mac(2), address(2)), (MacAddr::ZERO, HOST));
+    assert!(host_hears(&mut world, &ethernet(broadcast, mac(2), ethertype::ARP, &question)));
+
+    let ipv6 = crate::testing::ipv6(crate::testing::address6(2), "ff02::1".parse().unwrap(), 17, &[0; 8]);
+    let not_for_it = [
+        ipv4(broadcast, HOST),
+        ipv4(group, GATEWAY.address),
+        ipv4(broadcast, Ipv4Addr::new(198, 51, 100, 255)),
+        ethernet(group6, mac(2), ethertype::IPV6, &ipv6),
+        ethernet(broadcast, mac(2), 0x88b5, &[0; 46]),
+        crate::testing::tagged(&for_all[0], 0x8100, 5),
+    ];
+    for (number, frame) in not_for_it.iter().enumerate() {
+        assert!(!host_hears(&mut world, frame), "frame {number}");
+    }
+
+    // Rules decide about each.
+    let allow = Rule {
+        action: Action::Allow,
+        destination: Some("224.0.0.0/4".parse().unwrap()),
+        ..deny_all()[0].clone()
+    };
+    world.change_network(|network| network.edge.rules = Arc::from([allow, deny_all()[0].clone()]));
+    assert_eq!(for_all.map(|frame| host_hears(&mut world, &frame)), [true, true, false, false]);
 }
