@@ -1,9 +1,10 @@
 //! The spoof guard: what a port may say of itself.
 //!
-//! Two rules. Nobody may be the gateway but the host by its own port: that holds for every port, whatever its settings. And a guarded port may be
+//! Three rules. Nobody may be the gateway but the host by its own port: that holds for every port, whatever its settings. And a guarded port may be
 //! nobody but itself: source MAC, ARP sender, IPv4 and IPv6 source, and neighbour discovery must carry the endpoint's
 //! own addresses. Towards the gateway's MAC any address of the same sandbox will do, for a sandbox with several
-//! endpoints answers by whichever its route names. Sources of zero pass: probes and DHCP begin so.
+//! endpoints answers by whichever its route names. Sources of zero pass: probes and DHCP begin so. The host speaks for itself: it is
+//! no router to its endpoints, even where its kernel forwards between its other interfaces ([`check_host`]).
 //!
 //! A partial checksum is a licence to rewrite two bytes of the frame after the guard has read it: whoever completes it
 //! writes at an offset that the sender chose, and any program that may open a packet socket chooses freely. So it must lie
@@ -21,6 +22,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use smoltcp::wire::{ArpHardware, ArpPacket, EthernetProtocol, IPV4_HEADER_LEN, IPV6_HEADER_LEN, Ipv4Packet};
 
 use crate::addr::MacAddr;
+use crate::edge::config::EdgeConfig;
 use crate::frame::{EthernetView, Frame, ethertype};
 use crate::network::{Gateway, Identity, Port};
 use crate::verdict::DropReason;
@@ -72,6 +74,36 @@ pub fn check(
         }
         _ => Ok(()),
     }
+}
+
+/// Holds a frame from the host's own port against the host's addresses: what has another source the kernel forwards, for whoever
+/// routes by this host and knows an endpoint's address, past rules and publications.
+///
+/// # Errors
+/// [`DropReason::HostForwards`].
+#[inline]
+pub fn check_host(
+    gateway: Option<&Gateway>,
+    edge: &EdgeConfig,
+    view: &EthernetView,
+    frame: &Frame<'_>,
+) -> Result<(), DropReason> {
+    let payload = view.payload(frame.bytes);
+    let sender = match view.ethertype {
+        ethertype::IPV4 => Ipv4Packet::new_checked(payload).ok().map(|packet| packet.src_addr()),
+        ethertype::ARP => ArpPacket::new_checked(payload).ok().and_then(|message| {
+            let octets: [u8; 4] = message.source_protocol_addr().try_into().ok()?;
+            Some(octets.into())
+        }),
+        _ => None,
+    };
+    let is_own = |sender: Ipv4Addr| {
+        gateway.is_some_and(|gateway| gateway.address == sender)
+            || edge.is_host_address(sender)
+            || sender.is_unspecified()
+    };
+    // What cannot be read no kernel forwards, and no endpoint takes.
+    if sender.is_none_or(is_own) { Ok(()) } else { Err(DropReason::HostForwards) }
 }
 
 /// Below this the field behind the MACs is a length (IEEE 802.3, 3.2.6).

@@ -198,6 +198,9 @@ impl Turn<'_> {
         let Some(network) = port.place.network() else { return self.decide_uplink(port, view) };
         let network = self.snapshot.network(network).ok_or(DropReason::UnknownPort)?;
         guard::check(network.gateway.as_ref(), port, view, self.frame)?;
+        if port.is_host() {
+            guard::check_host(network.gateway.as_ref(), &self.snapshot.edge, view, self.frame)?;
+        }
         if port.settings.learning && !port.is_host() && !self.dry {
             let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
             network.fdb.learn(view.src, port.id, stickiness, self.now);
@@ -284,7 +287,7 @@ impl Turn<'_> {
         if !fits(egress, view, self.frame) {
             return Err(DropReason::TooBig);
         }
-        match link::passage(network, ingress, egress, view) {
+        match link::passage(network, ingress, egress, view, self.frame) {
             Passage::Open => {}
             Passage::Closed => return Err(DropReason::LinkDenied),
             Passage::Tracked => {
@@ -316,7 +319,7 @@ impl Turn<'_> {
             if !wanted || may_leave(ingress, egress).is_err() {
                 continue;
             }
-            match link::passage(network, ingress, egress, view) {
+            match link::passage(network, ingress, egress, view, self.frame) {
                 Passage::Open if fits(egress, view, self.frame) => drop(self.out.forward(egress.id)),
                 Passage::Open => too_big = true,
                 Passage::Closed => {}

@@ -212,6 +212,7 @@ drop_reasons! {
     GuardIpv6, "guard-ipv6", "The IPv6 source is not the endpoint's own address.";
     GuardNd, "guard-nd", "A neighbour discovery target or link-layer option is not the endpoint's own.";
     GuardRouter, "guard-router", "Endpoints may not send router advertisements or redirects.";
+    HostForwards, "host-forwards", "The sender is not one of the host's own addresses: the host forwards it for somebody else.";
     GuardMalformed, "guard-malformed", "The header that the spoof guard must read is malformed or too deep.";
     SamePort, "same-port", "The destination is behind the port that the frame came from.";
     Isolated, "isolated", "Ingress and egress are both isolated ports.";

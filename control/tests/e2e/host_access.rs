@@ -20,6 +20,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("host/host-reaches-endpoint", "", host_reaches_endpoint),
         plain_test("host/new-address", "", new_address),
         plain_test("host/gateway-stays-ours", "", gateway_stays_ours),
+        plain_test("host/forwards-for-nobody", "", forwards_for_nobody),
         plain_test("host/loopback-stays-private", "", loopback_stays_private),
         plain_test("host/without-access", "--host-access=false", without_access),
         plain_test("host/internal", "--internal", internal),
@@ -130,6 +131,33 @@ fn loopback_stays_private(edge: &mut Edge) {
     station.namespace.run(route).unwrap().unwrap();
     let _far = listen(edge.host(), (Ipv4Addr::new(127, 9, 9, 9), 8080));
     assert!(!reaches(&station.namespace, (Ipv4Addr::new(127, 9, 9, 9), 8080)));
+}
+
+/// A neighbour that routes to endpoints by the host, whose kernel forwards.
+fn forwards_for_nobody(edge: &mut Edge) {
+    use pontoon::api::types::Stats;
+    use pontoon_tools::kernel::{Kernel, Route};
+    let station = edge.daemon.attach("");
+    let forward = |on: &str| {
+        let set = || std::fs::write("/proc/sys/net/ipv4/ip_forward", on);
+        edge.host().run(set).unwrap().unwrap();
+    };
+    let before =
+        edge.host().run(|| std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")).unwrap().unwrap();
+    let route = Route { to: (station.ip(), 32), via: HOST, mtu: None };
+    edge.outside.machine.run(|| Kernel::open()?.set_route(route)).unwrap().unwrap();
+    forward("1");
+    let (server, neighbour) =
+        (bind(&station.namespace, (station.ip(), 53)), bind(&edge.outside.machine, (ANY, 0)));
+    neighbour.send_to(b"past all rules", (station.ip(), 53)).unwrap();
+    until("it is dropped and counted", || {
+        let stats: Stats = edge.daemon.json("stats");
+        stats.ports.iter().any(|port| port.drops.contains_key("host-forwards"))
+    });
+    // The host itself still gets through, and is the first to do so.
+    let host = bind(edge.host(), (ANY, 0));
+    assert_eq!(*exchange(&host, &server, (station.ip(), 53), 10).ip(), GATEWAY);
+    forward(before.trim());
 }
 
 fn without_access(edge: &mut Edge) {

@@ -218,6 +218,13 @@ impl EdgeConfig {
         self.uplinks.iter().find(|uplink| uplink.port == port)
     }
 
+    /// Whether `source` cannot be behind the uplink of that port, for it lies in the subnet of another one. The longest prefix counts;
+    /// with the same one on both it may be behind either.
+    pub fn is_elsewhere(&self, port: PortId, source: Ipv4Addr) -> bool {
+        let here = self.uplink(port).and_then(|uplink| uplink.prefix_around(source));
+        self.uplinks.iter().any(|uplink| uplink.prefix_around(source) > here)
+    }
+
     /// Whether the host has that address (127.0.0.0/8 aside).
     #[inline]
     pub fn is_host_address(&self, address: Ipv4Addr) -> bool {
@@ -233,11 +240,20 @@ impl Uplink {
 
     /// The address to ask for `neighbour` with: the one whose subnet it lies in, else the first.
     pub fn address_towards(&self, neighbour: Ipv4Addr) -> Option<Ipv4Addr> {
-        let is_on_link = |(address, prefix_len): &&(Ipv4Addr, u8)| {
-            Ipv4Net::new(*address, *prefix_len).is_ok_and(|net| net.contains(&neighbour))
-        };
-        let found = self.addresses.iter().find(is_on_link).or_else(|| self.addresses.first());
+        let found = self.subnets_around(neighbour).next().or_else(|| self.addresses.first());
         found.map(|(address, _)| *address)
+    }
+
+    /// The length of the longest prefix that `address` has in common with one of its subnets; none: it lies in none of them.
+    fn prefix_around(&self, address: Ipv4Addr) -> Option<u8> {
+        self.subnets_around(address).map(|(_, prefix_len)| *prefix_len).max()
+    }
+
+    /// Its addresses in whose subnets `address` lies.
+    fn subnets_around(&self, address: Ipv4Addr) -> impl Iterator<Item = &(Ipv4Addr, u8)> {
+        self.addresses.iter().filter(move |&&(own, prefix_len)| {
+            Ipv4Net::new(own, prefix_len).is_ok_and(|net| net.contains(&address))
+        })
     }
 }
 

@@ -101,6 +101,8 @@ pub enum Decision {
 pub enum RuleList {
     /// The network's.
     Network,
+    /// That of the network which a published port leads to from another.
+    Target,
     /// The publication's.
     Publication,
 }
@@ -128,6 +130,7 @@ impl fmt::Display for Decision {
             Decision::Rules { list, hit } => {
                 let list = match list {
                     RuleList::Network => "the network's rules",
+                    RuleList::Target => "the rules of the network that it leads to",
                     RuleList::Publication => "the publication's rules",
                 };
                 match hit {

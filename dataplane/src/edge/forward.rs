@@ -19,7 +19,7 @@ use super::waiting::Awaited;
 use crate::addr::MacAddr;
 use crate::gateway::errors::{HOST_UNREACHABLE, NETWORK_UNREACHABLE, TIME_EXCEEDED, fragmentation_needed};
 use crate::network::{Network, PortId, Snapshot};
-use crate::verdict::{DropReason, Taken, Translation, Verdict, Wait};
+use crate::verdict::{DropReason, Translation, Verdict, Wait};
 use std::net::Ipv4Addr;
 
 /// What became of a packet whose session was found.
@@ -60,8 +60,7 @@ impl Edge {
         id: SessionId,
         direction: Direction,
     ) -> Result<Passed, DropReason> {
-        let is_old = self.sessions.get(id).rules_generation() != it.snapshot.edge.rules_generation;
-        if is_old && !self.readmit(it.snapshot, id) {
+        if !self.may_go_on(it.snapshot, id) {
             return Ok(self.end(it, id));
         }
         let flags = tcp_flags(&it.packet);
@@ -83,7 +82,7 @@ impl Edge {
             };
         }
         if direction == Direction::Original {
-            self.note_sender(it, id);
+            self.note_sender(it, id)?;
         }
         let session = self.sessions.get(id);
         let back = session.hop(direction.opposite());
@@ -142,7 +141,7 @@ impl Edge {
         Ok(Verdict::Route { egress, translation })
     }
 
-    /// An ICMP error about a packet of a session; the error itself goes in that direction.
+    /// An ICMP error about a packet of a session that is translated; the error itself goes in that direction.
     pub(super) fn forward_error(
         &mut self,
         it: &mut Ingress<'_>,
@@ -150,14 +149,11 @@ impl Edge {
         id: SessionId,
         direction: Direction,
     ) -> Result<Verdict, DropReason> {
+        if !self.may_go_on(it.snapshot, id) {
+            return Err(DropReason::NoSession);
+        }
         let session = *self.sessions.get(id);
         let translation = session.translation(direction);
-        if translation == Translation::None {
-            return match it.network() {
-                Some(network) => super::inside::to_host_port(it, network),
-                None => Ok(Verdict::Taken(Taken::HostsOwn)),
-            };
-        }
         if it.packet.ttl <= 1 {
             return it.refuse(TIME_EXCEEDED);
         }
@@ -314,47 +310,64 @@ impl Edge {
         }
     }
 
-    /// Whoever began may have moved, outside to another router, inside to another MAC: answers follow.
+    /// Whoever began may have moved, outside to another router or uplink, inside to another MAC: answers follow.
+    ///
+    /// # Errors
+    /// [`DropReason::EdgeSource`]: not by that uplink, for he is on another's subnet.
     #[inline]
-    fn note_sender(&mut self, it: &Ingress<'_>, id: SessionId) {
+    fn note_sender(&mut self, it: &Ingress<'_>, id: SessionId) -> Result<(), DropReason> {
         let session = self.sessions.get(id);
         let hop = session.hop(Direction::Reply);
-        let stays = hop.dst_mac == it.view.src && hop.egress == it.port.id;
-        let may_move = it.port.place.network().is_none() || it.port.id == session.owner();
-        if !stays
-            && may_move
+        if hop.dst_mac == it.view.src && hop.egress == it.port.id {
+            return Ok(());
+        }
+        let is_outside = it.port.place.network().is_none();
+        if is_outside && hop.egress != it.port.id && it.snapshot.edge.is_elsewhere(it.port.id, it.packet.src)
+        {
+            return Err(DropReason::EdgeSource);
+        }
+        let may_move = is_outside || it.port.id == session.owner();
+        if may_move
             && !self.is_dry()
             && let Some(hop) = self.hop_back(it)
         {
             self.sessions.get_mut(id).set_hop(Direction::Reply, hop);
         }
+        Ok(())
     }
 
-    /// Whether a session that was admitted by other rules may go on by the present ones.
+    /// Whether a session may go on by the present rules.
+    #[inline]
+    pub(super) fn may_go_on(&mut self, snapshot: &Snapshot, id: SessionId) -> bool {
+        self.sessions.get(id).rules_generation() == snapshot.edge.rules_generation
+            || self.readmit(snapshot, id)
+    }
+
+    /// As [`Edge::may_go_on`], for one that was admitted by other rules.
     #[cold]
-    pub(super) fn readmit(&mut self, snapshot: &Snapshot, id: SessionId) -> bool {
+    fn readmit(&mut self, snapshot: &Snapshot, id: SessionId) -> bool {
         let session = self.sessions.get(id);
         let original = session.tuple(Direction::Original);
         let owner = snapshot.port(session.owner());
         let network = owner.and_then(|port| port.place.network()).and_then(|id| snapshot.network(id));
         let Some(network) = network else { return false };
-        let admitted = permits(first_match(&network.edge.rules, original));
+        let admits =
+            |network: &Network| !network.edge.internal && permits(first_match(&network.edge.rules, original));
         let publication = self.sessions.publication(id).and_then(|id| {
             let dst = original.dst.to_ipv4_mapped()?;
             let found = self.published.find(dst, original.protocol, original.dst_port);
             found.filter(|publication| publication.id == id)
         });
+        // From inside, the client's network may be another one than the endpoint's.
         let published = |publication: Option<&std::sync::Arc<Publication>>| {
-            publication.is_some_and(|it| permits(first_match(&it.rules, original)))
+            publication.is_some_and(|it| {
+                snapshot.network(it.network).is_some_and(admits) && permits(first_match(&it.rules, original))
+            })
         };
         let may_stay = match session.translation(Direction::Original) {
-            Translation::Source => admitted && !network.edge.internal,
-            Translation::Destination if self.sessions.publication(id).is_none() => {
-                admitted && !network.edge.internal
-            }
-            Translation::Destination | Translation::Both => {
-                admitted && !network.edge.internal && published(publication)
-            }
+            Translation::Source => admits(network),
+            Translation::Destination if self.sessions.publication(id).is_none() => admits(network),
+            Translation::Destination | Translation::Both => admits(network) && published(publication),
             Translation::None => super::link::may_stay(snapshot, network, session),
         };
         if may_stay {

@@ -12,7 +12,7 @@ use crate::frame::{EthernetView, Frame};
 use crate::gateway::errors::{IcmpError, PROHIBITED};
 use crate::gateway::packet::Back;
 use crate::gateway::{GatewayState, Received};
-use crate::network::{Gateway, Network, Port, PortId, Snapshot};
+use crate::network::{Gateway, Port, PortId, Snapshot};
 use crate::out::Out;
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Verdict, Wait};
@@ -80,11 +80,6 @@ impl<'a> Ingress<'a> {
     #[inline(always)]
     pub(super) fn plain_flow(&self) -> Option<Tuple> {
         if self.packet.is_fragment() { None } else { self.packet.tuple() }
-    }
-
-    /// The network that the packet came from.
-    pub(super) fn network(&self) -> Option<&'a Network> {
-        self.snapshot.network(self.port.place.network()?)
     }
 
     /// Tells the packet's sender of an error, if that is allowed.

@@ -8,6 +8,7 @@ use super::explain::{Decision, RuleList};
 use super::forward::Passed;
 use super::ingress::{Flow, Ingress};
 use super::packet::Content;
+use super::quote::Quote;
 use super::rules::first_match_untracked;
 use super::session::{Direction, SessionId};
 use super::tuple::{Protocol, Tuple};
@@ -56,12 +57,7 @@ impl Edge {
                 }
                 verdict
             }
-            Flow::Error(quote) => match self.find_session(&quote.tuple.inverted()) {
-                Some((id, direction)) if self.comes_from_inside(id, direction) => {
-                    self.forward_error(it, &quote, id, direction)
-                }
-                _ => self.without_session(it, received),
-            },
+            Flow::Error(quote) => self.error_from_inside(it, received, &quote),
             Flow::Other => self.without_session(it, received),
             Flow::Unknown(wait) => Ok(Verdict::Wait(wait)),
         }
@@ -95,6 +91,30 @@ impl Edge {
             Destination::Outside => self.open_outbound(it, received, tuple),
             nowhere => refuse_nowhere(it, received, &nowhere),
         }
+    }
+
+    /// An ICMP error from a network. In a session it passes if it comes from whom the packet was for that it is about, as with what
+    /// he sends otherwise: no router stands between him and his gateway.
+    fn error_from_inside(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+        quote: &Quote,
+    ) -> Result<Verdict, DropReason> {
+        if let Some((id, direction)) = self.find_session(&quote.tuple.inverted())
+            && self.comes_from_inside(id, direction)
+            && quote.tuple.dst.to_ipv4_mapped() == Some(it.packet.src)
+        {
+            if self.sessions.get(id).translation(direction) != Translation::None {
+                return self.forward_error(it, quote, id, direction);
+            }
+            if self.may_go_on(it.snapshot, id)
+                && let Destination::Host = self.whereabouts(received, it.packet.dst)
+            {
+                return to_host_port(it, received.network);
+            }
+        }
+        self.without_session(it, received)
     }
 
     /// A packet that no session is kept for, or an ICMP error about what is none.

@@ -1,5 +1,6 @@
 //! What passes between two ports of one network on its way over the bridge: nothing between isolated endpoints but what a link
-//! allows, and from the host everything, noted where rules would take the answer for something new.
+//! allows, to the host only what is meant for all, and from the host everything, noted where rules would take the answer for
+//! something new.
 //!
 //! A link lets ARP pass between its two endpoints, and IPv4 from the one to the other's service, which may answer within the session
 //! and begin nothing. Such sessions stand in the edge's one table without a translation. IPv6 does not pass: nothing keeps sessions
@@ -14,7 +15,7 @@ use super::forward::tcp_flags;
 use super::ingress::Flow;
 use super::open::{reason, untranslated};
 use super::packet::{Content, Packet};
-use super::rules::{first_match, permits};
+use super::rules::{first_match, first_match_untracked, permits};
 use super::session::{Direction, Hop, NewSession, Session};
 use super::tuple::Tuple;
 use crate::frame::{EthernetView, Frame, ethertype};
@@ -50,15 +51,47 @@ pub enum Passage {
     Closed,
 }
 
-/// What stands between two ports of `network` for a frame from the one to the other.
+/// What stands between two ports of `network` for `frame` from the one to the other.
 #[inline]
-pub fn passage(network: &Network, ingress: &Port, egress: &Port, view: &EthernetView) -> Passage {
+pub fn passage(
+    network: &Network,
+    ingress: &Port,
+    egress: &Port,
+    view: &EthernetView,
+    frame: &Frame<'_>,
+) -> Passage {
     let edge = &network.edge;
+    if view.dst.is_group() && egress.is_host() {
+        return if is_for_host_too(network, view, frame) { Passage::Open } else { Passage::Closed };
+    }
     if edge.isolated && ingress.is_endpoint() && egress.is_endpoint() {
         return between_isolated(edge, ingress.id, egress.id, view);
     }
     let is_packet_of_host = ingress.is_host() && view.ethertype == ethertype::IPV4 && !view.dst.is_group();
     if is_packet_of_host && !edge.rules.is_empty() { Passage::Tracked } else { Passage::Open }
+}
+
+/// Whether a frame to a group is the host's as well: ARP, and what rules permit of IPv4 to all or to a group. A kernel takes a
+/// packet to one of its own addresses from any such frame, and there it would not have passed the gateway, which asks the rules
+/// about it. The host port has no IPv6.
+fn is_for_host_too(network: &Network, view: &EthernetView, frame: &Frame<'_>) -> bool {
+    match view.ethertype {
+        _ if view.in_vlan => false,
+        ethertype::ARP => true,
+        ethertype::IPV4 => Packet::parse(view, frame).is_ok_and(|packet| {
+            let Packet { src, dst, protocol, .. } = packet;
+            let rules = &network.edge.rules;
+            let rule = match packet.tuple() {
+                Some(tuple) => first_match(rules, &tuple),
+                None => first_match_untracked(rules, src, dst, protocol),
+            };
+            let is_for_all = dst.is_multicast()
+                || dst.is_broadcast()
+                || network.gateway.is_some_and(|gateway| gateway.is_subnet_broadcast(dst));
+            is_for_all && permits(rule)
+        }),
+        _ => false,
+    }
 }
 
 fn between_isolated(edge: &NetworkEdge, ingress: PortId, egress: PortId, view: &EthernetView) -> Passage {
@@ -122,8 +155,7 @@ impl Edge {
         if let Some((id, direction)) = self.find_session(&tuple)
             && self.sessions.get(id).translation(direction) == Translation::None
         {
-            let is_old = self.sessions.get(id).rules_generation() != snapshot.edge.rules_generation;
-            if !is_old || self.readmit(snapshot, id) {
+            if self.may_go_on(snapshot, id) {
                 if !error && !self.is_dry() {
                     self.sessions.seen(id, direction, now, tcp_flags(&packet));
                 }

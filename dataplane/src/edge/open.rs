@@ -204,6 +204,9 @@ impl Edge {
             return Err(it.prohibit(DropReason::NetworkInternal));
         }
         self.check_rules(it, RuleList::Network, &received.network.edge.rules, tuple)?;
+        if target.id != received.network.id {
+            self.check_rules(it, RuleList::Target, &target.edge.rules, tuple)?;
+        }
         self.check_rules(it, RuleList::Publication, &publication.rules, tuple)?;
         let reply = Tuple {
             src: publication.to_address.to_ipv6_mapped(),
@@ -305,6 +308,7 @@ impl Edge {
         if !is_single_host(None, src)
             || self.places.find(src).is_some()
             || it.snapshot.edge.is_host_address(src)
+            || it.snapshot.edge.is_elsewhere(it.port.id, src)
         {
             return Err(DropReason::EdgeSource);
         }

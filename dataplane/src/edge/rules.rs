@@ -1,5 +1,5 @@
 //! Rules: ordered lists. In each the first line that matches decides, and what none matches passes. Where several lists
-//! concern a session (the network's and the publication's), each of them must let it pass.
+//! concern a session (those of its networks and the publication's), each of them must let it pass.
 
 use std::net::{IpAddr, Ipv4Addr};
 

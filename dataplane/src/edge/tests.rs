@@ -3,6 +3,7 @@
 
 mod basic;
 mod links;
+mod origins;
 mod sessions;
 mod shapes;
 mod trace;

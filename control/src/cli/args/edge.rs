@@ -90,7 +90,8 @@ pub struct PublishArgs {
     /// What to publish: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]
     #[arg(value_name = "PORTS", allow_hyphen_values = true)]
     pub ports: PublishedPorts,
-    /// Only clients of this subnet may come; may be given several times
+    /// Only clients of this subnet may come; may be given several times. One that an interface of the host is on is believed by
+    /// that interface only
     #[arg(long, value_name = "CIDR", value_parser = parse_net)]
     pub allow: Vec<IpNet>,
 }

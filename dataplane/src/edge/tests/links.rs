@@ -86,7 +86,7 @@ fn only_the_linked_hear_each_others_arp() {
         MacAddr::BROADCAST,
         mac(2),
         ethertype::IPV4,
-        &udp((address(2), 1), (address(3), 2)).packet(),
+        &udp((address(2), 1), (Ipv4Addr::BROADCAST, 2)).packet(),
     );
     assert_eq!(heard(world.step(2, &hello).1), [HOST_PORT]);
     let solicit = ethernet(

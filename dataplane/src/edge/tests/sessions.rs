@@ -74,6 +74,34 @@ fn a_publications_own_rules_are_asked_as_well() {
 }
 
 #[test]
+fn from_another_network_the_rules_of_both_are_asked() {
+    let mut world = World::ready();
+    world.publish(1, None, Protocol::Tcp, 80, (3, 8080));
+    let dial = |world: &mut World, port| {
+        let syn = tcp((OTHER_ENDPOINT, port), (HOST, 80), SYN).packet();
+        world.step(NEIGHBOUR, &ethernet(OTHER.mac, mac(5), ethertype::IPV4, &syn)).0
+    };
+    let through = routed(3, Translation::Both);
+    let denied = Verdict::Drop(DropReason::RuleDenied);
+    let deny = Rule { source: Some("10.1.0.0/24".parse().unwrap()), ..rule(1, Action::Deny, None) };
+    let hits = Arc::clone(&deny.hits);
+    assert_eq!(dial(&mut world, 40_000), through);
+    world.change_network(|network| network.edge.rules = Arc::from([deny]));
+    assert_eq!((dial(&mut world, 40_001), hits.get()), (denied, 1));
+    world.change_edge(|_| {});
+    assert_eq!(dial(&mut world, 40_000), denied, "what was there before has ended");
+    assert_eq!(world.sessions(), 0);
+
+    // Within one network its list is asked once.
+    let allow = rule(2, Action::Allow, None);
+    let hits = Arc::clone(&allow.hits);
+    world.change_network(|network| network.edge.rules = Arc::from([allow]));
+    assert_eq!((dial(&mut world, 40_002), hits.get()), (through, 1));
+    assert_eq!(world.inside(2, &tcp((address(2), 40_000), (HOST, 80), SYN)).0, through);
+    assert_eq!(hits.get(), 2);
+}
+
+#[test]
 fn unpublishing_ends_sessions_at_once_and_publishing_more_does_not() {
     let mut world = World::ready();
     world.publish(1, None, Protocol::Udp, 53, (3, 53));

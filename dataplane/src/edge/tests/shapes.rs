@@ -20,7 +20,7 @@ fn long(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16)) -> Specimen {
 }
 
 /// An ICMP error about the packet that `quoted` is, from `src` to its sender.
-fn error(kind: u8, code: u8, mtu: u16, src: Ipv4Addr, quoted: &[u8]) -> Vec<u8> {
+pub(super) fn error(kind: u8, code: u8, mtu: u16, src: Ipv4Addr, quoted: &[u8]) -> Vec<u8> {
     use etherparse::{Icmpv4Header, Icmpv4Type};
     let [high, low] = mtu.to_be_bytes();
     let header = Icmpv4Type::Unknown { type_u8: kind, code_u8: code, bytes5to8: [0, 0, high, low] };
@@ -300,7 +300,7 @@ fn errors_are_translated_both_ways() {
     assert_eq!(verdict, Verdict::Taken(Taken::HostsOwn));
 }
 
-fn error_to(kind: u8, code: u8, src: Ipv4Addr, dst: Ipv4Addr, quoted: &[u8]) -> Vec<u8> {
+pub(super) fn error_to(kind: u8, code: u8, src: Ipv4Addr, dst: Ipv4Addr, quoted: &[u8]) -> Vec<u8> {
     use etherparse::{Icmpv4Header, Icmpv4Type};
     let header = Icmpv4Type::Unknown { type_u8: kind, code_u8: code, bytes5to8: [0; 4] };
     let message = [&Icmpv4Header::with_checksum(header, quoted).to_bytes()[..], quoted].concat();
