@@ -50,7 +50,7 @@ mod wish;
 use core::time::Duration;
 use std::sync::Arc;
 
-use self::config::{EdgeConfig, Timeouts};
+use self::config::EdgeConfig;
 use self::explain::Decision;
 use self::fragment::Fragmenter;
 use self::fragments::Fragments;
@@ -60,7 +60,6 @@ use self::publish::Published;
 use self::punt::{Answer, Request};
 use self::route::{RouteKey, Routes};
 use self::session::Sessions;
-use self::tuple::Protocol;
 use self::view::{EdgeStats, SessionFilter, SessionView};
 use self::waiting::{Awaited, Waiting};
 use self::wish::Wishes;
@@ -233,8 +232,15 @@ impl Edge {
                 self.distrust_hops();
                 self.call_at(now);
             }
-            Answer::PortsHeld { protocol, ports } => {
-                self.ports_held(now, &snapshot.edge.timeouts, *protocol, ports);
+            Answer::PortsHeld { protocol, ports } => self.sessions.ports_mut().hold(*protocol, ports),
+            &Answer::PortKept { protocol, port } => {
+                // Control holds it even if nobody waits for it any more: it is given back as one that is not used.
+                self.wishes.fulfil(protocol, port);
+                self.sessions.ports_mut().keep(protocol, port, now, &snapshot.edge.timeouts);
+                self.waiting.release(Awaited::Port(protocol, port));
+                if let Some(due) = self.sessions.ports().next_release() {
+                    self.call_at(due);
+                }
             }
             &Answer::PortRefused { protocol, port } => {
                 self.wishes.refuse(now, protocol, port);
@@ -243,22 +249,9 @@ impl Edge {
         }
     }
 
-    fn ports_held(&mut self, now: Timestamp, timeouts: &Timeouts, protocol: Protocol, ranges: &[(u16, u16)]) {
-        match *ranges {
-            [(port, last)] if port == last && self.wishes.fulfil(protocol, port) => {
-                self.sessions.ports_mut().keep(protocol, port, now, timeouts);
-                self.waiting.release(Awaited::Port(protocol, port));
-            }
-            _ => self.sessions.ports_mut().hold(protocol, ranges),
-        }
-    }
-
     /// Does what time alone causes. Returns when it wants to be called again, if ever.
     pub fn tick(&mut self, now: Timestamp, snapshot: &Snapshot, out: &mut Out) -> Option<Timestamp> {
         let expiry = self.sessions.expire(now, EXPIRY_BUDGET);
-        while let Some((protocol, port)) = self.sessions.ports_mut().release(now, &snapshot.edge.timeouts) {
-            out.ask(Request::ReleasePort { protocol, port });
-        }
         let routes = self.routes.tick(now, out);
         let (mut failed, waiting) = (false, &mut self.waiting);
         let neighbours = self.neighbours.tick(now, &snapshot.edge, out, |key| {
@@ -267,6 +260,11 @@ impl Edge {
         });
         if failed {
             self.distrust_hops();
+        }
+        while out.may_ask()
+            && let Some((protocol, port)) = self.sessions.ports_mut().release(now, &snapshot.edge.timeouts)
+        {
+            out.ask(Request::ReleasePort { protocol, port });
         }
         let worker = self.worker;
         let waiting = self.waiting.tick(now, |awaited, held| {

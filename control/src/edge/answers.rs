@@ -71,7 +71,7 @@ impl Answers<'_> {
             Request::Route { .. } => false,
             Request::KeepPort { protocol, port } => match leases.keep(protocol, port) {
                 Ok(()) => {
-                    answers.push(Answer::PortsHeld { protocol, ports: vec![(port, port)] });
+                    answers.push(Answer::PortKept { protocol, port });
                     true
                 }
                 Err(error) => {

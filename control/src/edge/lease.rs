@@ -235,15 +235,16 @@ impl Leases {
     /// [`LeaseError::Invalid`], [`LeaseError::System`].
     pub fn keep(&self, protocol: Protocol, port: u16) -> Result<(), LeaseError> {
         let mut table = self.table();
-        self.leave_room(&table, 1)?;
-        let published = table.published.values().any(|it| it.address.is_none() && it.covers(protocol, port));
-        let (held, filters) = table.parts(protocol).ok_or_else(LeaseError::no_ports)?;
+        let held = table.held(protocol).ok_or_else(LeaseError::no_ports)?;
         if port == 0 {
             return Err(LeaseError::Invalid("0 is no port".into()));
         }
         if held.0.contains_key(&port) {
             return Ok(());
         }
+        self.leave_room(&table, 1)?;
+        let published = table.published.values().any(|it| it.address.is_none() && it.covers(protocol, port));
+        let (held, filters) = table.parts(protocol).ok_or_else(LeaseError::no_ports)?;
         if held.kept_ports().count() >= KEPT {
             return Err(LeaseError::Invalid(format!(
                 "{KEPT} ports of {protocol} are kept already, the most that may be"

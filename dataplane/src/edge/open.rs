@@ -17,7 +17,7 @@ use super::session::tcp::TcpFlags;
 use super::session::{Hop, NewSession, Refused};
 use super::tuple::Tuple;
 use super::waiting::Awaited;
-use super::wish::{MAX_KEPT, Wishes};
+use super::wish::Wishes;
 use crate::addr::MacAddr;
 use crate::gateway::Received;
 use crate::gateway::errors::{TIME_EXCEEDED, is_single_host};
@@ -108,10 +108,12 @@ impl Edge {
                 self.tell(|| Decision::PortWish(own));
             }
         } else if !is_held
-            && self.sessions.ports().kept() < MAX_KEPT
-            && self.wishes.is_worth_waiting(it.now, protocol, own, it.out)
+            && self.wishes.is_worth_waiting(it.now, protocol, own, self.sessions.ports().kept())
         {
-            return self.hold(it.now, Awaited::Port(protocol, own), it.port.id, it.frame).map(Chosen::Wait);
+            let wait = self.hold(it.now, Awaited::Port(protocol, own), it.port.id, it.frame)?;
+            // Only for a packet that waits.
+            self.wishes.ask(it.now, protocol, own, it.out);
+            return Ok(Chosen::Wait(wait));
         }
         let port = self.sessions.choose_port(it.now, (tuple.src, own), reply, lease);
         self.want_ports(it, tuple);

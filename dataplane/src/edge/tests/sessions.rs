@@ -185,7 +185,7 @@ fn a_chosen_source_port_is_kept_when_it_can_be_had() {
     let call = |port| udp((address(2), port), (REMOTE, 5060));
     assert_eq!(world.inside(2, &call(5060)).0, Verdict::Wait(Wait::Port));
     assert_eq!(world.asked, [Request::KeepPort { protocol: Protocol::Udp, port: 5060 }]);
-    world.answer(&Answer::PortsHeld { protocol: Protocol::Udp, ports: vec![(5060, 5060)] });
+    world.answer(&Answer::PortKept { protocol: Protocol::Udp, port: 5060 });
     let [(_, left)] = &world.resume()[..] else { panic!("it goes on") };
     assert_left(left, UPLINK, OUT, &udp((HOST, 5060), (REMOTE, 5060)));
     // A refusal and silence both lead to the pool.
@@ -198,6 +198,33 @@ fn a_chosen_source_port_is_kept_when_it_can_be_had() {
     assert!(pooled(&world.resume()));
     // The ports of the host's own services are not to be had by whoever sends from one.
     assert_eq!(world.inside(2, &call(123)).0, routed(UPLINK, Translation::Source));
+}
+
+#[test]
+fn a_burst_of_chosen_ports_takes_few_of_the_hosts_and_gives_all_back() {
+    let mut world = World::ready();
+    for port in 1024..3024 {
+        world.inside(2, &udp((address(2), port), (REMOTE, 5060)));
+    }
+    let wished = std::mem::take(&mut world.asked);
+    assert_eq!(wished.len(), 64, "one for each packet that found room to wait");
+    // Control answers when nobody waits any more.
+    world.pass(Duration::from_secs(2));
+    world.resume();
+    world.asked.clear();
+    let mut kept = Vec::new();
+    for request in wished {
+        let Request::KeepPort { protocol, port } = request else { panic!("{request:?}") };
+        world.answer(&Answer::PortKept { protocol, port });
+        kept.push(Request::ReleasePort { protocol, port });
+    }
+    assert_eq!(world.core.edge().unwrap().stats().ports_held.1, 1000 + 64);
+    let other = udp((address(3), 40_000), (REMOTE, 53));
+    assert!((POOL.0..=POOL.1).contains(&world.inside(3, &other).1[0].ports().0), "none is for everybody");
+    world.pass(Duration::from_secs(700));
+    world.asked.retain(|request| kept.contains(request));
+    assert_eq!(world.asked, kept);
+    assert_eq!(world.core.edge().unwrap().stats().ports_held.1, 1000);
 }
 
 #[test]
