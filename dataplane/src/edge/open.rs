@@ -144,13 +144,14 @@ impl Edge {
         self.may_come_from_outside(it, tuple, network)?;
         self.check_rules(it, RuleList::Network, &network.edge.rules, tuple)?;
         self.check_rules(it, RuleList::Publication, &publication.rules, tuple)?;
+        let reply = Tuple {
+            src: publication.to_address.to_ipv6_mapped(),
+            src_port: publication.target_port(tuple.dst_port),
+            ..tuple.inverted()
+        };
         let new = NewSession {
             original: *tuple,
-            reply: Tuple {
-                src: publication.to_address.to_ipv6_mapped(),
-                src_port: publication.target_port(tuple.dst_port),
-                ..tuple.inverted()
-            },
+            reply: self.sessions.tell_apart(tuple, reply),
             hops: self.hops_to(it, publication.endpoint)?,
             owner: publication.endpoint,
             lease: Lease::None,

@@ -60,6 +60,10 @@ pub use entry::{Direction, Hop, NewSession, Session};
 const SCAN: usize = 4096;
 /// How many sessions a new one may end that are due, before others must yield.
 const DUE_AT_LIMIT: usize = 16;
+/// How many other ports of a client are tried, to tell two of its sessions apart.
+const TRIES: u32 = 16;
+/// Ports below are services' (RFC 6335, section 6).
+const FIRST_USER: u16 = 1024;
 /// No publication.
 const NO_PUBLICATION: u32 = u32::MAX;
 
@@ -233,6 +237,20 @@ impl Sessions {
             let yields = |session: &Session| session.group() == Group::Closed;
             ports.choose(reply.protocol, own, lease, now, |port| holder(port).is_none_or(yields))
         })
+    }
+
+    /// The reply of a new session from outside by a published port. A client may use one port for two publications that lead to
+    /// the same service: its answers would look alike, so the endpoint sees another port of that client then. It needs no
+    /// lease, for nobody else sees it. Should none be free among a few, the reply stays as it is, and collides.
+    pub fn tell_apart(&self, original: &Tuple, reply: Tuple) -> Tuple {
+        let is_taken =
+            |reply: &Tuple| self.find(reply).is_some_and(|(id, _)| self.get(id).group() != Group::Closed);
+        let first = self.hasher.hash(original);
+        let others = (0..TRIES).map(|n| Tuple {
+            dst_port: FIRST_USER + (first.wrapping_add(n) % u32::from(u16::MAX - FIRST_USER)) as u16,
+            ..reply
+        });
+        core::iter::once(reply).chain(others).find(|it| !is_taken(it)).unwrap_or(reply)
     }
 
     /// Opens a session with its first packet; `flags` if that is TCP.

@@ -230,6 +230,8 @@ fn translation(original: &Tuple, reply: &Tuple) -> Translation {
         (false, false) => Translation::None,
         (true, false) => Translation::Source,
         (false, true) => Translation::Destination,
+        // A client of a published port, told apart from himself: see `Sessions::tell_apart`.
+        (true, true) if original.src == reply.dst => Translation::Destination,
         (true, true) => Translation::Both,
     }
 }

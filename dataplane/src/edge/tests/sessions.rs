@@ -227,6 +227,50 @@ fn a_burst_of_chosen_ports_takes_few_of_the_hosts_and_gives_all_back() {
     assert_eq!(world.core.edge().unwrap().stats().ports_held.1, 1000);
 }
 
+/// From one port to two publications of one service: the endpoint must be able to answer both.
+#[test]
+fn a_client_speaks_to_a_service_by_two_published_ports_at_once() {
+    for protocol in [Protocol::Udp, Protocol::Tcp] {
+        let mut world = World::ready();
+        for (id, port) in [(1, 8080), (2, 8081)] {
+            world.publish(id, None, protocol, port, (3, 80));
+        }
+        let client = (REMOTE, 123);
+        let packet = |src, dst| match protocol {
+            Protocol::Tcp => tcp(src, dst, SYN),
+            _ => udp(src, dst),
+        };
+        let mut seen = Vec::new();
+        for port in [8080, 8081] {
+            let (verdict, left) = world.outside(&packet(client, (HOST, port)));
+            assert_eq!(verdict, routed(3, Translation::Destination));
+            let from = (REMOTE, left[0].ports().0);
+            assert_left(&left, 3, to_endpoint(3), &packet(from, (address(3), 80)));
+            seen.push(from);
+        }
+        assert_eq!(seen[0], client);
+        assert_ne!(seen[1].1, client.1);
+        for (from, port) in seen.into_iter().zip([8080, 8081]) {
+            let answer = |src, dst| match protocol {
+                Protocol::Tcp => tcp(src, dst, SYN | ACK),
+                _ => udp(src, dst),
+            };
+            let (verdict, left) = world.inside(3, &answer((address(3), 80), from));
+            assert_eq!(verdict, routed(UPLINK, Translation::Source));
+            assert_left(&left, UPLINK, OUT, &answer((HOST, port), client));
+            // And on, by the hops of now.
+            world.answer(&Answer::RoutesChanged);
+            let (_, left) = world.outside(&packet(client, (HOST, port)));
+            assert_left(&left, 3, to_endpoint(3), &packet(from, (address(3), 80)));
+        }
+        assert_eq!(world.sessions(), 2);
+        // Rules that change do not end them.
+        world.change_edge(|_| {});
+        let (_, left) = world.outside(&packet(client, (HOST, 8081)));
+        assert_eq!((left[0].port, world.sessions()), (3, 2));
+    }
+}
+
 #[test]
 fn an_endpoint_independent_mapping_is_one_port_for_all_and_open_to_all() {
     let mut world = World::ready();
