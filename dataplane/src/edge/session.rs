@@ -20,10 +20,13 @@
 //! yields, in this order:
 //!
 //! 1. the oldest half-open one (TCP, handshake not complete);
-//! 2. the one that closed longest ago (TCP, both FINs or a RST seen; the kernel's conntrack drops those early as well),
+//! 2. the one that closed longest ago (TCP, both FINs or a RST seen; the kernel's conntrack drops those early as well);
+//! 3. of UDP and ICMP that began outside, the one that was used longest ago: senders may be forged by the thousand, and whom it
+//!    hits comes in again by the same publication;
+//! 4. of UDP from inside that nobody has answered, the one that was used longest ago, unless that was within 30 s,
 //!
 //! at the endpoint's share of the endpoint itself, at the table's limit of the endpoint that has most of its kind. So who
-//! floods evicts itself: no endpoint loses one while another has more. Nothing else yields: the new session is refused. A closed session yields also
+//! floods evicts itself: no endpoint loses one while another has more. Nothing else yields, established TCP and answered UDP least of all: the new session is refused. A closed session yields also
 //! to a new one that needs its external port.
 
 mod entry;
@@ -299,9 +302,10 @@ impl Sessions {
         // Once for each of the two bounds; limits that were lowered are not enforced all at once.
         for _ in 0..2 {
             let Some(refused) = self.shortage(owner) else { return Ok(()) };
+            let may_go = |id: u32| self.sessions[id as usize].may_yield(Moment::at(now));
             let victim = match refused {
-                Refused::Share => self.owners.oldest_of(owner),
-                _ => self.owners.oldest_of_all(),
+                Refused::Share => self.owners.oldest_of(owner, may_go),
+                _ => self.owners.oldest_of_all(may_go),
             };
             self.evict(now, victim.ok_or(refused)?);
         }
@@ -378,11 +382,12 @@ impl Sessions {
     fn file_anew(&mut self, id: SessionId, state: State, last_seen: Moment) {
         let after = &self.sessions[id.index()];
         let before = Session { state, ..*after };
-        if before.class() != after.class() || !last_seen.same_epoch(after.last_seen) {
+        let is_used = !last_seen.same_epoch(after.last_seen);
+        if before.class() != after.class() || is_used {
             self.queues.remove(before.class(), id.0);
             self.queues.add(after.class(), id.0);
         }
-        if before.group() != after.group() {
+        if before.group() != after.group() || is_used && after.group().is_by_use() {
             self.owners.remove(after.owner, before.group(), id.0);
             self.owners.add(after.owner, after.group(), id.0);
         }

@@ -1,5 +1,7 @@
 //! One session: its tuples, where its packets leave, what was seen of them.
 
+use core::time::Duration;
+
 use super::mapping::Transport;
 use super::moment::Moment;
 use super::owners::Group;
@@ -10,6 +12,9 @@ use crate::edge::ports::Lease;
 use crate::edge::tuple::{Protocol, Tuple};
 use crate::id::PortId;
 use crate::verdict::Translation;
+
+/// UDP from inside that nobody has answered does not yield for this long after its last packet.
+const ONE_WAY_IDLE: Duration = Duration::from_secs(30);
 
 /// Which way a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,8 +191,17 @@ impl Session {
         match self.protocol() {
             Protocol::Tcp if self.state.is_closed() => Group::Closed,
             Protocol::Tcp if !self.state.is_complete() => Group::HalfOpen,
+            Protocol::Udp | Protocol::Icmp if self.translation == Translation::Destination => Group::Inbound,
+            Protocol::Udp if self.translation == Translation::Source && !self.state.is_answered() => {
+                Group::OneWay
+            }
             _ => Group::Lasting,
         }
+    }
+
+    /// Whether it yields now, if its group does.
+    pub(super) fn may_yield(&self, now: Moment) -> bool {
+        self.group() != Group::OneWay || self.last_seen.after(ONE_WAY_IDLE) <= now
     }
 
     /// Which timeout it has.
