@@ -368,7 +368,9 @@ impl Sessions {
         let session = &mut self.sessions[id.index()];
         let (state, last_seen) = (session.state, session.last_seen);
         session.state = state.after(direction, flags);
-        if session.is_refreshed_by(direction) {
+        // The shorter time of a question that was answered begins with the answer.
+        let is_first_answer = session.state != state && session.class() == Class::Dns;
+        if session.is_refreshed_by(direction) || is_first_answer {
             session.last_seen = Moment::at(now);
         }
         if session.state != state || !session.last_seen.same_epoch(last_seen) {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::mapping::Transport;
 use super::moment::Moment;
 use super::owners::Group;
-use super::queues::Class;
+use super::queues::{Class, DNS_PORT};
 use super::tcp::{State, TcpFlags};
 use crate::addr::MacAddr;
 use crate::edge::ports::Lease;
@@ -210,9 +210,17 @@ impl Session {
         match self.protocol() {
             Protocol::Tcp if self.state.is_closed() || !self.state.is_complete() => Class::TcpTransitory,
             Protocol::Tcp => Class::TcpEstablished,
+            Protocol::Udp if self.is_answered_query() => Class::Dns,
             Protocol::Udp => Class::Udp,
             Protocol::Icmp => Class::Icmp,
         }
+    }
+
+    /// Whether it is with a name server outside that has answered.
+    fn is_answered_query(&self) -> bool {
+        self.translation == Translation::Source
+            && self.tuples[0].dst_port == DNS_PORT
+            && self.state.is_answered()
     }
 
     /// Whether a packet of this direction shows that the session is still wanted. With UDP only what comes from inside does
