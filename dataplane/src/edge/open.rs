@@ -115,7 +115,7 @@ impl Edge {
             self.wishes.ask(it.now, protocol, own, it.out);
             return Ok(Chosen::Wait(wait));
         }
-        let port = self.sessions.choose_port(it.now, (tuple.src, own), reply, lease);
+        let port = self.sessions.choose_port(it.now, it.port.id, (tuple.src, own), reply, lease);
         self.want_ports(it, tuple);
         if let Some(port) = port {
             self.tell(|| Decision::Port(port));
@@ -214,7 +214,8 @@ impl Edge {
             dst: gateway.address.to_ipv6_mapped(),
             ..tuple.inverted()
         };
-        let port = self.sessions.choose_port(it.now, (tuple.src, tuple.src_port), &reply, Lease::Shared);
+        let port =
+            self.sessions.choose_port(it.now, it.port.id, (tuple.src, tuple.src_port), &reply, Lease::Shared);
         self.want_ports(it, tuple);
         let port = port.ok_or_else(|| it.prohibit(DropReason::PortsExhausted))?;
         let new = NewSession {

@@ -26,9 +26,10 @@
 //! 4. of UDP from inside that nobody has answered, the one that was used longest ago, unless that was within 30 s,
 //!
 //! at the endpoint's share of the endpoint itself, at the table's limit of the endpoint that has most of its kind. So who
-//! floods evicts itself: no endpoint loses one while another has more. Nothing else yields, established TCP and answered UDP least of all: the new session is refused. A closed session yields also
-//! to a new one that needs its external port.
+//! floods evicts itself: no endpoint loses one while another has more. Nothing else yields, established TCP and answered UDP least of all: the new session is refused. Who yields a port, and
+//! how many an endpoint may have, is said in `session/choose.rs`.
 
+mod choose;
 mod entry;
 pub(crate) mod index;
 pub(crate) mod list;
@@ -36,6 +37,7 @@ pub mod mapping;
 pub(crate) mod moment;
 mod owners;
 mod queues;
+mod shares;
 mod show;
 pub mod tcp;
 #[cfg(test)]
@@ -53,8 +55,9 @@ use entry::held;
 use index::{Index, TupleHasher};
 use mapping::{Mappings, Transport};
 use moment::Moment;
-use owners::{Group, Owners};
+use owners::Owners;
 use queues::{Class, Queues};
+use shares::Shares;
 use tcp::{State, TcpFlags};
 
 pub use entry::{Direction, Hop, NewSession, Session};
@@ -63,10 +66,6 @@ pub use entry::{Direction, Hop, NewSession, Session};
 const SCAN: usize = 4096;
 /// How many sessions a new one may end that are due, before others must yield.
 const DUE_AT_LIMIT: usize = 16;
-/// How many other ports of a client are tried, to tell two of its sessions apart.
-const TRIES: u32 = 16;
-/// Ports below are services' (RFC 6335, section 6).
-const FIRST_USER: u16 = 1024;
 /// No publication.
 const NO_PUBLICATION: u32 = u32::MAX;
 
@@ -130,6 +129,7 @@ pub struct Sessions {
     queues: Queues,
     owners: Owners,
     ports: Ports,
+    shares: Shares,
     mappings: Mappings,
     counted: Counted,
 }
@@ -153,6 +153,7 @@ impl Sessions {
             queues: Queues::new(),
             owners: Owners::new(),
             ports: Ports::new(!seed),
+            shares: Shares::default(),
             mappings: Mappings::default(),
             counted: Counted::default(),
         };
@@ -220,42 +221,6 @@ impl Sessions {
         self.mappings.internal(protocol, external)
     }
 
-    /// An external port for a new session from `own` address and port, whose replies look like `reply`, its destination port
-    /// aside. See `ports.rs` for the order of choice; when nothing is left, the port of a closed session to the same remote.
-    /// [`Sessions::insert`] takes it.
-    pub fn choose_port(
-        &mut self,
-        now: Timestamp,
-        own: Transport,
-        reply: &Tuple,
-        lease: Lease,
-    ) -> Option<u16> {
-        let Self { ports, index, hasher, sessions, .. } = self;
-        let holder = |port: u16| {
-            let tuple = Tuple { dst_port: port, ..*reply };
-            let is_it = |id: SessionId, direction| sessions[id.index()].tuple(direction) == &tuple;
-            index.find(hasher.hash(&tuple), is_it).map(|(id, _)| &sessions[id.index()])
-        };
-        ports.choose(reply.protocol, own, lease, now, |port| holder(port).is_none()).or_else(|| {
-            let yields = |session: &Session| session.group() == Group::Closed;
-            ports.choose(reply.protocol, own, lease, now, |port| holder(port).is_none_or(yields))
-        })
-    }
-
-    /// The reply of a new session from outside by a published port. A client may use one port for two publications that lead to
-    /// the same service: its answers would look alike, so the endpoint sees another port of that client then. It needs no
-    /// lease, for nobody else sees it. Should none be free among a few, the reply stays as it is, and collides.
-    pub fn tell_apart(&self, original: &Tuple, reply: Tuple) -> Tuple {
-        let is_taken =
-            |reply: &Tuple| self.find(reply).is_some_and(|(id, _)| self.get(id).group() != Group::Closed);
-        let first = self.hasher.hash(original);
-        let others = (0..TRIES).map(|n| Tuple {
-            dst_port: FIRST_USER + (first.wrapping_add(n) % u32::from(u16::MAX - FIRST_USER)) as u16,
-            ..reply
-        });
-        core::iter::once(reply).chain(others).find(|it| !is_taken(it)).unwrap_or(reply)
-    }
-
     /// Opens a session with its first packet; `flags` if that is TCP.
     ///
     /// # Errors
@@ -276,22 +241,6 @@ impl Sessions {
                 Err(refused)
             }
         }
-    }
-
-    /// Ends closed sessions that have one of the new one's tuples.
-    fn make_way(&mut self, now: Timestamp, new: &NewSession) -> Result<(), Refused> {
-        for tuple in [&new.original, &new.reply] {
-            if let Some((id, _)) = self.find(tuple) {
-                if self.get(id).group() != Group::Closed {
-                    return Err(Refused::Collision);
-                }
-                self.remove(id, now);
-            }
-        }
-        let is_anothers = held(new.lease, &new.original, &new.reply).is_some_and(|(internal, external)| {
-            new.lease == Lease::Mapped && !self.mappings.admits(new.original.protocol, internal, external)
-        });
-        if is_anothers { Err(Refused::Collision) } else { Ok(()) }
     }
 
     /// Sees to it that there is room for one more session of `owner`.
@@ -341,8 +290,10 @@ impl Sessions {
         self.owners.add(session.owner, session.group(), id.0);
         if let Some((internal, external)) = held(new.lease, &new.original, &new.reply) {
             self.ports.take(session.protocol(), external.1, new.lease);
-            if new.lease == Lease::Mapped {
-                self.mappings.attach(session.protocol(), internal, external);
+            let is_first =
+                new.lease != Lease::Mapped || self.mappings.attach(session.protocol(), internal, external);
+            if is_first {
+                self.shares.add(self.share(new.lease, new.owner, internal, &new.reply));
             }
         }
         self.counted.opened += 1;
@@ -409,8 +360,9 @@ impl Sessions {
         self.owners.remove(session.owner, session.group(), id.0);
         if let Some((internal, external)) = held(lease, original, reply) {
             self.ports.give_back(session.protocol(), external.1, internal.0, now, &self.timeouts);
-            if lease == Lease::Mapped {
-                self.mappings.detach(session.protocol(), internal);
+            let is_last = lease != Lease::Mapped || self.mappings.detach(session.protocol(), internal);
+            if is_last {
+                self.shares.take(self.share(lease, session.owner, internal, reply));
             }
         }
         self.vacant.push(id.0);

@@ -77,6 +77,11 @@ impl Owners {
         self.lists.iter().filter_map(|lists| lists.get(owner.index())).map(List::len).sum()
     }
 
+    /// How many half-open sessions an endpoint has.
+    pub(super) fn half_open_of(&self, owner: PortId) -> u32 {
+        self.lists[Group::HalfOpen as usize].get(owner.index()).map_or(0, List::len)
+    }
+
     /// How many sessions are half open.
     pub(super) fn half_open(&self) -> u32 {
         self.half_open

@@ -206,9 +206,12 @@ impl Run {
         let own = (original.src, original.src_port);
         let with = |port: u16| Tuple { dst_port: port, ..reply };
         let yields = |known: &[Known], port: u16| {
-            known.iter().find(|it| it.new.reply == with(port)).is_none_or(Known::is_closed)
+            known
+                .iter()
+                .find(|it| it.new.reply == with(port))
+                .is_none_or(|it| it.is_closed() || it.is_half_open())
         };
-        let Some(port) = self.table.choose_port(self.now, own, &reply, Lease::Shared) else {
+        let Some(port) = self.table.choose_port(self.now, owner, own, &reply, Lease::Shared) else {
             assert!(PORTS.into_iter().all(|port| !yields(&self.known, port)), "a port was left");
             return;
         };
