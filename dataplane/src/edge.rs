@@ -40,6 +40,7 @@ mod rules;
 pub mod session;
 #[cfg(test)]
 mod specimen;
+mod supply;
 #[cfg(test)]
 mod tests;
 pub mod tuple;
@@ -60,6 +61,7 @@ use self::publish::Published;
 use self::punt::{Answer, Request};
 use self::route::{RouteKey, Routes};
 use self::session::Sessions;
+use self::supply::Supply;
 use self::view::{EdgeStats, SessionFilter, SessionView};
 use self::waiting::{Awaited, Waiting};
 use self::wish::Wishes;
@@ -76,8 +78,6 @@ use crate::verdict::{DropReason, Verdict};
 const HOP_LIFETIME: Duration = Duration::from_secs(8);
 /// Sessions that one tick ends at most, so that a tick is short.
 const EXPIRY_BUDGET: usize = 1024;
-/// Control is asked for more ports at most this often.
-const MORE_PORTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A frame that came by an uplink.
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +120,7 @@ pub struct Edge {
     generation: u32,
     /// When that is to be the case by itself.
     generation_ends: Timestamp,
-    /// When control may be asked for more ports again.
-    more_ports_at: Timestamp,
+    supply: Supply,
     /// When [`Edge::tick`] wants to be called, as far as packets have changed that since the last time.
     due: Option<Timestamp>,
     /// What is told while a frame is traced.
@@ -146,7 +145,7 @@ impl Edge {
             fragmenter: Fragmenter::default(),
             generation: 1,
             generation_ends: Timestamp::ZERO,
-            more_ports_at: Timestamp::ZERO,
+            supply: Supply::new(),
             due: None,
             told: None,
         }
@@ -232,7 +231,11 @@ impl Edge {
                 self.distrust_hops();
                 self.call_at(now);
             }
-            Answer::PortsHeld { protocol, ports } => self.sessions.ports_mut().hold(*protocol, ports),
+            Answer::PortsHeld { protocol, ports } => {
+                self.sessions.ports_mut().hold(*protocol, ports);
+                self.supply.answered(now, *protocol, !ports.is_empty());
+                self.waiting.release(Awaited::MorePorts(*protocol));
+            }
             &Answer::PortKept { protocol, port } => {
                 // Control holds it even if nobody waits for it any more: it is given back as one that is not used.
                 self.wishes.fulfil(protocol, port);
@@ -271,7 +274,7 @@ impl Edge {
             let reason = match awaited {
                 Awaited::Route(_) => DropReason::RouteTimeout,
                 Awaited::Neighbour(_) => DropReason::NeighbourTimeout,
-                Awaited::Port(..) => DropReason::PortsExhausted,
+                Awaited::Port(..) | Awaited::MorePorts(_) => DropReason::PortsExhausted,
                 Awaited::FirstFragment(_) => DropReason::FragmentLost,
             };
             match snapshot.port(held.ingress) {

@@ -89,9 +89,8 @@ impl Answers<'_> {
                 let ports = leases.more(protocol);
                 if ports.is_empty() {
                     tracing::debug!(%protocol, "no more ports of the pool are to be had");
-                } else {
-                    answers.push(Answer::PortsHeld { protocol, ports });
                 }
+                answers.push(Answer::PortsHeld { protocol, ports });
                 false
             }
         }

@@ -37,8 +37,11 @@ use filter::{Filters, Purpose};
 use pool::{FileLimit, merge, ports};
 pub use types::{Admitted, LeaseError, LeaseSettings, PortRange, Published, Taken};
 
-/// How many ports of the pool are held in one go.
+/// How many ports of the pool are held in one go at first; each time as many as there are already.
 const BLOCK: usize = 512;
+
+/// How many are held in one go at most: some 50 ms, in which no other question is answered.
+const MOST_AT_ONCE: usize = 2_048;
 
 /// The most ports of one protocol that are kept.
 const KEPT: usize = 1_024;
@@ -209,10 +212,11 @@ impl Leases {
     fn grow(&self, table: &mut Table, protocol: Protocol) -> Vec<PortRange> {
         let room = self.limit.ports().saturating_sub(table.sockets());
         let Some((held, filters)) = table.parts(protocol) else { return Vec::new() };
-        let room = room.min(self.pool_most.saturating_sub(held.pool_ports().count()));
+        let there = held.pool_ports().count();
+        let wanted = there.clamp(BLOCK, MOST_AT_ONCE).min(room).min(self.pool_most.saturating_sub(there));
         let mut got = Vec::new();
         for port in ports(self.pool) {
-            if got.len() >= room.min(BLOCK) {
+            if got.len() >= wanted {
                 break;
             }
             if held.0.contains_key(&port) {

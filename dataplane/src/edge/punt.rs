@@ -54,7 +54,8 @@ pub enum Answer {
     },
     /// The kernel's routes, rules, links or addresses have changed: every route must be asked for again.
     RoutesChanged,
-    /// These ports are of NAT's pool from now on.
+    /// These ports are of NAT's pool from now on, as far as they were not before. None: there are no more to be had (to
+    /// [`Request::MorePorts`]).
     PortsHeld {
         /// TCP or UDP.
         protocol: Protocol,

@@ -4,7 +4,7 @@
 //!
 //! 1. a closed one (TCP);
 //! 2. a half-open one, of those that the search met that of the endpoint with most of them, so that who floods with SYNs
-//!    pays for others' connections.
+//!    pays for others' connections. Not while control is asked for more ports: a new flow waits for those.
 //!
 //! # Share
 //!
@@ -27,7 +27,7 @@ const FIRST_USER: u16 = 1024;
 
 impl Sessions {
     /// An external port for a new session of `owner` from `own` address and port, whose replies look like `reply`, its destination
-    /// port aside. [`Sessions::insert`] takes it, at once.
+    /// port aside. Unless `spare`, half-open sessions yield. [`Sessions::insert`] takes the port, at once.
     pub fn choose_port(
         &mut self,
         now: Timestamp,
@@ -35,6 +35,7 @@ impl Sessions {
         own: Transport,
         reply: &Tuple,
         lease: Lease,
+        spare: bool,
     ) -> Option<u16> {
         let share = self.share(lease, owner, own, reply);
         let has_share = self.ports.is_share(reply.protocol, self.shares.count(share));
@@ -50,7 +51,7 @@ impl Sessions {
             Some(holder) if has_share && holder.owner != owner => Claim::Refused,
             Some(holder) => match holder.group() {
                 Group::Closed => Claim::Yields(u32::MAX),
-                Group::HalfOpen => Claim::Yields(owners.half_open_of(holder.owner)),
+                Group::HalfOpen if !spare => Claim::Yields(owners.half_open_of(holder.owner)),
                 _ => Claim::Refused,
             },
         };

@@ -163,20 +163,66 @@ fn a_full_share_is_refused_by_name_and_old_sessions_live() {
 }
 
 #[test]
-fn without_ports_a_flow_is_refused_and_more_are_asked_for() {
+fn without_ports_a_flow_waits_for_more_and_is_refused_when_there_are_none() {
     let mut world = World::new();
     world.learn_route(REMOTE);
-    world.answer(&Answer::PortsHeld { protocol: Protocol::Udp, ports: vec![(20_000, 20_000)] });
+    let held = |ports| Answer::PortsHeld { protocol: Protocol::Udp, ports };
+    world.answer(&held(vec![(20_000, 20_000)]));
     assert_eq!(world.inside(2, &query(40_000)).0, routed(UPLINK, Translation::Source));
     assert_eq!(world.asked, [Request::MorePorts { protocol: Protocol::Udp }]);
-    let (verdict, left) = world.inside(2, &query(40_001));
-    assert_eq!(verdict, Verdict::Drop(DropReason::PortsExhausted));
-    assert_eq!(left[0].packet()[20..22], [3, 13]);
-    // The same port serves another remote.
+    assert_eq!(world.inside(2, &query(40_001)).0, Verdict::Wait(Wait::Port));
+    world.answer(&held(vec![(20_001, 20_001)]));
+    let [(verdict, left)] = &world.resume()[..] else { panic!("it goes on") };
+    assert_eq!((*verdict, left[0].ports().0), (routed(UPLINK, Translation::Source), 20_001));
+    assert_eq!(world.asked.len(), 2, "and more are asked for at once");
+
+    assert_eq!(world.inside(2, &query(40_002)).0, Verdict::Wait(Wait::Port));
+    // TCP has a supply of its own.
+    let connect = tcp((address(2), 40_000), (REMOTE, 80), SYN);
+    assert_eq!(world.inside(2, &connect).0, Verdict::Wait(Wait::Port));
+    assert_eq!(world.asked[2..], [Request::MorePorts { protocol: Protocol::Tcp }]);
+    world.answer(&held(vec![]));
+    for refused in [world.resume().remove(0), world.inside(2, &query(40_003))] {
+        assert_eq!(refused.0, Verdict::Drop(DropReason::PortsExhausted));
+        assert_eq!(refused.1[0].packet()[20..22], [3, 13]);
+    }
+    assert_eq!(world.asked.len(), 3, "not asked again at once");
+    // The same ports serve another remote.
     let other = Ipv4Addr::new(192, 0, 2, 8);
     world.learn_route(other);
     let elsewhere = udp((address(2), 40_001), (other, 53));
-    assert_eq!(world.inside(2, &elsewhere).1[0].ports().0, 20_000);
+    assert!((20_000..=20_001).contains(&world.inside(2, &elsewhere).1[0].ports().0));
+    // Silence is a refusal as well, and later the question is asked again.
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.drops(2, DropReason::PortsExhausted), 3);
+    world.inside(2, &connect);
+    assert_eq!(world.asked.last(), Some(&Request::MorePorts { protocol: Protocol::Tcp }));
+}
+
+#[test]
+fn half_open_connections_yield_their_ports_when_there_are_no_more() {
+    let mut world = World::new();
+    world.learn_route(REMOTE);
+    let held = |ports| Answer::PortsHeld { protocol: Protocol::Tcp, ports };
+    let connect = |port| tcp((address(2), port), (REMOTE, 80), SYN);
+    world.answer(&held(vec![(20_000, 20_000)]));
+    assert_eq!(world.inside(2, &connect(40_000)).0, routed(UPLINK, Translation::Source));
+    assert_eq!(world.inside(2, &connect(40_001)).0, Verdict::Wait(Wait::Port), "more may come");
+    world.answer(&held(vec![]));
+    assert_eq!(world.resume()[0].0, routed(UPLINK, Translation::Source));
+    assert_eq!(world.sessions(), 1);
+    let answer = tcp((REMOTE, 80), (HOST, 20_000), SYN | ACK);
+    assert_left(
+        &world.outside(&answer).1,
+        2,
+        to_endpoint(2),
+        &tcp((REMOTE, 80), (address(2), 40_001), SYN | ACK),
+    );
+    let acknowledge = tcp((address(2), 40_001), (REMOTE, 80), ACK);
+    assert_eq!(world.inside(2, &acknowledge).0, routed(UPLINK, Translation::Source));
+    let (verdict, left) = world.inside(2, &connect(40_002));
+    assert_eq!(verdict, Verdict::Drop(DropReason::PortsExhausted), "it is established");
+    assert_eq!(left[0].packet()[20..22], [3, 13]);
 }
 
 #[test]

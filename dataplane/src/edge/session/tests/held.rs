@@ -21,7 +21,7 @@ fn by_port(new: &NewSession, port: u16) -> NewSession {
 
 /// The session with a chosen port, opened.
 fn translated(table: &mut Sessions, now: Timestamp, new: &NewSession) -> Option<(SessionId, u16)> {
-    let port = table.choose_port(now, new.owner, own(new), &new.reply, new.lease)?;
+    let port = table.choose_port(now, new.owner, own(new), &new.reply, new.lease, false)?;
     let new = by_port(new, port);
     Some((open(table, now, &new), port))
 }
@@ -87,7 +87,7 @@ fn a_closed_session_yields_its_port_when_nothing_else_is_left() {
         (id, external)
     });
     let next = outbound(Protocol::Tcp, 1, 4);
-    assert_eq!(table.choose_port(START, next.owner, own(&next), &next.reply, Lease::Shared), None);
+    assert_eq!(table.choose_port(START, next.owner, own(&next), &next.reply, Lease::Shared, false), None);
     table.seen(second.0, Direction::Reply, START, RST);
     let (_, port) = translated(&mut table, START, &next).expect("the closed one's port");
     assert_eq!(port, second.1);
@@ -127,6 +127,8 @@ fn a_flood_of_syns_to_one_remote_keeps_nobody_from_it() {
     }
     assert!(lives(&table, &open_one.1) && lives(&table, &begun.1));
     assert!(table.len() <= 64);
+    let next = from_one_address(Protocol::Tcp, 2, 20);
+    assert_eq!(table.choose_port(START, next.owner, own(&next), &next.reply, Lease::Shared, true), None);
 }
 
 /// Nothing of these yields: what one endpoint has must leave something for others.

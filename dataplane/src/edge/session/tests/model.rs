@@ -211,7 +211,7 @@ impl Run {
                 .find(|it| it.new.reply == with(port))
                 .is_none_or(|it| it.is_closed() || it.is_half_open())
         };
-        let Some(port) = self.table.choose_port(self.now, owner, own, &reply, Lease::Shared) else {
+        let Some(port) = self.table.choose_port(self.now, owner, own, &reply, Lease::Shared, false) else {
             assert!(PORTS.into_iter().all(|port| !yields(&self.known, port)), "a port was left");
             return;
         };
