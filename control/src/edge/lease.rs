@@ -4,7 +4,7 @@
 //! Both come from a socket that is bound to it (see [`socket`]); no firewall rule is needed. There are three kinds:
 //!
 //! - the pool: a range beside the one that the kernel gives its own sockets ports from, held in blocks ahead of need;
-//! - kept ports: an endpoint uses one as its source port, and it was free;
+//! - kept ports: an endpoint uses one as its source port, and it was free; given back when the edge says so;
 //! - published ports: they lead to an endpoint, and the socket itself serves clients on the host (see [`super::relay`]).
 //!
 //! One port can be published on every address and kept, or of the pool, at the same time: one socket serves for both.
