@@ -15,8 +15,9 @@
 //!
 //! 5. Of the ports met in 3, the one whose flow to the same remote yields most readily ([`Claim`]).
 //!
-//! When one search round (3) was in vain, the next ones of that flow's kind are short for a second, where 4 has an answer: an endpoint that
-//! opens thousands of connections to one remote would look at as many ports in vain for each.
+//! Where a search (3) was in vain, those of the same kind of flow are shorter for a second: they end at the first closed flow, and
+//! after [`FEW_PROBES`] ports if 4 has an answer. An endpoint that opens thousands of connections to one remote would look at
+//! [`PROBES`] ports in vain for each.
 //!
 //! A port of an endpoint-independent mapping is its own; such a mapping takes an unused port (1, 2, 4).
 //!
@@ -56,7 +57,7 @@ const LOW_WATER: usize = 64;
 pub enum Claim {
     /// It is not to be had.
     Refused,
-    /// A flow to the same remote has it, and yields; the more readily, the higher this is.
+    /// A flow to the same remote has it, and yields; the more readily, the higher this is: a closed one with the highest number.
     Yields(u32),
     /// No flow to the same remote has it.
     Free,
@@ -327,18 +328,19 @@ impl Pool {
         let vain = kind as usize % VAIN_SEARCHES;
         let was_in_vain = self.vain[vain].0 == kind && now < self.vain[vain].1;
         let probes = if was_in_vain && longest_unused.is_some() { FEW_PROBES } else { PROBES };
-        let (claim, busy) = self.next_busy(probes, claim);
+        let enough = if was_in_vain { Claim::Yields(u32::MAX) } else { Claim::Free };
+        let (claim, busy) = self.next_busy(probes, enough, claim);
         if claim == Claim::Free {
             return Some(busy);
         }
-        if probes == PROBES {
+        if !was_in_vain {
             self.vain[vain] = (kind, now.after(VAIN));
         }
         longest_unused.map(|entry| entry.port).or((claim > Claim::Refused).then_some(busy))
     }
 
-    /// The next port in use that is free for the flow; without one among so many, the one that yields most readily.
-    fn next_busy(&mut self, probes: usize, claim: impl Fn(u16) -> Claim) -> (Claim, u16) {
+    /// The next port in use that is `enough` for the flow; without one among so many, the best of them.
+    fn next_busy(&mut self, probes: usize, enough: Claim, claim: impl Fn(u16) -> Claim) -> (Claim, u16) {
         let mut best = (Claim::Refused, 0);
         for _ in 0..probes.min(self.entries.len()) {
             self.cursor = (self.cursor + 1) % self.entries.len();
@@ -348,7 +350,7 @@ impl Pool {
                 if claim > best.0 {
                     best = (claim, entry.port);
                 }
-                if claim == Claim::Free {
+                if claim >= enough {
                     break;
                 }
             }

@@ -195,6 +195,26 @@ fn a_search_in_vain_is_short_the_next_time() {
     assert!(probes(&mut ports, 1, START + Duration::from_millis(1200)) > PROBES / 2);
 }
 
+/// An endpoint at its share, whose connections close as fast as it opens them.
+#[test]
+fn a_closed_flow_is_found_soon_where_nothing_is_free() {
+    let mut ports = pool(500);
+    for port in 1000..1500 {
+        take(&mut ports, port);
+    }
+    let mut probes = || {
+        let probes = core::cell::Cell::new(0);
+        let chosen = ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, START, 1, |port| {
+            probes.set(probes.get() + 1);
+            if port % 4 == 0 { Claim::Yields(u32::MAX) } else { Claim::Yields(1) }
+        });
+        assert_eq!(chosen.map(|port| port % 4), Some(0));
+        probes.get()
+    };
+    assert_eq!(probes(), PROBES);
+    assert!((0..10).map(|_| probes()).sum::<usize>() < 2 * PROBES, "four each, on average");
+}
+
 #[test]
 fn more_are_wanted_when_few_are_unused() {
     let mut ports = pool(1000);

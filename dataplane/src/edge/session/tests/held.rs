@@ -131,6 +131,24 @@ fn a_flood_of_syns_to_one_remote_keeps_nobody_from_it() {
     assert_eq!(table.choose_port(START, next.owner, own(&next), &next.reply, Lease::Shared, true), None);
 }
 
+#[test]
+fn the_endpoint_with_most_half_open_connections_yields_its_ports() {
+    let mut table = table(1000, 1000);
+    table.ports_mut().hold(Protocol::Tcp, &[(100, 149)]);
+    let begin = |table: &mut Sessions, owner, port| {
+        translated(table, START, &from_one_address(Protocol::Tcp, owner, port)).expect("a port")
+    };
+    (1..=30).for_each(|port| _ = begin(&mut table, 1, port));
+    (1..=20).for_each(|port| _ = begin(&mut table, 2, port));
+    for port in 1..=8 {
+        let (id, _) = begin(&mut table, 3, port);
+        table.seen(id, Direction::Reply, START, SYN_ACK);
+        table.seen(id, Direction::Original, START, ACK);
+    }
+    let counts = [(PortId(1), 22), (PortId(2), 20), (PortId(3), 8)];
+    assert_eq!(table.stats().per_endpoint, counts);
+}
+
 /// Nothing of these yields: what one endpoint has must leave something for others.
 #[test]
 fn nobody_has_all_ports_to_one_remote() {
