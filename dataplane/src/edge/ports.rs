@@ -16,7 +16,7 @@
 //! 5. Of the ports met in 3, the one whose flow to the same remote yields most readily ([`Claim`]).
 //!
 //! Where a search (3) was in vain, those of the same kind of flow are shorter for a second: they end at the first closed flow, and
-//! after [`FEW_PROBES`] ports if 4 has an answer. An endpoint that opens thousands of connections to one remote would look at
+//! after four ports if 4 has an answer. An endpoint that opens thousands of connections to one remote would look at
 //! [`PROBES`] ports in vain for each.
 //!
 //! A port of an endpoint-independent mapping is its own; such a mapping takes an unused port (1, 2, 4).
