@@ -12,7 +12,6 @@
 //! 3. One that flows to other remotes use: with port-dependent mapping a port serves any number of remotes. The search goes
 //!    round, so it begins with those taken longest ago, and ends after [`PROBES`] ports.
 //! 4. The one that has been unused for longest, all the same.
-//!
 //! 5. Of the ports met in 3, the one whose flow to the same remote yields most readily ([`Claim`]).
 //!
 //! Where a search (3) was in vain, those of the same kind of flow are shorter for a second: they end at the first closed flow, and
