@@ -45,7 +45,7 @@ fn flow(number: u32) -> NewSession {
 fn open(table: &mut Sessions, number: u32, now: Timestamp) -> Option<SessionId> {
     let mut new = flow(number);
     let own = (new.original.src, new.original.src_port);
-    new.reply.dst_port = table.choose_port(now, own, &new.reply, new.lease)?;
+    new.reply.dst_port = table.choose_port(now, new.owner, own, &new.reply, new.lease, false)?;
     table.insert(now, &new, SYN).ok()
 }
 

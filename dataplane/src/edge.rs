@@ -40,6 +40,7 @@ mod rules;
 pub mod session;
 #[cfg(test)]
 mod specimen;
+mod supply;
 #[cfg(test)]
 mod tests;
 pub mod tuple;
@@ -50,7 +51,7 @@ mod wish;
 use core::time::Duration;
 use std::sync::Arc;
 
-use self::config::{EdgeConfig, Timeouts};
+use self::config::EdgeConfig;
 use self::explain::Decision;
 use self::fragment::Fragmenter;
 use self::fragments::Fragments;
@@ -60,7 +61,7 @@ use self::publish::Published;
 use self::punt::{Answer, Request};
 use self::route::{RouteKey, Routes};
 use self::session::Sessions;
-use self::tuple::Protocol;
+use self::supply::Supply;
 use self::view::{EdgeStats, SessionFilter, SessionView};
 use self::waiting::{Awaited, Waiting};
 use self::wish::Wishes;
@@ -77,8 +78,6 @@ use crate::verdict::{DropReason, Verdict};
 const HOP_LIFETIME: Duration = Duration::from_secs(8);
 /// Sessions that one tick ends at most, so that a tick is short.
 const EXPIRY_BUDGET: usize = 1024;
-/// Control is asked for more ports at most this often.
-const MORE_PORTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A frame that came by an uplink.
 #[derive(Debug, Clone, Copy)]
@@ -121,8 +120,7 @@ pub struct Edge {
     generation: u32,
     /// When that is to be the case by itself.
     generation_ends: Timestamp,
-    /// When control may be asked for more ports again.
-    more_ports_at: Timestamp,
+    supply: Supply,
     /// When [`Edge::tick`] wants to be called, as far as packets have changed that since the last time.
     due: Option<Timestamp>,
     /// What is told while a frame is traced.
@@ -147,7 +145,7 @@ impl Edge {
             fragmenter: Fragmenter::default(),
             generation: 1,
             generation_ends: Timestamp::ZERO,
-            more_ports_at: Timestamp::ZERO,
+            supply: Supply::new(),
             due: None,
             told: None,
         }
@@ -234,7 +232,18 @@ impl Edge {
                 self.call_at(now);
             }
             Answer::PortsHeld { protocol, ports } => {
-                self.ports_held(now, &snapshot.edge.timeouts, *protocol, ports);
+                self.sessions.ports_mut().hold(*protocol, ports);
+                self.supply.answered(now, *protocol, !ports.is_empty());
+                self.waiting.release(Awaited::MorePorts(*protocol));
+            }
+            &Answer::PortKept { protocol, port } => {
+                // Control holds it even if nobody waits for it any more: it is given back as one that is not used.
+                self.wishes.fulfil(protocol, port);
+                self.sessions.ports_mut().keep(protocol, port, now, &snapshot.edge.timeouts);
+                self.waiting.release(Awaited::Port(protocol, port));
+                if let Some(due) = self.sessions.ports().next_release() {
+                    self.call_at(due);
+                }
             }
             &Answer::PortRefused { protocol, port } => {
                 self.wishes.refuse(now, protocol, port);
@@ -243,22 +252,9 @@ impl Edge {
         }
     }
 
-    fn ports_held(&mut self, now: Timestamp, timeouts: &Timeouts, protocol: Protocol, ranges: &[(u16, u16)]) {
-        match *ranges {
-            [(port, last)] if port == last && self.wishes.fulfil(protocol, port) => {
-                self.sessions.ports_mut().keep(protocol, port, now, timeouts);
-                self.waiting.release(Awaited::Port(protocol, port));
-            }
-            _ => self.sessions.ports_mut().hold(protocol, ranges),
-        }
-    }
-
     /// Does what time alone causes. Returns when it wants to be called again, if ever.
     pub fn tick(&mut self, now: Timestamp, snapshot: &Snapshot, out: &mut Out) -> Option<Timestamp> {
         let expiry = self.sessions.expire(now, EXPIRY_BUDGET);
-        while let Some((protocol, port)) = self.sessions.ports_mut().release(now, &snapshot.edge.timeouts) {
-            out.ask(Request::ReleasePort { protocol, port });
-        }
         let routes = self.routes.tick(now, out);
         let (mut failed, waiting) = (false, &mut self.waiting);
         let neighbours = self.neighbours.tick(now, &snapshot.edge, out, |key| {
@@ -268,12 +264,17 @@ impl Edge {
         if failed {
             self.distrust_hops();
         }
+        while out.may_ask()
+            && let Some((protocol, port)) = self.sessions.ports_mut().release(now, &snapshot.edge.timeouts)
+        {
+            out.ask(Request::ReleasePort { protocol, port });
+        }
         let worker = self.worker;
         let waiting = self.waiting.tick(now, |awaited, held| {
             let reason = match awaited {
                 Awaited::Route(_) => DropReason::RouteTimeout,
                 Awaited::Neighbour(_) => DropReason::NeighbourTimeout,
-                Awaited::Port(..) => DropReason::PortsExhausted,
+                Awaited::Port(..) | Awaited::MorePorts(_) => DropReason::PortsExhausted,
                 Awaited::FirstFragment(_) => DropReason::FragmentLost,
             };
             match snapshot.port(held.ingress) {

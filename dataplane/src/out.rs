@@ -177,9 +177,14 @@ impl Out {
 
     /// Asks control for something. A question too many is forgotten: whoever needs the answer asks again.
     pub fn ask(&mut self, request: Request) {
-        if self.requests.len() < MAX_REQUESTS {
+        if self.may_ask() {
             self.requests.push(request);
         }
+    }
+
+    /// Whether there is room for a question.
+    pub fn may_ask(&self) -> bool {
+        self.requests.len() < MAX_REQUESTS
     }
 
     /// Makes a frame of `len` bytes, zeroed, that `fill` writes and that leaves by each of `egresses`.

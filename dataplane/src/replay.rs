@@ -77,7 +77,8 @@ impl Kernel {
                 Some(Answer::Route { network, destination, route: found.map(|(_, route)| *route) })
             }
             Request::KeepPort { protocol, port } => Some(Answer::PortRefused { protocol, port }),
-            Request::ReleasePort { .. } | Request::MorePorts { .. } => None,
+            Request::MorePorts { protocol } => Some(Answer::PortsHeld { protocol, ports: Vec::new() }),
+            Request::ReleasePort { .. } => None,
         }
     }
 }

@@ -47,7 +47,7 @@ pub enum Translation {
     None,
     /// The source is the host's instead of the endpoint's.
     Source,
-    /// The destination is the endpoint's instead of the host's.
+    /// The destination is the endpoint's instead of the host's; the source keeps its address.
     Destination,
     /// Both: an endpoint speaks to another by the host's address.
     Both,

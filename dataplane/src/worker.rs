@@ -16,13 +16,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::edge::Edge;
-use crate::edge::punt::Request;
+use crate::edge::punt::{Answer, Request};
 use crate::engine::Event;
 use crate::frame::Frame;
 use crate::network::PortId;
@@ -247,21 +247,26 @@ impl Worker {
     /// Sends what the core decided about the frame in the buffer, and lets go on what waited for that very frame.
     #[inline]
     fn carry_out(&mut self, now: Timestamp) {
-        self.send();
+        self.send(now);
         self.let_waiting_go_on(now);
     }
 
     #[inline]
-    fn send(&mut self) {
+    fn send(&mut self, now: Timestamp) {
         self.egress.send(&self.core, &self.out, &mut self.buffer);
-        self.ask();
+        self.ask(now);
     }
 
-    /// Asks control what the edge wants to know. A question for which there is no room is forgotten: the edge asks again.
+    /// Asks control what the edge wants to know. A question for which there is no room is forgotten: the edge asks again. A port that
+    /// could not be given back is kept still.
     #[inline]
-    fn ask(&self) {
+    fn ask(&mut self, now: Timestamp) {
         for request in self.out.requests() {
-            let _ = self.setup.requests.try_send(*request);
+            if let Err(TrySendError::Full(Request::ReleasePort { protocol, port })) =
+                self.setup.requests.try_send(*request)
+            {
+                self.core.answer(now, &Answer::PortKept { protocol, port });
+            }
         }
     }
 
@@ -273,7 +278,7 @@ impl Worker {
         while let Some(held) = self.core.next_ready() {
             self.buffer.load(&Frame { bytes: &held.bytes, offload: held.offload });
             self.core.resume(now, held.ingress, &self.buffer.frame(), &mut self.out);
-            self.send();
+            self.send(now);
             gone_on += 1;
             if gone_on == BATCH {
                 self.more_ready = true;
@@ -324,7 +329,7 @@ impl Worker {
         if self.next_tick().is_some_and(|due| now >= due) {
             self.next_tick = self.core.tick(now, &mut self.out);
             self.egress.send_made(&self.core, &self.out);
-            self.ask();
+            self.ask(now);
             self.let_waiting_go_on(now);
         }
     }
@@ -497,5 +502,21 @@ mod tests {
             worker.core.snapshot().port(PortId(1)).map(|port| CounterSum::of(&port.counters).rx.frames),
             Some(2)
         );
+    }
+
+    #[test]
+    fn a_port_that_control_could_not_be_told_of_is_held_still() {
+        let (mut worker, _others) = worker(0);
+        let (requests, control) = crossbeam_channel::bounded(1);
+        worker.setup.requests = requests;
+        let held = |worker: &Worker| worker.core.edge().unwrap().stats().ports_held.1;
+        for port in [5060, 5061] {
+            let kept = Answer::PortKept { protocol: crate::edge::tuple::Protocol::Udp, port };
+            worker.core.answer(Timestamp::ZERO, &kept);
+        }
+        worker.tick_if_due(Timestamp::from_secs(1000));
+        assert_eq!((control.try_iter().count(), held(&worker)), (1, 1), "one question fits the queue");
+        worker.tick_if_due(Timestamp::from_secs(2000));
+        assert_eq!((control.try_iter().count(), held(&worker)), (1, 0));
     }
 }

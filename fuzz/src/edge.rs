@@ -289,10 +289,11 @@ impl World {
         let network = NetworkId(u16::from(which & 0x20 != 0));
         let protocol = if which & 1 == 0 { Protocol::Tcp } else { Protocol::Udp };
         let port = TRANSPORT_PORTS[usize::from(which >> 1) % TRANSPORT_PORTS.len()];
-        let answer = match kind % 6 {
+        let answer = match kind % 7 {
             0..=2 => Answer::Route { network, destination, route: (kind & 0x80 == 0).then_some(route) },
             3 => Answer::RoutesChanged,
             4 => Answer::PortsHeld { protocol, ports: vec![(port, port)] },
+            5 => Answer::PortKept { protocol, port },
             _ => Answer::PortRefused { protocol, port },
         };
         self.core.answer(self.now, &answer);

@@ -71,7 +71,7 @@ impl Answers<'_> {
             Request::Route { .. } => false,
             Request::KeepPort { protocol, port } => match leases.keep(protocol, port) {
                 Ok(()) => {
-                    answers.push(Answer::PortsHeld { protocol, ports: vec![(port, port)] });
+                    answers.push(Answer::PortKept { protocol, port });
                     true
                 }
                 Err(error) => {
@@ -89,9 +89,8 @@ impl Answers<'_> {
                 let ports = leases.more(protocol);
                 if ports.is_empty() {
                     tracing::debug!(%protocol, "no more ports of the pool are to be had");
-                } else {
-                    answers.push(Answer::PortsHeld { protocol, ports });
                 }
+                answers.push(Answer::PortsHeld { protocol, ports });
                 false
             }
         }

@@ -4,7 +4,7 @@
 //! Both come from a socket that is bound to it (see [`socket`]); no firewall rule is needed. There are three kinds:
 //!
 //! - the pool: a range beside the one that the kernel gives its own sockets ports from, held in blocks ahead of need;
-//! - kept ports: an endpoint uses one as its source port, and it was free;
+//! - kept ports: an endpoint uses one as its source port, and it was free; given back when the edge says so;
 //! - published ports: they lead to an endpoint, and the socket itself serves clients on the host (see [`super::relay`]).
 //!
 //! One port can be published on every address and kept, or of the pool, at the same time: one socket serves for both.
@@ -37,8 +37,11 @@ use filter::{Filters, Purpose};
 use pool::{FileLimit, merge, ports};
 pub use types::{Admitted, LeaseError, LeaseSettings, PortRange, Published, Taken};
 
-/// How many ports of the pool are held in one go.
+/// How many ports of the pool are held in one go at first; each time as many as there are already.
 const BLOCK: usize = 512;
+
+/// How many are held in one go at most: some 50 ms, in which no other question is answered.
+const MOST_AT_ONCE: usize = 2_048;
 
 /// The most ports of one protocol that are kept.
 const KEPT: usize = 1_024;
@@ -209,10 +212,11 @@ impl Leases {
     fn grow(&self, table: &mut Table, protocol: Protocol) -> Vec<PortRange> {
         let room = self.limit.ports().saturating_sub(table.sockets());
         let Some((held, filters)) = table.parts(protocol) else { return Vec::new() };
-        let room = room.min(self.pool_most.saturating_sub(held.pool_ports().count()));
+        let there = held.pool_ports().count();
+        let wanted = there.clamp(BLOCK, MOST_AT_ONCE).min(room).min(self.pool_most.saturating_sub(there));
         let mut got = Vec::new();
         for port in ports(self.pool) {
-            if got.len() >= room.min(BLOCK) {
+            if got.len() >= wanted {
                 break;
             }
             if held.0.contains_key(&port) {
@@ -235,15 +239,16 @@ impl Leases {
     /// [`LeaseError::Invalid`], [`LeaseError::System`].
     pub fn keep(&self, protocol: Protocol, port: u16) -> Result<(), LeaseError> {
         let mut table = self.table();
-        self.leave_room(&table, 1)?;
-        let published = table.published.values().any(|it| it.address.is_none() && it.covers(protocol, port));
-        let (held, filters) = table.parts(protocol).ok_or_else(LeaseError::no_ports)?;
+        let held = table.held(protocol).ok_or_else(LeaseError::no_ports)?;
         if port == 0 {
             return Err(LeaseError::Invalid("0 is no port".into()));
         }
         if held.0.contains_key(&port) {
             return Ok(());
         }
+        self.leave_room(&table, 1)?;
+        let published = table.published.values().any(|it| it.address.is_none() && it.covers(protocol, port));
+        let (held, filters) = table.parts(protocol).ok_or_else(LeaseError::no_ports)?;
         if held.kept_ports().count() >= KEPT {
             return Err(LeaseError::Invalid(format!(
                 "{KEPT} ports of {protocol} are kept already, the most that may be"

@@ -86,7 +86,11 @@ impl Lab {
     }
 
     fn leases_with(&self, limits: Limits, share_filters: bool) -> Held<'_> {
-        let settings = LeaseSettings { pool: Some((61_000, 61_999)), pool_size: 1_000, share_filters };
+        self.leases_of((61_000, 61_999), limits, share_filters)
+    }
+
+    fn leases_of(&self, pool: (u16, u16), limits: Limits, share_filters: bool) -> Held<'_> {
+        let settings = LeaseSettings { pool: Some(pool), share_filters, ..LeaseSettings::default() };
         let leases = self.host.run(|| Leases::with_limits(settings, limits)).unwrap().unwrap();
         leases.set_uplinks(&[self.uplink]).unwrap();
         Held { lab: self, leases }
@@ -306,6 +310,14 @@ fn pool_grows() {
     drop(ours);
     assert_eq!(held.more(Protocol::Tcp), [(61_100, 61_100)]);
     assert_eq!(held.more(Protocol::Icmp), []);
+
+    drop(held);
+    let held = lab.leases_of((50_000, 54_095), Limits::default(), true);
+    assert_eq!(held.hold_pool(Protocol::Udp), [(50_000, 50_511)]);
+    let steps: Vec<usize> = (0..4)
+        .map(|_| held.more(Protocol::Udp).iter().map(|(first, last)| usize::from(last - first) + 1).sum())
+        .collect();
+    assert_eq!(steps, [512, 1024, 2048, 0]);
 }
 
 fn tcp_from_the_host() {

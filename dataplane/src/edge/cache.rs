@@ -67,15 +67,6 @@ impl<K: Key, V> Cache<K, V> {
         }
     }
 
-    /// Forgets `key`.
-    pub(super) fn remove(&mut self, key: &K) {
-        for place in self.ways(key) {
-            if place.as_ref().is_some_and(|place| place.key == *key) {
-                *place = None;
-            }
-        }
-    }
-
     /// Keeps what `keep` says, looking at everything.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         for place in &mut self.places {
@@ -144,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_replaced_removed_and_retained_by_its_key() {
+    fn an_entry_is_replaced_and_retained_by_its_key() {
         let mut cache = Cache::new(64);
         cache.insert((1, 1), at(0), 1);
         cache.insert((1, 1), at(0), 2);
@@ -152,7 +143,5 @@ mod tests {
         assert_eq!(cache.get(&(1, 1), at(0)), Some(&mut 2));
         cache.retain(|key, _| *key != (1, 2));
         assert_eq!(cache.get(&(1, 2), at(0)), None);
-        cache.remove(&(1, 1));
-        assert_eq!(cache.get(&(1, 1), at(0)), None);
     }
 }

@@ -176,7 +176,8 @@ pub struct Timeouts {
     pub tcp_established: Duration,
     /// TCP half open, closing or reset (RFC 5382, REQ-5; RFC 7857, section 2: 4 min).
     pub tcp_transitory: Duration,
-    /// UDP (RFC 4787, REQ-5: 5 min), refreshed by outbound packets (REQ-6).
+    /// UDP (RFC 4787, REQ-5: 5 min), refreshed by outbound packets (REQ-6). With port 53 outside it is 30 s at most once that has
+    /// answered (REQ-5a).
     pub udp: Duration,
     /// ICMP queries (RFC 5508, REQ-2: 60 s).
     pub icmp: Duration,

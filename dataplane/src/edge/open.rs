@@ -17,7 +17,7 @@ use super::session::tcp::TcpFlags;
 use super::session::{Hop, NewSession, Refused};
 use super::tuple::Tuple;
 use super::waiting::Awaited;
-use super::wish::{MAX_KEPT, Wishes};
+use super::wish::Wishes;
 use crate::addr::MacAddr;
 use crate::gateway::Received;
 use crate::gateway::errors::{TIME_EXCEEDED, is_single_host};
@@ -108,25 +108,38 @@ impl Edge {
                 self.tell(|| Decision::PortWish(own));
             }
         } else if !is_held
-            && self.sessions.ports().kept() < MAX_KEPT
-            && self.wishes.is_worth_waiting(it.now, protocol, own, it.out)
+            && self.wishes.is_worth_waiting(it.now, protocol, own, self.sessions.ports().kept())
         {
-            return self.hold(it.now, Awaited::Port(protocol, own), it.port.id, it.frame).map(Chosen::Wait);
+            let wait = self.hold(it.now, Awaited::Port(protocol, own), it.port.id, it.frame)?;
+            // Only for a packet that waits.
+            self.wishes.ask(it.now, protocol, own, it.out);
+            return Ok(Chosen::Wait(wait));
         }
-        let port = self.sessions.choose_port(it.now, (tuple.src, own), reply, lease);
-        self.want_ports(it, tuple);
-        if let Some(port) = port {
-            self.tell(|| Decision::Port(port));
-        }
-        port.map(Chosen::Port).ok_or_else(|| it.prohibit(DropReason::PortsExhausted))
+        self.choose_any_port(it, tuple, reply, lease)
     }
 
-    /// Asks for more ports before they are all in use.
-    fn want_ports(&mut self, it: &mut Ingress<'_>, tuple: &Tuple) {
+    /// Any port that is free for the flow. Asks for more before they are all in use, and waits for those that were asked for.
+    fn choose_any_port(
+        &mut self,
+        it: &mut Ingress<'_>,
+        tuple: &Tuple,
+        reply: &Tuple,
+        lease: Lease,
+    ) -> Result<Chosen, DropReason> {
         let protocol = tuple.protocol;
-        if !self.is_dry() && it.now >= self.more_ports_at && self.sessions.ports().wants_more(protocol) {
-            self.more_ports_at = it.now + super::MORE_PORTS_INTERVAL;
-            it.out.ask(super::Request::MorePorts { protocol });
+        let own = (tuple.src, tuple.src_port);
+        if !self.is_dry() && self.sessions.ports().wants_more(protocol) {
+            self.supply.want(it.now, protocol, it.out);
+        }
+        let more = self.supply.is_expected(it.now, protocol);
+        let port = self.sessions.choose_port(it.now, it.port.id, own, reply, lease, more);
+        if let Some(port) = port {
+            self.tell(|| Decision::Port(port));
+            Ok(Chosen::Port(port))
+        } else if more {
+            self.hold(it.now, Awaited::MorePorts(protocol), it.port.id, it.frame).map(Chosen::Wait)
+        } else {
+            Err(it.prohibit(DropReason::PortsExhausted))
         }
     }
 
@@ -142,13 +155,14 @@ impl Edge {
         self.may_come_from_outside(it, tuple, network)?;
         self.check_rules(it, RuleList::Network, &network.edge.rules, tuple)?;
         self.check_rules(it, RuleList::Publication, &publication.rules, tuple)?;
+        let reply = Tuple {
+            src: publication.to_address.to_ipv6_mapped(),
+            src_port: publication.target_port(tuple.dst_port),
+            ..tuple.inverted()
+        };
         let new = NewSession {
             original: *tuple,
-            reply: Tuple {
-                src: publication.to_address.to_ipv6_mapped(),
-                src_port: publication.target_port(tuple.dst_port),
-                ..tuple.inverted()
-            },
+            reply: self.sessions.tell_apart(tuple, reply),
             hops: self.hops_to(it, publication.endpoint)?,
             owner: publication.endpoint,
             lease: Lease::None,
@@ -214,9 +228,10 @@ impl Edge {
             dst: gateway.address.to_ipv6_mapped(),
             ..tuple.inverted()
         };
-        let port = self.sessions.choose_port(it.now, (tuple.src, tuple.src_port), &reply, Lease::Shared);
-        self.want_ports(it, tuple);
-        let port = port.ok_or_else(|| it.prohibit(DropReason::PortsExhausted))?;
+        let port = match self.choose_any_port(it, tuple, &reply, Lease::Shared)? {
+            Chosen::Port(port) => port,
+            Chosen::Wait(wait) => return Ok(Verdict::Wait(wait)),
+        };
         let new = NewSession {
             original: *tuple,
             reply: Tuple { dst_port: port, ..reply },

@@ -12,6 +12,11 @@
 //! 3. One that flows to other remotes use: with port-dependent mapping a port serves any number of remotes. The search goes
 //!    round, so it begins with those taken longest ago, and ends after [`PROBES`] ports.
 //! 4. The one that has been unused for longest, all the same.
+//! 5. Of the ports met in 3, the one whose flow to the same remote yields most readily ([`Claim`]).
+//!
+//! Where a search (3) was in vain, those of the same kind of flow are shorter for a second: they end at the first closed flow, and
+//! after four ports if 4 has an answer. An endpoint that opens thousands of connections to one remote would look at
+//! [`PROBES`] ports in vain for each.
 //!
 //! A port of an endpoint-independent mapping is its own; such a mapping takes an unused port (1, 2, 4).
 //!
@@ -21,6 +26,7 @@
 //!
 //! There are no more than 65536 ports of a protocol, in all some 2 MB; kept ones count among them.
 
+use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv6Addr;
 
@@ -34,10 +40,27 @@ use crate::time::Timestamp;
 
 /// How many ports in use are tried for a new flow.
 pub const PROBES: usize = 64;
+/// How many where a search was in vain lately.
+const FEW_PROBES: usize = 4;
+/// How long that is.
+const VAIN: Duration = Duration::from_secs(1);
+/// How many searches in vain are remembered.
+const VAIN_SEARCHES: usize = 8;
 /// How many ICMP identifiers NAT uses.
 pub const ICMP_IDENTIFIERS: u16 = 16384;
 /// Fewer unused ports than this, or than an eighth of those held: more are wanted.
 const LOW_WATER: usize = 64;
+
+/// What a port is to a new flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claim {
+    /// It is not to be had.
+    Refused,
+    /// A flow to the same remote has it, and yields; the more readily, the higher this is: a closed one with the highest number.
+    Yields(u32),
+    /// No flow to the same remote has it.
+    Free,
+}
 
 /// For what a port is held by a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,17 +110,24 @@ impl Ports {
         self.pool(protocol).entry(port).is_some()
     }
 
-    /// A port for a new flow from `own` address and port, if any is left; `is_free` tells whether no flow to the same remote
-    /// has it. The port is not taken yet.
+    /// A port for a new flow from `own` address and port, if any is left. Flows of one `kind` are refused the same ports;
+    /// `claim` tells which. The port is not taken yet.
     pub fn choose(
         &mut self,
         protocol: Protocol,
         own: Transport,
         lease: Lease,
         now: Timestamp,
-        is_free: impl Fn(u16) -> bool,
+        kind: u32,
+        claim: impl Fn(u16) -> Claim,
     ) -> Option<u16> {
-        self.pool_mut(protocol).choose(own, lease, Moment::at(now), is_free)
+        self.pool_mut(protocol).choose(own, lease, Moment::at(now), kind, claim)
+    }
+
+    /// Whether so many ports are all that an endpoint may have while few are left.
+    pub fn is_share(&self, protocol: Protocol, ports: u32) -> bool {
+        let Pool { unused, entries, .. } = self.pool(protocol);
+        (unused.len() as usize) < entries.len() / 8 && ports as usize >= entries.len() / 2
     }
 
     /// A session more uses the port. Ports that are not held are none of ours.
@@ -208,6 +238,8 @@ struct Pool {
     unused: List,
     /// Where the search for a port in use goes on.
     cursor: usize,
+    /// Kinds of flows that a search was in vain for, and until when that counts.
+    vain: [(u32, Moment); VAIN_SEARCHES],
     /// Single ports, which only flows get that want them.
     kept: HashMap<u16, Entry>,
     /// All kept ports, and when each is to be looked at, to be given back if it is unused.
@@ -224,6 +256,7 @@ impl Pool {
             links: Vec::new(),
             unused: List::EMPTY,
             cursor: 0,
+            vain: [(0, Moment::START); VAIN_SEARCHES],
             kept: HashMap::new(),
             kept_queue: VecDeque::new(),
             used: 0,
@@ -275,9 +308,10 @@ impl Pool {
         own: Transport,
         lease: Lease,
         now: Moment,
-        is_free: impl Fn(u16) -> bool,
+        kind: u32,
+        claim: impl Fn(u16) -> Claim,
     ) -> Option<u16> {
-        let may_have = |entry: &Entry| entry.may_serve(lease) && is_free(entry.port);
+        let may_have = |entry: &Entry| entry.may_serve(lease) && claim(entry.port) == Claim::Free;
         let (address, wanted) = own;
         let is_ours = |entry: &&Entry| !entry.rests(now) || entry.last_user == address;
         if self.entry(wanted).filter(is_ours).is_some_and(may_have) {
@@ -287,24 +321,40 @@ impl Pool {
         if let Some(rested) = longest_unused.filter(|entry| !entry.rests(now)) {
             return Some(rested.port);
         }
-        if lease == Lease::Shared
-            && let Some(busy) = self.next_busy(may_have)
-        {
+        if lease != Lease::Shared {
+            return longest_unused.map(|entry| entry.port);
+        }
+        let vain = kind as usize % VAIN_SEARCHES;
+        let was_in_vain = self.vain[vain].0 == kind && now < self.vain[vain].1;
+        let probes = if was_in_vain && longest_unused.is_some() { FEW_PROBES } else { PROBES };
+        let enough = if was_in_vain { Claim::Yields(u32::MAX) } else { Claim::Free };
+        let (claim, busy) = self.next_busy(probes, enough, claim);
+        if claim == Claim::Free {
             return Some(busy);
         }
-        longest_unused.map(|entry| entry.port)
+        if !was_in_vain {
+            self.vain[vain] = (kind, now.after(VAIN));
+        }
+        longest_unused.map(|entry| entry.port).or((claim > Claim::Refused).then_some(busy))
     }
 
-    /// The next port in use that the flow may have as well.
-    fn next_busy(&mut self, may_have: impl Fn(&Entry) -> bool) -> Option<u16> {
-        for _ in 0..PROBES.min(self.entries.len()) {
+    /// The next port in use that is `enough` for the flow; without one among so many, the best of them.
+    fn next_busy(&mut self, probes: usize, enough: Claim, claim: impl Fn(u16) -> Claim) -> (Claim, u16) {
+        let mut best = (Claim::Refused, 0);
+        for _ in 0..probes.min(self.entries.len()) {
             self.cursor = (self.cursor + 1) % self.entries.len();
             let entry = &self.entries[self.cursor];
-            if entry.users != 0 && may_have(entry) {
-                return Some(entry.port);
+            if entry.users != 0 && entry.may_serve(Lease::Shared) {
+                let claim = claim(entry.port);
+                if claim > best.0 {
+                    best = (claim, entry.port);
+                }
+                if claim >= enough {
+                    break;
+                }
             }
         }
-        None
+        best
     }
 
     fn take(&mut self, port: u16, lease: Lease) {

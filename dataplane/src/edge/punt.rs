@@ -54,12 +54,20 @@ pub enum Answer {
     },
     /// The kernel's routes, rules, links or addresses have changed: every route must be asked for again.
     RoutesChanged,
-    /// These ports are held for NAT from now on; one that came by [`Request::KeepPort`] is its only one.
+    /// These ports are of NAT's pool from now on, as far as they were not before. None: there are no more to be had (to
+    /// [`Request::MorePorts`]).
     PortsHeld {
         /// TCP or UDP.
         protocol: Protocol,
         /// Ports, both ends included.
         ports: Vec<(u16, u16)>,
+    },
+    /// The port of a [`Request::KeepPort`] is held for NAT until [`Request::ReleasePort`].
+    PortKept {
+        /// TCP or UDP.
+        protocol: Protocol,
+        /// The port.
+        port: u16,
     },
     /// The port of a [`Request::KeepPort`] is taken.
     PortRefused {

@@ -20,12 +20,16 @@
 //! yields, in this order:
 //!
 //! 1. the oldest half-open one (TCP, handshake not complete);
-//! 2. the one that closed longest ago (TCP, both FINs or a RST seen; the kernel's conntrack drops those early as well),
+//! 2. the one that closed longest ago (TCP, both FINs or a RST seen; the kernel's conntrack drops those early as well);
+//! 3. of UDP and ICMP that began outside, the one that was used longest ago: senders may be forged by the thousand, and whom it
+//!    hits comes in again by the same publication;
+//! 4. of UDP from inside that nobody has answered, the one that was used longest ago, unless that was within 30 s,
 //!
 //! at the endpoint's share of the endpoint itself, at the table's limit of the endpoint that has most of its kind. So who
-//! floods evicts itself: no endpoint loses one while another has more. Nothing else yields: the new session is refused. A closed session yields also
-//! to a new one that needs its external port.
+//! floods evicts itself: no endpoint loses one while another has more. Nothing else yields, established TCP and answered UDP least of all: the new session is refused. Who yields a port, and
+//! how many an endpoint may have, is said in `session/choose.rs`.
 
+mod choose;
 mod entry;
 pub(crate) mod index;
 pub(crate) mod list;
@@ -33,6 +37,7 @@ pub mod mapping;
 pub(crate) mod moment;
 mod owners;
 mod queues;
+mod shares;
 mod show;
 pub mod tcp;
 #[cfg(test)]
@@ -50,8 +55,9 @@ use entry::held;
 use index::{Index, TupleHasher};
 use mapping::{Mappings, Transport};
 use moment::Moment;
-use owners::{Group, Owners};
+use owners::Owners;
 use queues::{Class, Queues};
+use shares::Shares;
 use tcp::{State, TcpFlags};
 
 pub use entry::{Direction, Hop, NewSession, Session};
@@ -123,6 +129,7 @@ pub struct Sessions {
     queues: Queues,
     owners: Owners,
     ports: Ports,
+    shares: Shares,
     mappings: Mappings,
     counted: Counted,
 }
@@ -146,6 +153,7 @@ impl Sessions {
             queues: Queues::new(),
             owners: Owners::new(),
             ports: Ports::new(!seed),
+            shares: Shares::default(),
             mappings: Mappings::default(),
             counted: Counted::default(),
         };
@@ -213,28 +221,6 @@ impl Sessions {
         self.mappings.internal(protocol, external)
     }
 
-    /// An external port for a new session from `own` address and port, whose replies look like `reply`, its destination port
-    /// aside. See `ports.rs` for the order of choice; when nothing is left, the port of a closed session to the same remote.
-    /// [`Sessions::insert`] takes it.
-    pub fn choose_port(
-        &mut self,
-        now: Timestamp,
-        own: Transport,
-        reply: &Tuple,
-        lease: Lease,
-    ) -> Option<u16> {
-        let Self { ports, index, hasher, sessions, .. } = self;
-        let holder = |port: u16| {
-            let tuple = Tuple { dst_port: port, ..*reply };
-            let is_it = |id: SessionId, direction| sessions[id.index()].tuple(direction) == &tuple;
-            index.find(hasher.hash(&tuple), is_it).map(|(id, _)| &sessions[id.index()])
-        };
-        ports.choose(reply.protocol, own, lease, now, |port| holder(port).is_none()).or_else(|| {
-            let yields = |session: &Session| session.group() == Group::Closed;
-            ports.choose(reply.protocol, own, lease, now, |port| holder(port).is_none_or(yields))
-        })
-    }
-
     /// Opens a session with its first packet; `flags` if that is TCP.
     ///
     /// # Errors
@@ -257,22 +243,6 @@ impl Sessions {
         }
     }
 
-    /// Ends closed sessions that have one of the new one's tuples.
-    fn make_way(&mut self, now: Timestamp, new: &NewSession) -> Result<(), Refused> {
-        for tuple in [&new.original, &new.reply] {
-            if let Some((id, _)) = self.find(tuple) {
-                if self.get(id).group() != Group::Closed {
-                    return Err(Refused::Collision);
-                }
-                self.remove(id, now);
-            }
-        }
-        let is_anothers = held(new.lease, &new.original, &new.reply).is_some_and(|(internal, external)| {
-            new.lease == Lease::Mapped && !self.mappings.admits(new.original.protocol, internal, external)
-        });
-        if is_anothers { Err(Refused::Collision) } else { Ok(()) }
-    }
-
     /// Sees to it that there is room for one more session of `owner`.
     fn make_room(&mut self, now: Timestamp, owner: PortId) -> Result<(), Refused> {
         if self.shortage(owner).is_some() {
@@ -281,9 +251,10 @@ impl Sessions {
         // Once for each of the two bounds; limits that were lowered are not enforced all at once.
         for _ in 0..2 {
             let Some(refused) = self.shortage(owner) else { return Ok(()) };
+            let may_go = |id: u32| self.sessions[id as usize].may_yield(Moment::at(now));
             let victim = match refused {
-                Refused::Share => self.owners.oldest_of(owner),
-                _ => self.owners.oldest_of_all(),
+                Refused::Share => self.owners.oldest_of(owner, may_go),
+                _ => self.owners.oldest_of_all(may_go),
             };
             self.evict(now, victim.ok_or(refused)?);
         }
@@ -319,8 +290,10 @@ impl Sessions {
         self.owners.add(session.owner, session.group(), id.0);
         if let Some((internal, external)) = held(new.lease, &new.original, &new.reply) {
             self.ports.take(session.protocol(), external.1, new.lease);
-            if new.lease == Lease::Mapped {
-                self.mappings.attach(session.protocol(), internal, external);
+            let is_first =
+                new.lease != Lease::Mapped || self.mappings.attach(session.protocol(), internal, external);
+            if is_first {
+                self.shares.add(self.share(new.lease, new.owner, internal, &new.reply));
             }
         }
         self.counted.opened += 1;
@@ -346,7 +319,9 @@ impl Sessions {
         let session = &mut self.sessions[id.index()];
         let (state, last_seen) = (session.state, session.last_seen);
         session.state = state.after(direction, flags);
-        if session.is_refreshed_by(direction) {
+        // The shorter time of a question that was answered begins with the answer.
+        let is_first_answer = session.state != state && session.class() == Class::Dns;
+        if session.is_refreshed_by(direction) || is_first_answer {
             session.last_seen = Moment::at(now);
         }
         if session.state != state || !session.last_seen.same_epoch(last_seen) {
@@ -360,11 +335,12 @@ impl Sessions {
     fn file_anew(&mut self, id: SessionId, state: State, last_seen: Moment) {
         let after = &self.sessions[id.index()];
         let before = Session { state, ..*after };
-        if before.class() != after.class() || !last_seen.same_epoch(after.last_seen) {
+        let is_used = !last_seen.same_epoch(after.last_seen);
+        if before.class() != after.class() || is_used {
             self.queues.remove(before.class(), id.0);
             self.queues.add(after.class(), id.0);
         }
-        if before.group() != after.group() {
+        if before.group() != after.group() || is_used && after.group().is_by_use() {
             self.owners.remove(after.owner, before.group(), id.0);
             self.owners.add(after.owner, after.group(), id.0);
         }
@@ -384,8 +360,9 @@ impl Sessions {
         self.owners.remove(session.owner, session.group(), id.0);
         if let Some((internal, external)) = held(lease, original, reply) {
             self.ports.give_back(session.protocol(), external.1, internal.0, now, &self.timeouts);
-            if lease == Lease::Mapped {
-                self.mappings.detach(session.protocol(), internal);
+            let is_last = lease != Lease::Mapped || self.mappings.detach(session.protocol(), internal);
+            if is_last {
+                self.shares.take(self.share(lease, session.owner, internal, reply));
             }
         }
         self.vacant.push(id.0);

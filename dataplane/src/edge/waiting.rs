@@ -23,7 +23,7 @@ const MAX_FRAMES: usize = 1024;
 const MAX_BYTES: usize = 4 << 20;
 const PORT_FRAMES: usize = 64;
 const PORT_BYTES: usize = 512 << 10;
-/// How long a packet waits for a port of its own before it makes do with another.
+/// How long a packet waits for a port of its own before it makes do with another, or for any port.
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a packet waits for.
@@ -32,6 +32,8 @@ pub(super) enum Awaited {
     Route(RouteKey),
     Neighbour(NeighbourKey),
     Port(Protocol, u16),
+    /// Any port, when none is left and more were asked for.
+    MorePorts(Protocol),
     FirstFragment(FragmentKey),
 }
 
@@ -41,7 +43,7 @@ impl Awaited {
         match self {
             Awaited::Route(_) => Wait::Route,
             Awaited::Neighbour(_) => Wait::Neighbour,
-            Awaited::Port(..) => Wait::Port,
+            Awaited::Port(..) | Awaited::MorePorts(_) => Wait::Port,
             Awaited::FirstFragment(_) => Wait::FirstFragment,
         }
     }
@@ -50,7 +52,7 @@ impl Awaited {
         match self {
             Awaited::Route(_) => route::PATIENCE,
             Awaited::Neighbour(_) => neighbour::PATIENCE,
-            Awaited::Port(..) => PORT_PATIENCE,
+            Awaited::Port(..) | Awaited::MorePorts(_) => PORT_PATIENCE,
             Awaited::FirstFragment(_) => fragments::PATIENCE,
         }
     }

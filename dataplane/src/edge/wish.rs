@@ -1,10 +1,12 @@
 //! Wishes: ports of the host that flows would like to keep, because somebody inside chose them on purpose, and that control was
 //! asked for.
 //!
-//! Bound: 512 wishes, half of every eight for one protocol at most where the other wants them ([`Cache`]). A wish that is refused, or
-//! that nobody answers within a second, is not asked for again for ten: flows then make do with another port.
+//! Bound: there are never more than [`MAX_KEPT`] ports that are kept or asked for; who comes then makes do with another port.
+//! A wish that is refused, or that nobody answers within a second, is not asked for again for ten. Until then an answer that comes
+//! late is still expected, so the question counts. Refusals are remembered in a [`Cache`] of 512.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use super::cache::{Cache, Key};
 use super::punt::Request;
@@ -21,8 +23,8 @@ const REFUSED: Duration = Duration::from_secs(10);
 const FIRST_USER: u16 = 1024;
 /// Ports from here on are the kernel's choice (net.ipv4.ip_local_port_range), below somebody's.
 const FIRST_EPHEMERAL: u16 = 32_768;
-/// How many ports are kept at once, of TCP and UDP together: what is kept the host's programs cannot have.
-pub(super) const MAX_KEPT: usize = 256;
+/// How many ports are kept or asked for at once, of TCP and UDP together: what is kept the host's programs cannot have.
+const MAX_KEPT: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct WishKey {
@@ -36,20 +38,18 @@ impl Key for WishKey {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Wish {
-    asked: bool,
-    /// When it is given up, or may be asked for again.
-    until: Timestamp,
-}
-
 /// The memory of wishes.
 #[derive(Debug)]
-pub(super) struct Wishes(Cache<WishKey, Wish>);
+pub(super) struct Wishes {
+    /// Those that control was asked for, in that order, and when.
+    open: VecDeque<(WishKey, Timestamp)>,
+    /// Until when those that cannot be had are not asked for.
+    refused: Cache<WishKey, Timestamp>,
+}
 
 impl Wishes {
     pub(super) fn new() -> Self {
-        Self(Cache::new(CAPACITY))
+        Self { open: VecDeque::with_capacity(MAX_KEPT), refused: Cache::new(CAPACITY) }
     }
 
     /// Whether somebody chose this port on purpose.
@@ -57,43 +57,53 @@ impl Wishes {
         protocol != Protocol::Icmp && (FIRST_USER..FIRST_EPHEMERAL).contains(&port)
     }
 
-    /// A flow has this port, which is not held, as its own: whether it should wait for it.
+    /// A flow has this port, which is not held, as its own: whether it should wait for it. `kept` ports are kept already.
     pub(super) fn is_worth_waiting(
         &mut self,
         now: Timestamp,
         protocol: Protocol,
         port: u16,
-        out: &mut Out,
+        kept: usize,
     ) -> bool {
         if !Self::is_wish(protocol, port) {
             return false;
         }
+        while self.open.front().is_some_and(|&(_, asked)| now >= asked + PATIENCE + REFUSED) {
+            self.open.pop_front();
+        }
         let key = WishKey { protocol, port };
-        match self.0.get(&key, now) {
-            Some(wish) if now < wish.until => wish.asked,
-            Some(wish) if wish.asked => {
-                *wish = Wish { asked: false, until: now + REFUSED };
-                false
-            }
-            _ => {
-                out.ask(Request::KeepPort { protocol, port });
-                self.0.insert(key, now, Wish { asked: true, until: now + PATIENCE });
-                true
+        match self.asked(key) {
+            Some(asked) => now < asked + PATIENCE,
+            None => {
+                kept + self.open.len() < MAX_KEPT
+                    && self.refused.get(&key, now).is_none_or(|until| now >= *until)
             }
         }
     }
 
-    /// The port is held now. Whether it was wished for.
-    pub(super) fn fulfil(&mut self, protocol: Protocol, port: u16) -> bool {
+    /// A packet waits for the port: control is asked for it, unless it was.
+    pub(super) fn ask(&mut self, now: Timestamp, protocol: Protocol, port: u16, out: &mut Out) {
         let key = WishKey { protocol, port };
-        let wished = self.0.get(&key, Timestamp::ZERO).is_some_and(|wish| wish.asked);
-        self.0.remove(&key);
-        wished
+        if self.asked(key).is_none() {
+            self.open.push_back((key, now));
+            out.ask(Request::KeepPort { protocol, port });
+        }
+    }
+
+    /// Control has answered: the port is held now.
+    pub(super) fn fulfil(&mut self, protocol: Protocol, port: u16) {
+        self.open.retain(|(key, _)| *key != WishKey { protocol, port });
     }
 
     /// The port cannot be had.
     pub(super) fn refuse(&mut self, now: Timestamp, protocol: Protocol, port: u16) {
-        self.0.insert(WishKey { protocol, port }, now, Wish { asked: false, until: now + REFUSED });
+        self.fulfil(protocol, port);
+        self.refused.insert(WishKey { protocol, port }, now, now + REFUSED);
+    }
+
+    /// When control was asked for a port; none: it was not, or has answered.
+    fn asked(&self, wanted: WishKey) -> Option<Timestamp> {
+        self.open.iter().find(|(key, _)| *key == wanted).map(|&(_, asked)| asked)
     }
 }
 
@@ -105,28 +115,47 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
+    /// Whether a flow waits for a port of UDP; if so, it is asked for.
+    fn waits(wishes: &mut Wishes, now: Timestamp, port: u16, kept: usize, out: &mut Out) -> bool {
+        let waits = wishes.is_worth_waiting(now, Protocol::Udp, port, kept);
+        if waits {
+            wishes.ask(now, Protocol::Udp, port, out);
+        }
+        waits
+    }
+
     #[test]
     fn a_chosen_port_is_asked_for_once_and_waited_for_a_second() {
         let (mut wishes, mut out) = (Wishes::new(), Out::new());
-        assert!(wishes.is_worth_waiting(at(0), Protocol::Udp, 5060, &mut out));
-        assert!(wishes.is_worth_waiting(at(500), Protocol::Udp, 5060, &mut out));
+        assert!(waits(&mut wishes, at(0), 5060, 0, &mut out));
+        assert!(waits(&mut wishes, at(500), 5060, 0, &mut out));
         assert_eq!(out.requests(), [Request::KeepPort { protocol: Protocol::Udp, port: 5060 }]);
-        assert!(!wishes.is_worth_waiting(at(1000), Protocol::Udp, 5060, &mut out));
-        assert!(!wishes.is_worth_waiting(at(10_999), Protocol::Udp, 5060, &mut out));
-        assert!(wishes.is_worth_waiting(at(11_000), Protocol::Udp, 5060, &mut out), "and asked for again");
+        assert!(!waits(&mut wishes, at(1000), 5060, 0, &mut out));
+        assert!(!waits(&mut wishes, at(10_999), 5060, 0, &mut out));
+        assert!(waits(&mut wishes, at(11_000), 5060, 0, &mut out), "and asked for again");
     }
 
     #[test]
     fn a_refusal_holds_for_a_while_and_ephemeral_ports_are_no_wish() {
-        let (mut wishes, mut out) = (Wishes::new(), Out::new());
-        assert!(!wishes.is_worth_waiting(at(0), Protocol::Tcp, 40_000, &mut out));
-        assert!(!wishes.is_worth_waiting(at(0), Protocol::Icmp, 7, &mut out));
-        assert!(!wishes.is_worth_waiting(at(0), Protocol::Tcp, 1023, &mut out), "the host's own");
-        assert!(out.requests().is_empty());
+        let mut wishes = Wishes::new();
+        assert!(!wishes.is_worth_waiting(at(0), Protocol::Tcp, 40_000, 0));
+        assert!(!wishes.is_worth_waiting(at(0), Protocol::Icmp, 7, 0));
+        assert!(!wishes.is_worth_waiting(at(0), Protocol::Tcp, 1023, 0), "the host's own");
         wishes.refuse(at(0), Protocol::Tcp, 8080);
-        assert!(!wishes.is_worth_waiting(at(9999), Protocol::Tcp, 8080, &mut out));
-        assert!(!wishes.fulfil(Protocol::Tcp, 8080), "a pool that has it by chance is a pool");
-        assert!(wishes.is_worth_waiting(at(20_000), Protocol::Tcp, 8081, &mut out));
-        assert!(wishes.fulfil(Protocol::Tcp, 8081));
+        assert!(!wishes.is_worth_waiting(at(9999), Protocol::Tcp, 8080, 0));
+        assert!(wishes.is_worth_waiting(at(10_000), Protocol::Tcp, 8080, 0));
+    }
+
+    #[test]
+    fn ports_that_are_kept_and_asked_for_are_bounded_together() {
+        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        let wanted = 2000..2200;
+        assert_eq!(wanted.filter(|&port| waits(&mut wishes, at(0), port, 200, &mut out)).count(), 56);
+        assert!(!waits(&mut wishes, at(5000), 3000, 200, &mut out), "an answer may come late");
+        wishes.fulfil(Protocol::Udp, 2000);
+        assert!(!waits(&mut wishes, at(5000), 3000, 201, &mut out), "it is kept instead");
+        wishes.refuse(at(5000), Protocol::Udp, 2001);
+        assert!(waits(&mut wishes, at(5000), 3000, 201, &mut out));
+        assert!(waits(&mut wishes, at(11_000), 3001, 201, &mut out), "those questions were lost");
     }
 }

@@ -419,7 +419,7 @@ pub struct NatArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().sessions_per_endpoint, allow_hyphen_values = true, value_parser = parse_sessions)]
     pub nat_sessions_per_endpoint: u32,
     /// How long silent sessions live, in seconds; of tcp-established [7440], tcp-transitory [240], udp [300],
-    /// icmp [60] and port-reuse [120], as in udp=60,icmp=30
+    /// icmp [60] and port-reuse [120], as in udp=60,icmp=30; udp is 30 at most once a name server (port 53) has answered
     #[arg(long, value_name = "WHAT=SECONDS,...", value_delimiter = ',', value_parser = parse_timeout)]
     pub nat_timeouts: Vec<Timeout>,
 }

@@ -18,9 +18,21 @@ fn pool(ports: u16) -> Ports {
     pool
 }
 
+fn pick(
+    ports: &mut Ports,
+    protocol: Protocol,
+    own: Transport,
+    lease: Lease,
+    now: Timestamp,
+    is_free: impl Fn(u16) -> bool,
+) -> Option<u16> {
+    let claim = |port| if is_free(port) { Claim::Free } else { Claim::Refused };
+    ports.choose(protocol, own, lease, now, 1, claim)
+}
+
 /// A port for a new flow from port 7 of host 1 to a remote that no flow speaks to.
 fn choose(ports: &mut Ports, now: Timestamp) -> Option<u16> {
-    ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, now, |_| true)
+    pick(ports, Protocol::Udp, own(1, 7), Lease::Shared, now, |_| true)
 }
 
 fn take(ports: &mut Ports, port: u16) {
@@ -43,21 +55,22 @@ fn only_held_ports_are_given_out() {
     }
     let chosen = choose(&mut ports, START).expect("five are held");
     assert!(ports.is_held(Protocol::Udp, chosen));
-    assert_eq!(ports.choose(Protocol::Tcp, own(1, 7), Lease::Shared, START, |_| true), None);
+    assert_eq!(pick(&mut ports, Protocol::Tcp, own(1, 7), Lease::Shared, START, |_| true), None);
 }
 
 #[test]
 fn a_flow_keeps_its_own_port_where_it_can() {
     let mut ports = pool(50);
-    let mut wish =
-        |is_free: fn(u16) -> bool| ports.choose(Protocol::Udp, own(1, 1030), Lease::Shared, START, is_free);
+    let mut wish = |is_free: fn(u16) -> bool| {
+        pick(&mut ports, Protocol::Udp, own(1, 1030), Lease::Shared, START, is_free)
+    };
     assert_eq!(wish(|_| true), Some(1030));
     let other = wish(|port| port != 1030).expect("49 others");
     assert_ne!(other, 1030);
     take(&mut ports, 1030);
-    let shared = ports.choose(Protocol::Udp, own(2, 1030), Lease::Shared, START, |_| true);
+    let shared = pick(&mut ports, Protocol::Udp, own(2, 1030), Lease::Shared, START, |_| true);
     assert_eq!(shared, Some(1030), "in use by a flow to another remote");
-    let mapped = ports.choose(Protocol::Udp, own(2, 1030), Lease::Mapped, START, |_| true);
+    let mapped = pick(&mut ports, Protocol::Udp, own(2, 1030), Lease::Mapped, START, |_| true);
     assert!(mapped.is_some_and(|port| port != 1030), "{mapped:?}");
 }
 
@@ -68,7 +81,7 @@ fn a_resting_port_goes_back_to_who_had_it_and_to_nobody_else() {
     give_back(&mut ports, 1030, START);
     let now = START + Duration::from_secs(10);
     let wish = |ports: &mut Ports, host, now| {
-        ports.choose(Protocol::Udp, own(host, 1030), Lease::Shared, now, |_| true)
+        pick(ports, Protocol::Udp, own(host, 1030), Lease::Shared, now, |_| true)
     };
     assert_eq!(wish(&mut ports, 1, now), Some(1030));
     assert_ne!(wish(&mut ports, 2, now), Some(1030));
@@ -90,7 +103,7 @@ fn a_port_rests_for_two_minutes_where_others_are_free() {
     take(&mut ports, 1002);
     assert_eq!(choose(&mut ports, now), Some(1002), "in use, and free for this remote");
     let only_unused = |ports: &mut Ports, now| {
-        ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, now, |port| port != 1002)
+        pick(ports, Protocol::Udp, own(1, 7), Lease::Shared, now, |port| port != 1002)
     };
     assert_eq!(only_unused(&mut ports, now), Some(1001), "nothing else is left: the one that rests longest");
     assert_eq!(choose(&mut ports, START + REUSE + Duration::from_millis(200)), Some(1001), "it has rested");
@@ -148,15 +161,58 @@ fn one_lease_serves_many_remotes_and_probing_ends() {
     }
     assert!(choose(&mut ports, START).is_some());
     let probes = core::cell::Cell::new(0);
-    let chosen = ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, START, |_| {
+    let chosen = pick(&mut ports, Protocol::Udp, own(1, 7), Lease::Shared, START, |_| {
         probes.set(probes.get() + 1);
         false
     });
     assert_eq!((chosen, probes.get()), (None, PROBES));
     // The search goes on where it ended, so that the next flow finds what this one did not reach.
     let found = (0..10)
-        .find_map(|_| ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, START, |port| port == 1321));
+        .find_map(|_| pick(&mut ports, Protocol::Udp, own(1, 7), Lease::Shared, START, |port| port == 1321));
     assert_eq!(found, Some(1321));
+}
+
+/// All ports have flows to one remote, but for one that rests.
+#[test]
+fn a_search_in_vain_is_short_the_next_time() {
+    let mut ports = pool(500);
+    for port in 1000..1500 {
+        take(&mut ports, port);
+    }
+    give_back(&mut ports, 1300, START);
+    let probes = |ports: &mut Ports, kind, now| {
+        let probes = core::cell::Cell::new(0);
+        let chosen = ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, now, kind, |port| {
+            probes.set(probes.get() + 1);
+            if port == 1300 { Claim::Free } else { Claim::Refused }
+        });
+        assert_eq!(chosen, Some(1300));
+        probes.get()
+    };
+    assert!(probes(&mut ports, 1, START) > PROBES / 2);
+    assert!(probes(&mut ports, 1, START) < 10);
+    assert!(probes(&mut ports, 2, START) > PROBES / 2, "another remote");
+    assert!(probes(&mut ports, 1, START + Duration::from_millis(1200)) > PROBES / 2);
+}
+
+/// An endpoint at its share, whose connections close as fast as it opens them.
+#[test]
+fn a_closed_flow_is_found_soon_where_nothing_is_free() {
+    let mut ports = pool(500);
+    for port in 1000..1500 {
+        take(&mut ports, port);
+    }
+    let mut probes = || {
+        let probes = core::cell::Cell::new(0);
+        let chosen = ports.choose(Protocol::Udp, own(1, 7), Lease::Shared, START, 1, |port| {
+            probes.set(probes.get() + 1);
+            if port % 4 == 0 { Claim::Yields(u32::MAX) } else { Claim::Yields(1) }
+        });
+        assert_eq!(chosen.map(|port| port % 4), Some(0));
+        probes.get()
+    };
+    assert_eq!(probes(), PROBES);
+    assert!((0..10).map(|_| probes()).sum::<usize>() < 2 * PROBES, "four each, on average");
 }
 
 #[test]
@@ -181,7 +237,7 @@ fn kept_ports_are_for_flows_that_want_them_and_go_back() {
     ports.keep(Protocol::Udp, 123, START, &timeouts);
     ports.keep(Protocol::Udp, 5060, START, &timeouts);
     assert_eq!(choose(&mut ports, START), None, "it wants another");
-    let wish = ports.choose(Protocol::Udp, own(1, 123), Lease::Shared, START, |_| true);
+    let wish = pick(&mut ports, Protocol::Udp, own(1, 123), Lease::Shared, START, |_| true);
     assert_eq!(wish, Some(123));
     take(&mut ports, 123);
     assert_eq!(ports.count(Protocol::Udp), (2, 1));

@@ -1,15 +1,20 @@
 //! One session: its tuples, where its packets leave, what was seen of them.
 
+use core::time::Duration;
+
 use super::mapping::Transport;
 use super::moment::Moment;
 use super::owners::Group;
-use super::queues::Class;
+use super::queues::{Class, DNS_PORT};
 use super::tcp::{State, TcpFlags};
 use crate::addr::MacAddr;
 use crate::edge::ports::Lease;
 use crate::edge::tuple::{Protocol, Tuple};
 use crate::id::PortId;
 use crate::verdict::Translation;
+
+/// UDP from inside that nobody has answered does not yield for this long after its last packet.
+const ONE_WAY_IDLE: Duration = Duration::from_secs(30);
 
 /// Which way a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,8 +191,17 @@ impl Session {
         match self.protocol() {
             Protocol::Tcp if self.state.is_closed() => Group::Closed,
             Protocol::Tcp if !self.state.is_complete() => Group::HalfOpen,
+            Protocol::Udp | Protocol::Icmp if self.translation == Translation::Destination => Group::Inbound,
+            Protocol::Udp if self.translation == Translation::Source && !self.state.is_answered() => {
+                Group::OneWay
+            }
             _ => Group::Lasting,
         }
+    }
+
+    /// Whether it yields now, if its group does.
+    pub(super) fn may_yield(&self, now: Moment) -> bool {
+        self.group() != Group::OneWay || self.last_seen.after(ONE_WAY_IDLE) <= now
     }
 
     /// Which timeout it has.
@@ -196,9 +210,17 @@ impl Session {
         match self.protocol() {
             Protocol::Tcp if self.state.is_closed() || !self.state.is_complete() => Class::TcpTransitory,
             Protocol::Tcp => Class::TcpEstablished,
+            Protocol::Udp if self.is_answered_query() => Class::Dns,
             Protocol::Udp => Class::Udp,
             Protocol::Icmp => Class::Icmp,
         }
+    }
+
+    /// Whether it is with a name server outside that has answered.
+    fn is_answered_query(&self) -> bool {
+        self.translation == Translation::Source
+            && self.tuples[0].dst_port == DNS_PORT
+            && self.state.is_answered()
     }
 
     /// Whether a packet of this direction shows that the session is still wanted. With UDP only what comes from inside does
@@ -230,6 +252,8 @@ fn translation(original: &Tuple, reply: &Tuple) -> Translation {
         (false, false) => Translation::None,
         (true, false) => Translation::Source,
         (false, true) => Translation::Destination,
+        // A client of a published port, told apart from himself: see `Sessions::tell_apart`.
+        (true, true) if original.src == reply.dst => Translation::Destination,
         (true, true) => Translation::Both,
     }
 }

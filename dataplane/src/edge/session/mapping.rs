@@ -41,21 +41,27 @@ impl Mappings {
         }
     }
 
-    /// One more session uses the mapping, which [`Mappings::admits`] it.
-    pub(super) fn attach(&mut self, protocol: Protocol, internal: Transport, external: Transport) {
-        self.by_internal.entry((protocol, internal)).or_insert((external, 0)).1 += 1;
+    /// One more session uses the mapping, which [`Mappings::admits`] it. Whether it is the first.
+    pub(super) fn attach(&mut self, protocol: Protocol, internal: Transport, external: Transport) -> bool {
+        let sessions = &mut self.by_internal.entry((protocol, internal)).or_insert((external, 0)).1;
+        *sessions += 1;
+        let is_first = *sessions == 1;
         self.by_external.insert((protocol, external), internal);
+        is_first
     }
 
-    /// One session less uses the mapping; with the last one it ends.
-    pub(super) fn detach(&mut self, protocol: Protocol, internal: Transport) {
-        if let Some((external, sessions)) = self.by_internal.get_mut(&(protocol, internal)) {
-            *sessions -= 1;
-            if *sessions == 0 {
-                let external = *external;
-                self.by_internal.remove(&(protocol, internal));
-                self.by_external.remove(&(protocol, external));
-            }
+    /// One session less uses the mapping; with the last one it ends. Whether it was the last.
+    pub(super) fn detach(&mut self, protocol: Protocol, internal: Transport) -> bool {
+        let Some((external, sessions)) = self.by_internal.get_mut(&(protocol, internal)) else {
+            return false;
+        };
+        *sessions -= 1;
+        let is_last = *sessions == 0;
+        if is_last {
+            let external = *external;
+            self.by_internal.remove(&(protocol, internal));
+            self.by_external.remove(&(protocol, external));
         }
+        is_last
     }
 }

@@ -10,17 +10,27 @@ pub(super) enum Group {
     HalfOpen,
     /// TCP that was closed or reset: yields next.
     Closed,
+    /// UDP and ICMP that began outside: yields then, whichever was used longest ago.
+    Inbound,
+    /// UDP from inside that nobody has answered: yields last, whichever was used longest ago, once that is a while.
+    OneWay,
     /// The rest: never yields.
     Lasting,
 }
 
 impl Group {
-    const ALL: [Group; 3] = [Group::HalfOpen, Group::Closed, Group::Lasting];
+    const ALL: [Group; 5] = [Group::HalfOpen, Group::Closed, Group::Inbound, Group::OneWay, Group::Lasting];
     /// Those that yield, in this order.
-    const YIELDING: [Group; 2] = [Group::HalfOpen, Group::Closed];
+    const YIELDING: [Group; 4] = [Group::HalfOpen, Group::Closed, Group::Inbound, Group::OneWay];
+
+    /// Whether its sessions are in the order in which they were used last, not in the one in which they came.
+    #[inline]
+    pub(super) fn is_by_use(self) -> bool {
+        matches!(self, Group::Inbound | Group::OneWay)
+    }
 }
 
-/// Every endpoint's sessions, one list for each group, each in the order in which they came into it.
+/// Every endpoint's sessions, one list for each group, each in the order in which they came into it or, by epochs, were used.
 #[derive(Debug)]
 pub(super) struct Owners {
     links: Vec<Link>,
@@ -67,6 +77,11 @@ impl Owners {
         self.lists.iter().filter_map(|lists| lists.get(owner.index())).map(List::len).sum()
     }
 
+    /// How many half-open sessions an endpoint has.
+    pub(super) fn half_open_of(&self, owner: PortId) -> u32 {
+        self.lists[Group::HalfOpen as usize].get(owner.index()).map_or(0, List::len)
+    }
+
     /// How many sessions are half open.
     pub(super) fn half_open(&self) -> u32 {
         self.half_open
@@ -77,16 +92,16 @@ impl Owners {
         self.lists.iter().find_map(|lists| lists.get(owner.index())?.first())
     }
 
-    /// The session of an endpoint that yields first.
-    pub(super) fn oldest_of(&self, owner: PortId) -> Option<u32> {
-        Group::YIELDING.into_iter().find_map(|group| self.lists[group as usize].get(owner.index())?.first())
+    /// The session of an endpoint that yields first, of those that `may_go`.
+    pub(super) fn oldest_of(&self, owner: PortId, may_go: impl Fn(u32) -> bool) -> Option<u32> {
+        let first = |group: Group| self.lists[group as usize].get(owner.index())?.first();
+        Group::YIELDING.into_iter().filter_map(first).find(|&session| may_go(session))
     }
 
-    /// The session that yields first, of the endpoint that has most of its group.
-    pub(super) fn oldest_of_all(&self) -> Option<u32> {
-        Group::YIELDING
-            .into_iter()
-            .find_map(|group| self.lists[group as usize].iter().max_by_key(|list| list.len())?.first())
+    /// The session that yields first, of the endpoint that has most of its group, if it `may_go`.
+    pub(super) fn oldest_of_all(&self, may_go: impl Fn(u32) -> bool) -> Option<u32> {
+        let first = |group: Group| self.lists[group as usize].iter().max_by_key(|list| list.len())?.first();
+        Group::YIELDING.into_iter().filter_map(first).find(|&session| may_go(session))
     }
 
     /// Every endpoint that has sessions, and how many.

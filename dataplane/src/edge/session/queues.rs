@@ -5,17 +5,27 @@ use core::time::Duration;
 use super::list::{Link, List};
 use crate::edge::config::Timeouts;
 
+/// How long a UDP session with a name server outside lives after its first answer or its last question, at most (RFC 4787, REQ-5a
+/// and section 4.3: shorter than two minutes for a well-known port). Most are of one question, and each holds a port of the
+/// host towards that server.
+pub(super) const DNS_TIMEOUT: Duration = Duration::from_secs(30);
+/// The port of name servers.
+pub(super) const DNS_PORT: u16 = 53;
+
 /// Sessions of one timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     TcpEstablished,
     TcpTransitory,
     Udp,
+    /// UDP with a name server that has answered.
+    Dns,
     Icmp,
 }
 
 impl Class {
-    pub(super) const ALL: [Class; 4] = [Class::TcpEstablished, Class::TcpTransitory, Class::Udp, Class::Icmp];
+    pub(super) const ALL: [Class; 5] =
+        [Class::TcpEstablished, Class::TcpTransitory, Class::Udp, Class::Dns, Class::Icmp];
 
     /// How long its sessions live without a packet.
     #[inline]
@@ -24,6 +34,7 @@ impl Class {
             Class::TcpEstablished => timeouts.tcp_established,
             Class::TcpTransitory => timeouts.tcp_transitory,
             Class::Udp => timeouts.udp,
+            Class::Dns => timeouts.udp.min(DNS_TIMEOUT),
             Class::Icmp => timeouts.icmp,
         }
     }

@@ -191,20 +191,66 @@ fn a_full_share_is_refused_by_name_and_old_sessions_live() {
 }
 
 #[test]
-fn without_ports_a_flow_is_refused_and_more_are_asked_for() {
+fn without_ports_a_flow_waits_for_more_and_is_refused_when_there_are_none() {
     let mut world = World::new();
     world.learn_route(REMOTE);
-    world.answer(&Answer::PortsHeld { protocol: Protocol::Udp, ports: vec![(20_000, 20_000)] });
+    let held = |ports| Answer::PortsHeld { protocol: Protocol::Udp, ports };
+    world.answer(&held(vec![(20_000, 20_000)]));
     assert_eq!(world.inside(2, &query(40_000)).0, routed(UPLINK, Translation::Source));
     assert_eq!(world.asked, [Request::MorePorts { protocol: Protocol::Udp }]);
-    let (verdict, left) = world.inside(2, &query(40_001));
-    assert_eq!(verdict, Verdict::Drop(DropReason::PortsExhausted));
-    assert_eq!(left[0].packet()[20..22], [3, 13]);
-    // The same port serves another remote.
+    assert_eq!(world.inside(2, &query(40_001)).0, Verdict::Wait(Wait::Port));
+    world.answer(&held(vec![(20_001, 20_001)]));
+    let [(verdict, left)] = &world.resume()[..] else { panic!("it goes on") };
+    assert_eq!((*verdict, left[0].ports().0), (routed(UPLINK, Translation::Source), 20_001));
+    assert_eq!(world.asked.len(), 2, "and more are asked for at once");
+
+    assert_eq!(world.inside(2, &query(40_002)).0, Verdict::Wait(Wait::Port));
+    // TCP has a supply of its own.
+    let connect = tcp((address(2), 40_000), (REMOTE, 80), SYN);
+    assert_eq!(world.inside(2, &connect).0, Verdict::Wait(Wait::Port));
+    assert_eq!(world.asked[2..], [Request::MorePorts { protocol: Protocol::Tcp }]);
+    world.answer(&held(vec![]));
+    for refused in [world.resume().remove(0), world.inside(2, &query(40_003))] {
+        assert_eq!(refused.0, Verdict::Drop(DropReason::PortsExhausted));
+        assert_eq!(refused.1[0].packet()[20..22], [3, 13]);
+    }
+    assert_eq!(world.asked.len(), 3, "not asked again at once");
+    // The same ports serve another remote.
     let other = Ipv4Addr::new(192, 0, 2, 8);
     world.learn_route(other);
     let elsewhere = udp((address(2), 40_001), (other, 53));
-    assert_eq!(world.inside(2, &elsewhere).1[0].ports().0, 20_000);
+    assert!((20_000..=20_001).contains(&world.inside(2, &elsewhere).1[0].ports().0));
+    // Silence is a refusal as well, and later the question is asked again.
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.drops(2, DropReason::PortsExhausted), 3);
+    world.inside(2, &connect);
+    assert_eq!(world.asked.last(), Some(&Request::MorePorts { protocol: Protocol::Tcp }));
+}
+
+#[test]
+fn half_open_connections_yield_their_ports_when_there_are_no_more() {
+    let mut world = World::new();
+    world.learn_route(REMOTE);
+    let held = |ports| Answer::PortsHeld { protocol: Protocol::Tcp, ports };
+    let connect = |port| tcp((address(2), port), (REMOTE, 80), SYN);
+    world.answer(&held(vec![(20_000, 20_000)]));
+    assert_eq!(world.inside(2, &connect(40_000)).0, routed(UPLINK, Translation::Source));
+    assert_eq!(world.inside(2, &connect(40_001)).0, Verdict::Wait(Wait::Port), "more may come");
+    world.answer(&held(vec![]));
+    assert_eq!(world.resume()[0].0, routed(UPLINK, Translation::Source));
+    assert_eq!(world.sessions(), 1);
+    let answer = tcp((REMOTE, 80), (HOST, 20_000), SYN | ACK);
+    assert_left(
+        &world.outside(&answer).1,
+        2,
+        to_endpoint(2),
+        &tcp((REMOTE, 80), (address(2), 40_001), SYN | ACK),
+    );
+    let acknowledge = tcp((address(2), 40_001), (REMOTE, 80), ACK);
+    assert_eq!(world.inside(2, &acknowledge).0, routed(UPLINK, Translation::Source));
+    let (verdict, left) = world.inside(2, &connect(40_002));
+    assert_eq!(verdict, Verdict::Drop(DropReason::PortsExhausted), "it is established");
+    assert_eq!(left[0].packet()[20..22], [3, 13]);
 }
 
 #[test]
@@ -213,7 +259,7 @@ fn a_chosen_source_port_is_kept_when_it_can_be_had() {
     let call = |port| udp((address(2), port), (REMOTE, 5060));
     assert_eq!(world.inside(2, &call(5060)).0, Verdict::Wait(Wait::Port));
     assert_eq!(world.asked, [Request::KeepPort { protocol: Protocol::Udp, port: 5060 }]);
-    world.answer(&Answer::PortsHeld { protocol: Protocol::Udp, ports: vec![(5060, 5060)] });
+    world.answer(&Answer::PortKept { protocol: Protocol::Udp, port: 5060 });
     let [(_, left)] = &world.resume()[..] else { panic!("it goes on") };
     assert_left(left, UPLINK, OUT, &udp((HOST, 5060), (REMOTE, 5060)));
     // A refusal and silence both lead to the pool.
@@ -226,6 +272,77 @@ fn a_chosen_source_port_is_kept_when_it_can_be_had() {
     assert!(pooled(&world.resume()));
     // The ports of the host's own services are not to be had by whoever sends from one.
     assert_eq!(world.inside(2, &call(123)).0, routed(UPLINK, Translation::Source));
+}
+
+#[test]
+fn a_burst_of_chosen_ports_takes_few_of_the_hosts_and_gives_all_back() {
+    let mut world = World::ready();
+    for port in 1024..3024 {
+        world.inside(2, &udp((address(2), port), (REMOTE, 5060)));
+    }
+    let wished = std::mem::take(&mut world.asked);
+    assert_eq!(wished.len(), 64, "one for each packet that found room to wait");
+    // Control answers when nobody waits any more.
+    world.pass(Duration::from_secs(2));
+    world.resume();
+    world.asked.clear();
+    let mut kept = Vec::new();
+    for request in wished {
+        let Request::KeepPort { protocol, port } = request else { panic!("{request:?}") };
+        world.answer(&Answer::PortKept { protocol, port });
+        kept.push(Request::ReleasePort { protocol, port });
+    }
+    assert_eq!(world.core.edge().unwrap().stats().ports_held.1, 1000 + 64);
+    let other = udp((address(3), 40_000), (REMOTE, 53));
+    assert!((POOL.0..=POOL.1).contains(&world.inside(3, &other).1[0].ports().0), "none is for everybody");
+    world.pass(Duration::from_secs(700));
+    world.asked.retain(|request| kept.contains(request));
+    assert_eq!(world.asked, kept);
+    assert_eq!(world.core.edge().unwrap().stats().ports_held.1, 1000);
+}
+
+/// From one port to two publications of one service: the endpoint must be able to answer both.
+#[test]
+fn a_client_speaks_to_a_service_by_two_published_ports_at_once() {
+    for protocol in [Protocol::Udp, Protocol::Tcp] {
+        let mut world = World::ready();
+        for (id, port) in [(1, 8080), (2, 8081)] {
+            world.publish(id, None, protocol, port, (3, 80));
+        }
+        let client = (REMOTE, 123);
+        let packet = |src, dst| match protocol {
+            Protocol::Tcp => tcp(src, dst, SYN),
+            _ => udp(src, dst),
+        };
+        let mut seen = Vec::new();
+        for port in [8080, 8081] {
+            let (verdict, left) = world.outside(&packet(client, (HOST, port)));
+            assert_eq!(verdict, routed(3, Translation::Destination));
+            let from = (REMOTE, left[0].ports().0);
+            assert_left(&left, 3, to_endpoint(3), &packet(from, (address(3), 80)));
+            seen.push(from);
+        }
+        assert_eq!(seen[0], client);
+        assert_ne!(seen[1].1, client.1);
+        for (from, port) in seen.into_iter().zip([8080, 8081]) {
+            let answer = |src, dst| match protocol {
+                Protocol::Tcp => tcp(src, dst, SYN | ACK),
+                _ => udp(src, dst),
+            };
+            let (verdict, left) = world.inside(3, &answer((address(3), 80), from));
+            assert_eq!(verdict, routed(UPLINK, Translation::Source));
+            assert_left(&left, UPLINK, OUT, &answer((HOST, port), client));
+            // And on, by the hops of now.
+            world.answer(&Answer::RoutesChanged);
+            let (_, left) = world.outside(&packet(client, (HOST, port)));
+            assert_left(&left, 3, to_endpoint(3), &packet(from, (address(3), 80)));
+        }
+        assert_eq!(world.sessions(), 2);
+        // Rules that change do not end them.
+        world.change_edge(|_| {});
+        let (_, left) = world.outside(&packet(client, (HOST, 8081)));
+        assert_eq!((left[0].port, world.sessions()), (3, 2));
+    }
 }
 
 #[test]

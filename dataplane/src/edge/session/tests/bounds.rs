@@ -39,10 +39,12 @@ fn what_lasts_never_yields() {
     let udp = outbound(Protocol::Udp, 1, 2);
     let icmp = outbound(Protocol::Icmp, 2, 3);
     establish(&mut table, START, &established);
-    open(&mut table, START, &udp);
-    assert_eq!(table.insert(START, &outbound(Protocol::Tcp, 1, 4), SYN), Err(Refused::Share));
-    open(&mut table, START, &icmp);
-    assert_eq!(table.insert(START, &outbound(Protocol::Udp, 2, 5), None), Err(Refused::Full));
+    let id = open(&mut table, START, &udp);
+    table.seen(id, Direction::Reply, START, None);
+    let later = START + Duration::from_secs(50);
+    assert_eq!(table.insert(later, &outbound(Protocol::Tcp, 1, 4), SYN), Err(Refused::Share));
+    open(&mut table, later, &icmp);
+    assert_eq!(table.insert(later, &outbound(Protocol::Udp, 2, 5), None), Err(Refused::Full));
     assert!(lives(&table, &established) && lives(&table, &udp) && lives(&table, &icmp));
     let stats = table.stats();
     assert_eq!((stats.refused_tcp, stats.refused_other, stats.evicted), (1, 1, 0));
@@ -145,4 +147,46 @@ fn no_room_at_all_is_no_panic() {
     let mut table = table(0, 0);
     assert_eq!(table.insert(START, &outbound(Protocol::Udp, 1, 1), None), Err(Refused::Share));
     assert_eq!(table.find(&outbound(Protocol::Udp, 1, 1).original), None);
+}
+
+/// Datagrams with forged senders to a published port, in the midst of two conversations and of the endpoint's own.
+#[test]
+fn a_flood_to_a_published_udp_port_evicts_itself() {
+    let mut table = table(2000, 1000);
+    let (client, asked) = (published(Protocol::Udp, 1, 1), outbound(Protocol::Udp, 1, 2));
+    let id = open(&mut table, START, &asked);
+    table.seen(id, Direction::Reply, START, None);
+    open(&mut table, START, &client);
+    let mut now = START;
+    for client_port in 10..10_000 {
+        now = now + Duration::from_millis(10);
+        table.insert(now, &published(Protocol::Udp, 1, client_port), None).expect("an older one yields");
+        if client_port % 300 == 0 {
+            let (id, direction) = table.find(&client.original).expect("a conversation that goes on stays");
+            table.seen(id, direction, now, None);
+        }
+    }
+    assert!(lives(&table, &client) && lives(&table, &asked));
+    establish(&mut table, now, &outbound(Protocol::Tcp, 1, 3));
+    assert_eq!(table.stats().per_endpoint, [(PortId(1), 1000)]);
+}
+
+#[test]
+fn what_nobody_answers_yields_last_and_not_at_once() {
+    let mut table = table(100, 3);
+    let [first, second] = [1, 2].map(|port| outbound(Protocol::Udp, 1, port));
+    let id = open(&mut table, START, &first);
+    open(&mut table, START, &second);
+    open(&mut table, START, &published(Protocol::Udp, 1, 3));
+    // Its first packet was the first of all, but the last was not.
+    let later = START + Duration::from_secs(10);
+    table.seen(id, Direction::Original, later, None);
+    let now = START + Duration::from_secs(31);
+    let id = open(&mut table, now, &outbound(Protocol::Udp, 1, 4));
+    table.seen(id, Direction::Reply, now, None);
+    assert!(lives(&table, &first) && lives(&table, &second), "what began outside goes first");
+    open(&mut table, now, &outbound(Protocol::Udp, 1, 5));
+    assert!(lives(&table, &first) && !lives(&table, &second));
+    assert_eq!(table.insert(now, &outbound(Protocol::Udp, 1, 6), None), Err(Refused::Share));
+    assert!(lives(&table, &first), "it spoke 21 s ago");
 }

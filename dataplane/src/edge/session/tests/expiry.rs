@@ -107,6 +107,42 @@ fn udp_is_refreshed_from_inside_only_but_where_a_port_is_published() {
 }
 
 #[test]
+fn a_question_that_a_name_server_has_answered_is_kept_for_half_a_minute() {
+    let query = |port| {
+        let new = outbound(Protocol::Udp, 1, port);
+        NewSession {
+            original: Tuple { dst_port: 53, ..new.original },
+            reply: Tuple { src_port: 53, ..new.reply },
+            ..new
+        }
+    };
+    let half_a_minute = Duration::from_secs(30);
+    let mut table = table(10, 10);
+    open(&mut table, START, &query(1));
+    check_lives_for(&mut table, &query(1), START, Duration::from_secs(300));
+
+    // The first answer counts, however late; what comes after it does not.
+    let id = open(&mut table, START, &query(1));
+    let answered = START + Duration::from_secs(200);
+    table.seen(id, Direction::Reply, answered, None);
+    table.seen(id, Direction::Reply, answered + Duration::from_secs(20), None);
+    check_lives_for(&mut table, &query(1), answered, half_a_minute);
+
+    let id = open(&mut table, START, &query(1));
+    table.seen(id, Direction::Reply, START, None);
+    let again = START + Duration::from_secs(20);
+    table.seen(id, Direction::Original, again, None);
+    check_lives_for(&mut table, &query(1), again, half_a_minute);
+
+    // An endpoint's own name server is a service like any other.
+    let served = published(Protocol::Udp, 1, 7);
+    let served = NewSession { original: Tuple { dst_port: 53, ..served.original }, ..served };
+    let id = open(&mut table, START, &served);
+    table.seen(id, Direction::Reply, START, None);
+    check_lives_for(&mut table, &served, START, Duration::from_secs(300));
+}
+
+#[test]
 fn an_answer_that_does_not_refresh_does_not_postpone_either() {
     let mut table = table(10, 10);
     let first = outbound(Protocol::Udp, 1, 1);

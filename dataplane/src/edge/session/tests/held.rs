@@ -21,7 +21,7 @@ fn by_port(new: &NewSession, port: u16) -> NewSession {
 
 /// The session with a chosen port, opened.
 fn translated(table: &mut Sessions, now: Timestamp, new: &NewSession) -> Option<(SessionId, u16)> {
-    let port = table.choose_port(now, own(new), &new.reply, new.lease)?;
+    let port = table.choose_port(now, new.owner, own(new), &new.reply, new.lease, false)?;
     let new = by_port(new, port);
     Some((open(table, now, &new), port))
 }
@@ -80,10 +80,14 @@ fn one_port_serves_many_remotes_but_each_once() {
 fn a_closed_session_yields_its_port_when_nothing_else_is_left() {
     let mut table = with_ports();
     let [first, second, third] = [1, 2, 3].map(|port| {
-        translated(&mut table, START, &outbound(Protocol::Tcp, 1, port)).expect("a port for each")
+        let (id, external) =
+            translated(&mut table, START, &outbound(Protocol::Tcp, 1, port)).expect("a port for each");
+        table.seen(id, Direction::Reply, START, SYN_ACK);
+        table.seen(id, Direction::Original, START, ACK);
+        (id, external)
     });
     let next = outbound(Protocol::Tcp, 1, 4);
-    assert_eq!(table.choose_port(START, own(&next), &next.reply, Lease::Shared), None);
+    assert_eq!(table.choose_port(START, next.owner, own(&next), &next.reply, Lease::Shared, false), None);
     table.seen(second.0, Direction::Reply, START, RST);
     let (_, port) = translated(&mut table, START, &next).expect("the closed one's port");
     assert_eq!(port, second.1);
@@ -91,6 +95,78 @@ fn a_closed_session_yields_its_port_when_nothing_else_is_left() {
     assert!(lives(&table, &by_port(&outbound(Protocol::Tcp, 1, 1), first.1)));
     assert!(lives(&table, &by_port(&outbound(Protocol::Tcp, 1, 3), third.1)));
     assert_eq!(table.find(&outbound(Protocol::Tcp, 1, 2).original), None);
+}
+
+/// All endpoints by one address of the host, as in production.
+fn from_one_address(protocol: Protocol, owner: u16, port: u16) -> NewSession {
+    let new = outbound(protocol, owner, port);
+    NewSession { reply: Tuple { dst: OUTSIDE.to_ipv6_mapped(), ..new.reply }, ..new }
+}
+
+/// Endpoint 1 sends nothing but SYNs to the remote that endpoint 2 speaks to and begins to speak to.
+#[test]
+fn a_flood_of_syns_to_one_remote_keeps_nobody_from_it() {
+    let mut table = table(1000, 1000);
+    table.ports_mut().hold(Protocol::Tcp, &[(100, 163)]);
+    let [open_one, begun] = [1, 2].map(|port| {
+        let new = from_one_address(Protocol::Tcp, 2, port);
+        let (id, external) = translated(&mut table, START, &new).expect("64 ports");
+        (id, by_port(&new, external))
+    });
+    table.seen(open_one.0, Direction::Reply, START, SYN_ACK);
+    table.seen(open_one.0, Direction::Original, START, ACK);
+    for port in 1..=500 {
+        let flood = from_one_address(Protocol::Tcp, 1, port);
+        translated(&mut table, START, &flood).expect("the flood displaces itself");
+    }
+    for port in 10..20 {
+        let (id, _) =
+            translated(&mut table, START, &from_one_address(Protocol::Tcp, 2, port)).expect("a port");
+        table.seen(id, Direction::Reply, START, SYN_ACK);
+        table.seen(id, Direction::Original, START, ACK);
+    }
+    assert!(lives(&table, &open_one.1) && lives(&table, &begun.1));
+    assert!(table.len() <= 64);
+    let next = from_one_address(Protocol::Tcp, 2, 20);
+    assert_eq!(table.choose_port(START, next.owner, own(&next), &next.reply, Lease::Shared, true), None);
+}
+
+#[test]
+fn the_endpoint_with_most_half_open_connections_yields_its_ports() {
+    let mut table = table(1000, 1000);
+    table.ports_mut().hold(Protocol::Tcp, &[(100, 149)]);
+    let begin = |table: &mut Sessions, owner, port| {
+        translated(table, START, &from_one_address(Protocol::Tcp, owner, port)).expect("a port")
+    };
+    (1..=30).for_each(|port| _ = begin(&mut table, 1, port));
+    (1..=20).for_each(|port| _ = begin(&mut table, 2, port));
+    for port in 1..=8 {
+        let (id, _) = begin(&mut table, 3, port);
+        table.seen(id, Direction::Reply, START, SYN_ACK);
+        table.seen(id, Direction::Original, START, ACK);
+    }
+    let counts = [(PortId(1), 22), (PortId(2), 20), (PortId(3), 8)];
+    assert_eq!(table.stats().per_endpoint, counts);
+}
+
+/// Nothing of these yields: what one endpoint has must leave something for others.
+#[test]
+fn nobody_has_all_ports_to_one_remote() {
+    for lease in [Lease::Shared, Lease::Mapped] {
+        let mut table = table(1000, 1000);
+        table.ports_mut().hold(Protocol::Udp, &[(100, 163)]);
+        let new = |owner, port| NewSession { lease, ..from_one_address(Protocol::Udp, owner, port) };
+        let got = (1..=100).filter(|&port| translated(&mut table, START, &new(1, port)).is_some()).count();
+        assert!((32..64).contains(&got), "{got} of 64, {lease:?}");
+        assert!(translated(&mut table, START, &new(2, 1)).is_some(), "another endpoint, {lease:?}");
+        let elsewhere = translated(&mut table, START, &to_port(&new(1, 101), 9)).is_some();
+        assert_eq!(elsewhere, lease == Lease::Shared, "another remote");
+        // What has ended does not count.
+        table.expire(START + Duration::from_secs(1000), usize::MAX);
+        assert!(translated(&mut table, START + Duration::from_secs(1001), &new(1, 1)).is_some());
+        table.remove_owner(PortId(1), START);
+        assert!((0..1 << 15).all(|hash| table.shares.count(hash) == 0), "{lease:?}");
+    }
 }
 
 fn to_port(new: &NewSession, service: u16) -> NewSession {

@@ -87,6 +87,14 @@ impl Known {
         self.is_tcp() && !self.is_closed() && !self.complete
     }
 
+    fn is_one_way(&self) -> bool {
+        self.new.original.protocol == Protocol::Udp && !self.answered
+    }
+
+    fn may_yield(&self, now: Timestamp) -> bool {
+        !self.is_one_way() || Moment::at(self.last_seen).after(Duration::from_secs(30)) <= Moment::at(now)
+    }
+
     fn timeout(&self) -> Duration {
         match self.new.original.protocol {
             Protocol::Tcp if self.is_closed() || !self.complete => Duration::from_secs(240),
@@ -98,6 +106,7 @@ impl Known {
 
     fn see(&mut self, direction: Direction, flags: u8, now: Timestamp, order: u64) {
         let before = (self.is_half_open(), self.is_closed());
+        let before_seen = self.last_seen;
         let original = direction == Direction::Original;
         if !self.is_tcp() {
             self.answered |= !original;
@@ -115,21 +124,23 @@ impl Known {
         if original || self.new.original.protocol != Protocol::Udp {
             self.last_seen = now;
         }
-        if before != (self.is_half_open(), self.is_closed()) {
+        let is_used = !Moment::at(before_seen).same_epoch(Moment::at(self.last_seen));
+        if before != (self.is_half_open(), self.is_closed()) || self.is_one_way() && is_used {
             self.since = order;
         }
     }
 }
 
 /// The oldest of the endpoint that has most of a kind; among several, the one with the highest number.
-fn victim(known: &[Known], owner: Option<PortId>) -> Option<usize> {
-    let kinds: [fn(&Known) -> bool; 2] = [Known::is_half_open, Known::is_closed];
+fn victim(known: &[Known], owner: Option<PortId>, now: Timestamp) -> Option<usize> {
+    let kinds: [fn(&Known) -> bool; 3] = [Known::is_half_open, Known::is_closed, Known::is_one_way];
     kinds.into_iter().find_map(|is_it| {
         let count = |owner| known.iter().filter(|it| it.new.owner == owner && is_it(it)).count();
         let owner = owner.or_else(|| (0..4).map(PortId).max_by_key(|&owner| (count(owner), owner.0)))?;
         (0..known.len())
             .filter(|&at| known[at].new.owner == owner && is_it(&known[at]))
             .min_by_key(|&at| known[at].since)
+            .filter(|&at| known[at].may_yield(now))
     })
 }
 
@@ -195,9 +206,12 @@ impl Run {
         let own = (original.src, original.src_port);
         let with = |port: u16| Tuple { dst_port: port, ..reply };
         let yields = |known: &[Known], port: u16| {
-            known.iter().find(|it| it.new.reply == with(port)).is_none_or(Known::is_closed)
+            known
+                .iter()
+                .find(|it| it.new.reply == with(port))
+                .is_none_or(|it| it.is_closed() || it.is_half_open())
         };
-        let Some(port) = self.table.choose_port(self.now, own, &reply, Lease::Shared) else {
+        let Some(port) = self.table.choose_port(self.now, owner, own, &reply, Lease::Shared, false) else {
             assert!(PORTS.into_iter().all(|port| !yields(&self.known, port)), "a port was left");
             return;
         };
@@ -226,13 +240,13 @@ impl Run {
 
     fn make_room(&mut self, owner: PortId) -> Option<Refused> {
         if self.known.iter().filter(|it| it.new.owner == owner).count() >= SHARE as usize {
-            match victim(&self.known, Some(owner)) {
+            match victim(&self.known, Some(owner), self.now) {
                 Some(at) => self.known.remove(at),
                 None => return Some(Refused::Share),
             };
         }
         if self.known.len() >= LIMIT as usize {
-            match victim(&self.known, None) {
+            match victim(&self.known, None, self.now) {
                 Some(at) => self.known.remove(at),
                 None => return Some(Refused::Full),
             };
