@@ -107,8 +107,8 @@ pub struct PublicationSpec {
 impl PublicationSpec {
     /// As the leases know it.
     fn published(&self, id: u32) -> Published {
-        let Self { name, address, protocol, ports, to_address, to_port, rules, .. } = self.clone();
-        Published { id, name, address, protocol, ports, to: SocketAddrV4::new(to_address, to_port), rules }
+        let Self { name, address, protocol, ports, network, to_address, to_port, .. } = self.clone();
+        Published { id, name, address, protocol, ports, network, to: SocketAddrV4::new(to_address, to_port) }
     }
 
     /// As the data plane knows it.
@@ -204,6 +204,11 @@ impl EdgeControl {
         Ok(self.shared.engine.answer(Answer::RoutesChanged)?)
     }
 
+    /// The host has a port on the network from now on, of that name, or none. Its own clients reach published ports by it alone.
+    pub fn set_host_port(&self, network: NetworkId, interface: Option<&str>) {
+        self.shared.leases.set_host_port(network, interface);
+    }
+
     /// The network is gone, or about to go.
     pub fn disconnect(&self, network: NetworkId) {
         let mut state = self.shared.lock();
@@ -272,12 +277,12 @@ impl EdgeControl {
         Ok(id)
     }
 
-    /// Changes who may come to a publication; its ports stay held, and its sessions end.
+    /// Changes who may come to a publication; its ports stay held, and its sessions end. The host itself always may: what is
+    /// relayed for it goes on.
     ///
     /// # Errors
-    /// There is none of that number with these ports, or a worker has died.
+    /// There is none of that number, or a worker has died.
     pub fn republish(&self, id: u32, publication: PublicationSpec) -> Result<(), Error> {
-        self.shared.leases.change(&publication.published(id))?;
         let mut state = self.shared.lock();
         if !state.replace_publication(Arc::new(publication.numbered(id))) {
             return Err(Error::Internal(format!("there is no publication number {id}")));

@@ -136,7 +136,6 @@ impl Shared {
         let (engine, offloads) = (&self.engine, self.settings.offloads);
         let ports = self.admitted();
         state.uplinks.follow(engine, offloads, &ports, &state.interfaces, &claimed, &wanted)?;
-        self.leases.set_uplinks(&state.uplinks.indexes())?;
         self.publish_config(state)?;
         self.tell_choices(state)?;
         for port in gone {
