@@ -31,7 +31,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 use pontoon_dataplane::edge::config::{Limits, Publication, Rule, Timeouts, UplinkChoice};
-use pontoon_dataplane::edge::punt::{Answer, Route};
+use pontoon_dataplane::edge::punt::Route;
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::edge::view::SessionFilter;
 use pontoon_dataplane::engine::Engine;
@@ -201,7 +201,7 @@ impl EdgeControl {
         state.connect(network, gateway, wish);
         self.shared.look(&mut state)?;
         self.shared.apply(&mut state, &BTreeSet::new())?;
-        Ok(self.shared.engine.answer(Answer::RoutesChanged)?)
+        Ok(self.shared.routes_changed()?)
     }
 
     /// The host has a port on the network from now on, of that name, or none. Its own clients reach published ports by it alone.
@@ -242,7 +242,7 @@ impl EdgeControl {
     /// For changes that are made whether the kernel agrees or not; the next one tries again.
     fn apply(&self, state: &mut State) {
         let applied = self.shared.apply(state, &BTreeSet::new());
-        let told = applied.and_then(|()| Ok(self.shared.engine.answer(Answer::RoutesChanged)?));
+        let told = applied.and_then(|()| Ok(self.shared.routes_changed()?));
         if let Err(error) = told {
             tracing::warn!("the uplinks are not in step: {error}");
         }

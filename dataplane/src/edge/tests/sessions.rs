@@ -236,6 +236,11 @@ fn what_leads_nowhere_is_named_and_told() {
     let mut world = World::new();
     world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: None });
     assert_eq!(world.inside(2, &query(40_000)).0, Verdict::Drop(DropReason::NoRoute));
+    // The host has lost the address that the route names.
+    let mut world = World::ready();
+    world.change_edge(|edge| edge.host_addresses.retain(|address| *address != HOST));
+    let (verdict, left) = world.inside(2, &query(40_000));
+    assert_eq!((verdict, &left[0].packet()[20..22]), (Verdict::Drop(DropReason::NoRoute), &[3, 0][..]));
     // A source address of its own is used where the host has it.
     let mut world = World::ready();
     world.change_network(|network| network.edge.snat_address = Some(TUNNEL_HOST));
