@@ -277,12 +277,12 @@ impl EdgeControl {
         Ok(id)
     }
 
-    /// Changes who may come to a publication; its ports stay held, and its sessions end. The host itself always may: what is
-    /// relayed for it goes on.
+    /// Changes who may come to a publication; its ports stay held, and its sessions end.
     ///
     /// # Errors
     /// There is none of that number, or a worker has died.
     pub fn republish(&self, id: u32, publication: PublicationSpec) -> Result<(), Error> {
+        self.shared.leases.end_relayed(id);
         let mut state = self.shared.lock();
         if !state.replace_publication(Arc::new(publication.numbered(id))) {
             return Err(Error::Internal(format!("there is no publication number {id}")));

@@ -284,6 +284,11 @@ impl Leases {
         Ok(())
     }
 
+    /// Ends what is relayed to a publication. Its ports stay held.
+    pub fn end_relayed(&self, id: u32) {
+        self.relay.end_carried(id);
+    }
+
     /// Gives the ports of a publication back and ends what is relayed to it, at once. Nothing happens if there is none.
     pub fn unpublish(&self, id: u32) {
         let mut table = self.table();

@@ -173,9 +173,15 @@ impl Relay {
             None => state.host_ports.remove(&network),
         };
         for listener in state.listeners.values_mut().filter(|it| it.published.network == network) {
-            state.flows.close_all(listener.published.id);
-            // Aborts its connections, which are reset.
-            listener.connections = JoinSet::new();
+            listener.end_carried(&mut state.flows);
+        }
+    }
+
+    /// Ends all that is carried for a publication; its sockets stay.
+    pub(crate) fn end_carried(&self, id: u32) {
+        let state = &mut *self.shared.state();
+        if let Some(listener) = state.listeners.get_mut(&id) {
+            listener.end_carried(&mut state.flows);
         }
     }
 
@@ -249,6 +255,12 @@ struct Listener {
 }
 
 impl Listener {
+    fn end_carried(&mut self, flows: &mut Flows) {
+        flows.close_all(self.published.id);
+        // Aborts the connections, which are reset.
+        self.connections = JoinSet::new();
+    }
+
     /// Where the socket of that number leads to.
     fn target(&self, index: u16) -> SocketAddrV4 {
         let to = self.published.to;
