@@ -27,6 +27,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
@@ -318,6 +319,11 @@ impl EdgeControl {
         if let Err(error) = self.shared.publish_config(&state) {
             tracing::warn!("sessions are not held against the new rules: {error}");
         }
+    }
+
+    /// How often the host's interfaces or addresses have changed so far.
+    pub fn interface_changes(&self) -> u64 {
+        self.shared.interface_changes.load(Relaxed)
     }
 
     /// The edge, as people see it.

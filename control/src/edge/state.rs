@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use pontoon_dataplane::NetworkId;
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) settings: EdgeSettings,
     pub(super) leases: Leases,
     pub(super) route_changes: RouteChanges,
+    /// How often interfaces or addresses have been found changed.
+    pub(super) interface_changes: AtomicU64,
     state: Mutex<State>,
     ways: RwLock<Arc<Ways>>,
 }
@@ -115,7 +117,8 @@ impl Shared {
         };
         let (state, ways) = (Mutex::new(state), RwLock::default());
         let route_changes = RouteChanges::default();
-        let shared = Shared { engine, settings, leases, route_changes, state, ways };
+        let interface_changes = AtomicU64::default();
+        let shared = Shared { engine, settings, leases, route_changes, interface_changes, state, ways };
         let mut state = shared.lock();
         shared.look(&mut state)?;
         shared.apply(&mut state, &BTreeSet::new())?;
@@ -138,6 +141,9 @@ impl Shared {
         let interfaces = state.kernel.interfaces().map_err(cannot("list the interfaces"))?;
         let changed = interfaces != state.interfaces;
         state.interfaces = interfaces;
+        if changed {
+            self.interface_changes.fetch_add(1, Relaxed);
+        }
         Ok(changed)
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::process::Command;
 
 use pontoon::link::Links;
 use pontoon_tools::lab::Namespace;
@@ -39,6 +40,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("published/closed-port", "", closed_port),
         plain_test("published/daemon-killed", "", |edge| restarted(edge, Signal::KILL)),
         plain_test("published/daemon-ended", "", |edge| restarted(edge, Signal::TERM)),
+        plain_test("published/address-comes-late", "", address_comes_late),
         plain_test("published/bad-input", "", bad_input),
         edge_test("published/over-a-narrow-way", Way::Narrow(1280), &[], over_a_narrow_way),
     ]
@@ -400,6 +402,27 @@ fn restarted(edge: &mut Edge, signal: Signal) {
     // Not only listed: it can be taken back.
     unpublish(&edge.daemon, &station, "8080:80");
     assert!(!is_served(edge, &listener));
+}
+
+/// A daemon that starts before the host has an address that is published.
+fn address_comes_late(edge: &mut Edge) {
+    let late = Ipv4Addr::new(192, 0, 2, 77);
+    let address = |edge: &Edge, verb: &str| {
+        let ip = || Command::new("ip").args(["address", verb, "192.0.2.77/32", "dev", UPLINK]).status();
+        assert!(edge.host().run(ip).unwrap().expect("ip(8), of iproute2, runs").success());
+    };
+    address(edge, "add");
+    let station = edge.daemon.attach("");
+    publish(&edge.daemon, &station, &format!("{late}:8080:80"));
+    let listener = listen(&station.namespace, (station.ip(), 80));
+    edge.daemon.end(Signal::TERM);
+    address(edge, "del");
+    edge.daemon.start_again();
+    assert!(edge.daemon.ok("ports").contains("down: the host has no address 192.0.2.77"));
+    address(edge, "add");
+    until("it has come up", || edge.daemon.ok("ports").trim_end().ends_with(" up"));
+    open(edge.host(), Ipv4Addr::UNSPECIFIED, (late, 8080), &listener).check().unwrap();
+    address(edge, "del");
 }
 
 fn bad_input(edge: &mut Edge) {
