@@ -200,6 +200,12 @@ fn no_uplink(edge: &mut Edge) {
     publish(&edge.daemon, &station, "8080:80/udp");
     let listener = listen(&station.namespace, (station.ip(), 80));
     is_for_the_host_alone(edge, &station, &listener);
+    drop(listener);
+    // By another network's uplink neither.
+    edge.daemon.ok("network create red --subnet 10.89.0.0/24");
+    until("the uplink is open", || edge.daemon.ok("uplink ls").contains(UPLINK));
+    let listener = listen(&station.namespace, (station.ip(), 80));
+    is_for_the_host_alone(edge, &station, &listener);
 }
 
 fn another_uplink(edge: &mut Edge) {

@@ -248,6 +248,18 @@ fn what_leads_nowhere_is_named_and_told() {
 }
 
 #[test]
+fn a_network_without_uplinks_is_not_reached_by_those_of_others() {
+    let mut world = World::ready();
+    world.publish(1, None, Protocol::Udp, 53, (2, 53));
+    let call = |port| udp((REMOTE, port), (HOST, 53));
+    assert_eq!(world.outside(&call(7000)).0, routed(2, Translation::Destination));
+    world.change_network(|network| network.edge.uplinks = UplinkChoice::None);
+    let (verdict, left) = world.outside(&call(7001));
+    assert_eq!((verdict, left.len()), (Verdict::Drop(DropReason::NoRoute), 0));
+    assert_eq!(world.drops(UPLINK, DropReason::NoRoute), 1);
+}
+
+#[test]
 fn a_router_that_is_silent_is_told_of() {
     let mut world = World::ready();
     world.inside(2, &query(40_000));
