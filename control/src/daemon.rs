@@ -25,7 +25,8 @@ use crate::host::Host;
 use crate::manager::{Manager, Settings};
 use crate::store::{self, Store};
 
-/// How often sandboxes are looked at whose end the kernel cannot report, and uplinks for who follows events.
+/// How often sandboxes are looked at whose end the kernel cannot report, uplinks for who follows events, and whether publications
+/// that are down can come up.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// How a daemon runs.
@@ -364,6 +365,7 @@ fn watch(manager: &Arc<Manager>) -> Result<Sender<()>, DaemonError> {
                 },
                 recv(clock) -> _ => {
                     manager.drop_orphans();
+                    manager.retry_publications(Instant::now());
                     manager.note_uplinks();
                 }
                 recv(ended) -> _ => return,

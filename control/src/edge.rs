@@ -27,11 +27,12 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 use pontoon_dataplane::edge::config::{Limits, Publication, Rule, Timeouts, UplinkChoice};
-use pontoon_dataplane::edge::punt::{Answer, Route};
+use pontoon_dataplane::edge::punt::Route;
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::edge::view::SessionFilter;
 use pontoon_dataplane::engine::Engine;
@@ -107,8 +108,8 @@ pub struct PublicationSpec {
 impl PublicationSpec {
     /// As the leases know it.
     fn published(&self, id: u32) -> Published {
-        let Self { name, address, protocol, ports, to_address, to_port, rules, .. } = self.clone();
-        Published { id, name, address, protocol, ports, to: SocketAddrV4::new(to_address, to_port), rules }
+        let Self { name, address, protocol, ports, network, to_address, to_port, .. } = self.clone();
+        Published { id, name, address, protocol, ports, network, to: SocketAddrV4::new(to_address, to_port) }
     }
 
     /// As the data plane knows it.
@@ -201,7 +202,12 @@ impl EdgeControl {
         state.connect(network, gateway, wish);
         self.shared.look(&mut state)?;
         self.shared.apply(&mut state, &BTreeSet::new())?;
-        Ok(self.shared.engine.answer(Answer::RoutesChanged)?)
+        Ok(self.shared.routes_changed()?)
+    }
+
+    /// The host has a port on the network from now on, of that name, or none. Its own clients reach published ports by it alone.
+    pub fn set_host_port(&self, network: NetworkId, interface: Option<&str>) {
+        self.shared.leases.set_host_port(network, interface);
     }
 
     /// The network is gone, or about to go.
@@ -237,7 +243,7 @@ impl EdgeControl {
     /// For changes that are made whether the kernel agrees or not; the next one tries again.
     fn apply(&self, state: &mut State) {
         let applied = self.shared.apply(state, &BTreeSet::new());
-        let told = applied.and_then(|()| Ok(self.shared.engine.answer(Answer::RoutesChanged)?));
+        let told = applied.and_then(|()| Ok(self.shared.routes_changed()?));
         if let Err(error) = told {
             tracing::warn!("the uplinks are not in step: {error}");
         }
@@ -275,9 +281,9 @@ impl EdgeControl {
     /// Changes who may come to a publication; its ports stay held, and its sessions end.
     ///
     /// # Errors
-    /// There is none of that number with these ports, or a worker has died.
+    /// There is none of that number, or a worker has died.
     pub fn republish(&self, id: u32, publication: PublicationSpec) -> Result<(), Error> {
-        self.shared.leases.change(&publication.published(id))?;
+        self.shared.leases.end_relayed(id);
         let mut state = self.shared.lock();
         if !state.replace_publication(Arc::new(publication.numbered(id))) {
             return Err(Error::Internal(format!("there is no publication number {id}")));
@@ -313,6 +319,11 @@ impl EdgeControl {
         if let Err(error) = self.shared.publish_config(&state) {
             tracing::warn!("sessions are not held against the new rules: {error}");
         }
+    }
+
+    /// How often the host's interfaces or addresses have changed so far.
+    pub fn interface_changes(&self) -> u64 {
+        self.shared.interface_changes.load(Relaxed)
     }
 
     /// The edge, as people see it.

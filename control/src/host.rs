@@ -374,6 +374,10 @@ impl World for Host {
         edge::default_mtu()
     }
 
+    fn interface_changes(&self) -> u64 {
+        self.edge.interface_changes()
+    }
+
     fn uplinks(&self) -> Vec<UplinkState> {
         let state = |it: edge::UplinkStatus| UplinkState {
             interface: it.name,

@@ -46,6 +46,8 @@ pub struct Manager {
     turn: Mutex<()>,
     /// Why publications are down, by number. Those that are up are not in here.
     down: Mutex<BTreeMap<u32, String>>,
+    /// When those that are down were tried last, and how often interfaces had changed by then.
+    tried: Mutex<(Instant, u64)>,
     next_publication: AtomicU32,
     /// Uplinks as they were when somebody last looked.
     uplinks: Mutex<BTreeMap<String, UplinkState>>,
@@ -62,12 +64,14 @@ impl Manager {
     pub fn start(world: Arc<dyn World>, store: Store, settings: Settings) -> Result<Manager, Error> {
         let state = State::of(store.load()?);
         let published = state.publications().map(|it| it.id).max().unwrap_or(0);
+        let tried = Mutex::new((Instant::now(), world.interface_changes()));
         let manager = Manager {
             world,
             store,
             state: RwLock::new(state),
             turn: Mutex::default(),
             down: Mutex::default(),
+            tried,
             next_publication: AtomicU32::new(published + 1),
             uplinks: Mutex::default(),
             journal: Journal::default(),

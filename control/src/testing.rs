@@ -60,6 +60,7 @@ pub(crate) struct FakeWorld {
     pub(crate) taken: Mutex<Vec<Step>>,
     /// Ports of the host that others have, with their names.
     pub(crate) busy: Mutex<BTreeMap<u16, String>>,
+    pub(crate) interface_changes: Mutex<u64>,
 }
 
 impl There {
@@ -347,6 +348,10 @@ impl World for FakeWorld {
 
     fn default_mtu(&self) -> Result<Option<u32>, Error> {
         Ok(Some(1420))
+    }
+
+    fn interface_changes(&self) -> u64 {
+        *self.interface_changes.lock().unwrap()
     }
 
     fn uplinks(&self) -> Vec<UplinkState> {

@@ -179,6 +179,9 @@ pub trait World: Send + Sync {
     /// Routes cannot be listed.
     fn default_mtu(&self) -> Result<Option<u32>, Error>;
 
+    /// How often the host's interfaces or addresses have changed so far.
+    fn interface_changes(&self) -> u64;
+
     /// The interfaces that networks leave by.
     fn uplinks(&self) -> Vec<UplinkState>;
 

@@ -572,8 +572,8 @@ pub struct Event {
     pub time: String,
     /// `network-created`, `network-removed`, `endpoint-attached`, `endpoint-detached`, `endpoint-restored`,
     /// `endpoint-swept`, `interface-added`, `interface-removed`, `interface-swept`, `namespace-created`,
-    /// `namespace-deleted`, `port-lost`, `network-changed`, `published`, `unpublished`, `publication-down`, `rules-changed`,
-    /// `linked`, `unlinked`, `uplink-up`, `uplink-down` or `uplink-changed`.
+    /// `namespace-deleted`, `port-lost`, `network-changed`, `published`, `unpublished`, `publication-down`,
+    /// `publication-up`, `rules-changed`, `linked`, `unlinked`, `uplink-up`, `uplink-down` or `uplink-changed`.
     pub event: String,
     /// The network, port (`NETWORK/NAME`) or namespace.
     pub subject: String,

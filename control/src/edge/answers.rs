@@ -46,11 +46,13 @@ impl Answers<'_> {
     /// Routes first: they take microseconds.
     fn serve(&mut self, batch: &[Request]) -> Result<(), EngineError> {
         let engine = &self.shared.engine;
-        let ways = self.shared.ways();
         for request in batch {
             if let &Request::Route { network, destination } = request {
-                let route = route(&mut self.kernel, &ways, network, destination);
-                engine.answer(Answer::Route { network, destination, route })?;
+                let ask = || {
+                    let route = route(&mut self.kernel, &self.shared.ways(), network, destination);
+                    Answer::Route { network, destination, route }
+                };
+                self.shared.route_changes.answer(ask, |answer| engine.answer(answer))?;
             }
         }
         let (mut answers, mut changed) = (Vec::new(), false);

@@ -28,6 +28,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pontoon_dataplane::NetworkId;
 use pontoon_dataplane::edge::tuple::Protocol;
 use socket2::Socket;
 
@@ -53,14 +54,12 @@ pub struct Leases {
     /// The most ports of the pool for one protocol.
     pool_most: usize,
     limit: FileLimit,
-    share_filters: bool,
     relay: Relay,
     table: Mutex<Table>,
 }
 
 #[derive(Debug)]
 struct Table {
-    uplinks: Vec<u32>,
     filters: Filters,
     tcp: Held,
     udp: Held,
@@ -152,20 +151,12 @@ impl Leases {
             LeaseError::System { action: "start the relay for local clients".into(), source }
         })?;
         let table = Table {
-            uplinks: Vec::new(),
-            filters: Filters::new(&[], settings.share_filters),
+            filters: Filters::new(settings.share_filters),
             tcp: Held::default(),
             udp: Held::default(),
             published: BTreeMap::new(),
         };
-        Ok(Leases {
-            pool,
-            pool_most,
-            limit,
-            relay,
-            share_filters: settings.share_filters,
-            table: Mutex::new(table),
-        })
+        Ok(Leases { pool, pool_most, limit, relay, table: Mutex::new(table) })
     }
 
     /// The pool's first and last port.
@@ -173,27 +164,10 @@ impl Leases {
         self.pool
     }
 
-    /// The interfaces that are uplinks from now on, by their kernel numbers: what arrives by them is NAT's business and
-    /// never the sockets'. Connections that local clients have already are not touched.
-    ///
-    /// # Errors
-    /// [`LeaseError::System`]; the sockets that could not be told still have the uplinks of before.
-    pub fn set_uplinks(&self, interface_indexes: &[u32]) -> Result<(), LeaseError> {
-        let mut uplinks = interface_indexes.to_vec();
-        uplinks.sort_unstable();
-        uplinks.dedup();
-        let mut table = self.table();
-        if table.uplinks == uplinks {
-            return Ok(());
-        }
-        table.filters = Filters::new(&uplinks, self.share_filters);
-        table.uplinks = uplinks;
-        self.relay.for_each(|socket| table.filters.attach(socket, Purpose::Published)).map_err(|source| {
-            LeaseError::System {
-                action: "tell the published ports which interfaces are uplinks".into(),
-                source,
-            }
-        })
+    /// The host has a port on the network from now on, of that name, or none: local clients are relayed by it alone. What is
+    /// relayed by another ends.
+    pub fn set_host_port(&self, network: NetworkId, interface: Option<&str>) {
+        self.relay.set_host_port(network, interface);
     }
 
     /// Holds a first part of the pool, if nothing of it is held yet; all that is held of it now.
@@ -315,23 +289,9 @@ impl Leases {
         Ok(())
     }
 
-    /// Changes who may come to a publication, and ends what is relayed to it. Its ports are held all the while.
-    ///
-    /// # Errors
-    /// [`LeaseError::Invalid`] when these ports are not held for a publication of that number.
-    pub fn change(&self, published: &Published) -> Result<(), LeaseError> {
-        let published = published.checked()?;
-        let table = &mut *self.table();
-        let of_these = |there: &&mut Published| {
-            (there.address, there.protocol, there.ports)
-                == (published.address, published.protocol, published.ports)
-        };
-        let Some(there) = table.published.get_mut(&published.id).filter(of_these) else {
-            return Err(LeaseError::Invalid(format!("there is no such publication as {}", published.name)));
-        };
-        there.clone_from(&published);
-        self.relay.change(&published);
-        Ok(())
+    /// Ends what is relayed to a publication. Its ports stay held.
+    pub fn end_relayed(&self, id: u32) {
+        self.relay.end_carried(id);
     }
 
     /// Gives the ports of a publication back and ends what is relayed to it, at once. Nothing happens if there is none.

@@ -1,17 +1,17 @@
 //! The relay: clients on the host itself reach a published port by the very socket that holds it.
 //!
-//! What arrives on an uplink never gets here (the socket's filter drops it, the data plane translates it). The rest, from
-//! 127.0.0.1 or from any network of the host that is no uplink, is carried to the endpoint by connections of the
-//! host's own: the endpoint sees the gateway's address, as behind docker's userland proxy.
+//! What arrives on any interface but loopback never gets here: the socket's filter drops it, and the data plane translates what
+//! uplinks bring. What the host sends to an address of its own, 127.0.0.1 or another, is carried to the endpoint by connections
+//! that are bound to the host's port on its network, whatever the host's routes say; the endpoint sees the gateway's address, as
+//! behind docker's userland proxy. Where the host has no port on the network its clients are reset.
 //!
 //! All sockets are in one epoll set that one task looks at. A published port costs its socket and four bytes;
 //! each TCP connection is a task, UDP needs none. Bounds ([`Limits`]): connections and UDP flows, for each
 //! publication and in all, so that neither one client nor one publication uses up the memory and the open files of the rest. A TCP
 //! client above the bound is reset; of UDP flows the one that has been idle longest gives way.
 //!
-//! Rules hold for local clients too, with one difference: the host itself (a source in 127.0.0.0/8, or the very address
-//! that is spoken to) is refused only by a rule that names loopback, so that `--allow 192.0.2.0/24` does not lock the host
-//! out of its own port. That is what people know from docker.
+//! The host is held against no rules, as where it speaks to an endpoint by its own address: rules decide what reaches the host
+//! and never what it began. So `--allow 192.0.2.0/24` does not lock the host out of its own port, as people know it from docker.
 
 mod sys;
 mod tcp;
@@ -20,13 +20,12 @@ mod udp;
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipnet::{IpNet, Ipv4Net};
-use pontoon_dataplane::edge::config::{Action, Rule};
+use pontoon_dataplane::NetworkId;
 use pontoon_dataplane::edge::tuple::Protocol;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -99,6 +98,9 @@ const EVENTS: usize = 64;
 /// Connections or datagrams that one socket may bring before the next has its turn.
 const TURN: usize = 16;
 
+/// Why nothing is carried to a network that the host has no port on.
+const AWAY: &str = "the host has no port on the endpoint's network (--host-access=false)";
+
 /// The relay and the thread that it runs on, in the network namespace of the thread that made it.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -123,7 +125,12 @@ impl Relay {
             limits,
             room: Arc::new(Semaphore::new(limits.connections)),
             complaints: Complaints::default(),
-            state: Mutex::new(State { listeners: HashMap::new(), flows: Flows::new(limits), spare: spare() }),
+            state: Mutex::new(State {
+                listeners: HashMap::new(),
+                host_ports: HashMap::new(),
+                flows: Flows::new(limits),
+                spare: spare(),
+            }),
         });
         let entered = runtime.enter();
         let set = sys::watch(set)?;
@@ -154,14 +161,27 @@ impl Relay {
         Ok(())
     }
 
-    /// Serves by another list of who may come from now on. What is carried ends; the sockets stay.
-    pub(crate) fn change(&self, published: &Published) {
-        let mut state = self.shared.state();
-        state.flows.close_all(published.id);
-        if let Some(listener) = state.listeners.get_mut(&published.id) {
-            listener.published = published.clone();
-            // Aborts its connections, which are reset.
-            listener.connections = JoinSet::new();
+    /// Carries by that interface from now on what goes to the network; nothing without one. What another carries ends.
+    pub(crate) fn set_host_port(&self, network: NetworkId, interface: Option<&str>) {
+        let state = &mut *self.shared.state();
+        let interface: Option<Arc<str>> = interface.map(Into::into);
+        if state.host_ports.get(&network) == interface.as_ref() {
+            return;
+        }
+        match interface {
+            Some(interface) => state.host_ports.insert(network, interface),
+            None => state.host_ports.remove(&network),
+        };
+        for listener in state.listeners.values_mut().filter(|it| it.published.network == network) {
+            listener.end_carried(&mut state.flows);
+        }
+    }
+
+    /// Ends all that is carried for a publication; its sockets stay.
+    pub(crate) fn end_carried(&self, id: u32) {
+        let state = &mut *self.shared.state();
+        if let Some(listener) = state.listeners.get_mut(&id) {
+            listener.end_carried(&mut state.flows);
         }
     }
 
@@ -176,19 +196,6 @@ impl Relay {
         // Aborts its connections, which are reset.
         drop(connections);
         sockets
-    }
-
-    /// Does something with every published socket; the first error, after all of them had their turn.
-    ///
-    /// # Errors
-    /// What `work` failed with first.
-    pub(crate) fn for_each(&self, mut work: impl FnMut(&Socket) -> io::Result<()>) -> io::Result<()> {
-        let state = self.shared.state();
-        let mut outcome = Ok(());
-        for socket in state.listeners.values().flat_map(|listener| &listener.sockets) {
-            outcome = outcome.and(work(socket));
-        }
-        outcome
     }
 
     /// How much is carried.
@@ -232,6 +239,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     listeners: HashMap<u32, Listener>,
+    /// The interfaces by which the host is on networks.
+    host_ports: HashMap<NetworkId, Arc<str>>,
     flows: Flows,
     /// Given up for a moment to accept, and reset, a connection when no more files can be opened.
     spare: Option<OwnedFd>,
@@ -246,31 +255,17 @@ struct Listener {
 }
 
 impl Listener {
-    /// The port of the host that the socket of that number holds, and where it leads to.
-    fn leads(&self, index: u16) -> (u16, SocketAddrV4) {
-        let Published { ports, to, .. } = &self.published;
-        (ports.0.wrapping_add(index), SocketAddrV4::new(*to.ip(), to.port().wrapping_add(index)))
+    fn end_carried(&mut self, flows: &mut Flows) {
+        flows.close_all(self.published.id);
+        // Aborts the connections, which are reset.
+        self.connections = JoinSet::new();
     }
 
-    /// Whether that client may speak to `local`.
-    fn admits(&self, client: Ipv4Addr, local: Ipv4Addr, port: u16) -> bool {
-        admits(&self.published.rules, client, local, self.published.protocol, port)
+    /// Where the socket of that number leads to.
+    fn target(&self, index: u16) -> SocketAddrV4 {
+        let to = self.published.to;
+        SocketAddrV4::new(*to.ip(), to.port().wrapping_add(index))
     }
-}
-
-/// Whether rules let a local client through: the first that matches decides.
-fn admits(rules: &[Rule], client: Ipv4Addr, local: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
-    const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
-    let is_host = client.is_loopback() || client == local;
-    let source = if is_host { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { client.into() };
-    let names_host = |rule: &Rule| rule.source.is_some_and(|net| LOOPBACK.contains(&net));
-    let decided = rules
-        .iter()
-        .find(|rule| (!is_host || names_host(rule)) && rule.matches(source, local.into(), protocol, port));
-    decided.is_none_or(|rule| {
-        rule.hits.count();
-        rule.action == Action::Allow
-    })
 }
 
 /// What an event of the set is about.
@@ -346,10 +341,11 @@ impl Shared {
             match Token::unpack(event.data) {
                 Token::Listener { id, index } => {
                     let Some(listener) = state.listeners.get_mut(&id) else { continue };
+                    let by = state.host_ports.get(&listener.published.network);
                     if listener.published.protocol == Protocol::Tcp {
-                        tcp::accept(self, listener, index, &mut state.spare);
+                        tcp::accept(self, listener, index, by, &mut state.spare);
                     } else {
-                        state.flows.pass_on(self, listener, index);
+                        state.flows.pass_on(self, listener, index, by);
                     }
                 }
                 Token::Flow(number) => state.flows.answer(number, &state.listeners),

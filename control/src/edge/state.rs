@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use pontoon_dataplane::NetworkId;
@@ -27,8 +28,36 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) settings: EdgeSettings,
     pub(super) leases: Leases,
+    pub(super) route_changes: RouteChanges,
+    /// How often interfaces or addresses have been found changed.
+    pub(super) interface_changes: AtomicU64,
     state: Mutex<State>,
     ways: RwLock<Arc<Ways>>,
+}
+
+/// How often routes have changed. What the kernel said before a change must not reach the engine after the news of it, to be
+/// believed for good.
+#[derive(Debug, Default)]
+pub(super) struct RouteChanges(AtomicU64);
+
+impl RouteChanges {
+    /// Has `tell` tell the engine that routes have changed: when [`Ways`] are up to date.
+    pub(super) fn announce<E>(&self, tell: impl FnOnce(Answer) -> Result<(), E>) -> Result<(), E> {
+        // First: whoever tells an answer after the news sees by this that it may be an old one.
+        self.0.fetch_add(1, SeqCst);
+        tell(Answer::RoutesChanged)
+    }
+
+    /// Asks the kernel by `ask` and has `tell` tell the engine the answer; when it may have been overtaken, the news again behind it.
+    pub(super) fn answer<E>(
+        &self,
+        ask: impl FnOnce() -> Answer,
+        tell: impl Fn(Answer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let before = self.0.load(SeqCst);
+        tell(ask())?;
+        if self.0.load(SeqCst) == before { Ok(()) } else { tell(Answer::RoutesChanged) }
+    }
 }
 
 /// What questions of the engine are answered by.
@@ -87,7 +116,9 @@ impl Shared {
             out_of_step: false,
         };
         let (state, ways) = (Mutex::new(state), RwLock::default());
-        let shared = Shared { engine, settings, leases, state, ways };
+        let route_changes = RouteChanges::default();
+        let interface_changes = AtomicU64::default();
+        let shared = Shared { engine, settings, leases, route_changes, interface_changes, state, ways };
         let mut state = shared.lock();
         shared.look(&mut state)?;
         shared.apply(&mut state, &BTreeSet::new())?;
@@ -110,6 +141,9 @@ impl Shared {
         let interfaces = state.kernel.interfaces().map_err(cannot("list the interfaces"))?;
         let changed = interfaces != state.interfaces;
         state.interfaces = interfaces;
+        if changed {
+            self.interface_changes.fetch_add(1, Relaxed);
+        }
         Ok(changed)
     }
 
@@ -121,9 +155,14 @@ impl Shared {
         }
         // A link that lost its carrier and has it again looks as it did, and another machine may be behind it.
         if news.interfaces || news.routes {
-            self.engine.answer(Answer::RoutesChanged)?;
+            self.routes_changed()?;
         }
         Ok(())
+    }
+
+    /// Has the engine ask for every route again.
+    pub(super) fn routes_changed(&self) -> Result<(), EngineError> {
+        self.route_changes.announce(|news| self.engine.answer(news))
     }
 
     /// Brings uplinks and the engine in step with the state. What goes is forgotten by the engine's edge before it is closed,
@@ -136,7 +175,6 @@ impl Shared {
         let (engine, offloads) = (&self.engine, self.settings.offloads);
         let ports = self.admitted();
         state.uplinks.follow(engine, offloads, &ports, &state.interfaces, &claimed, &wanted)?;
-        self.leases.set_uplinks(&state.uplinks.indexes())?;
         self.publish_config(state)?;
         self.tell_choices(state)?;
         for port in gone {
@@ -300,5 +338,35 @@ impl State {
     /// Sessions are held against the rules again.
     pub(super) fn change_rules(&mut self) {
         self.rules_generation = self.rules_generation.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_news_overtake_is_followed_by_them() {
+        let (changes, told) = (RouteChanges::default(), RefCell::new(Vec::new()));
+        let tell = |answer: Answer| -> Result<(), Infallible> {
+            told.borrow_mut().push(answer);
+            Ok(())
+        };
+        let destination = [192, 0, 2, 7].into();
+        let route = Answer::Route { network: NetworkId(0), destination, route: None };
+        changes.answer(|| route.clone(), tell).unwrap();
+        changes.announce(tell).unwrap();
+        changes.answer(|| route.clone(), tell).unwrap();
+        let asked = || {
+            // While the kernel's answer is under way.
+            changes.announce(tell).unwrap();
+            route.clone()
+        };
+        changes.answer(asked, tell).unwrap();
+        let news = || Answer::RoutesChanged;
+        assert_eq!(told.take(), [route.clone(), news(), route.clone(), news(), route.clone(), news()]);
     }
 }

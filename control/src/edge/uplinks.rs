@@ -160,11 +160,6 @@ impl Uplinks {
         self.open.values().try_for_each(|open| set_filter(engine, open.port, &open.interface, ports))
     }
 
-    /// The interfaces' numbers.
-    pub(super) fn indexes(&self) -> Vec<u32> {
-        self.open.keys().copied().collect()
-    }
-
     /// As the engine wants them.
     pub(super) fn config(&self) -> Vec<Uplink> {
         let uplink = |open: &Open| Uplink {

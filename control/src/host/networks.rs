@@ -220,7 +220,9 @@ impl Host {
             self.change(|numbers| {
                 numbers.ports.insert(name, PortNumber { id, offloads });
             });
-            self.change_network(&record.name, |network| network.host_port = Some(id))
+            self.change_network(&record.name, |network| network.host_port = Some(id))?;
+            self.edge.set_host_port(self.network(&record.name)?, Some(&port.interface));
+            Ok(())
         });
         added.inspect_err(|_| {
             // That error is what matters.
@@ -231,6 +233,9 @@ impl Host {
     /// Takes a network's host port away, as far as it is there.
     pub(super) fn remove_host_port(&self, record: &NetworkRecord) -> Result<(), Error> {
         let (name, port) = host_port(record)?;
+        if let Ok(network) = self.network(&record.name) {
+            self.edge.set_host_port(network, None);
+        }
         if self.port(&name).is_some() {
             self.change_network(&record.name, |network| network.host_port = None)?;
             self.remove_port(&name)?;

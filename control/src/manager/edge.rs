@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use super::Manager;
 use crate::api::types::{
@@ -12,6 +13,9 @@ use crate::plan::{self, Step};
 use crate::state::{NetworkState, PortName};
 use crate::store::{LinkRecord, PublicationRecord, RuleRecord};
 use crate::{choose, clock};
+
+/// How long whoever has a port that is published may keep it without our trying to get it.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// The most rules that a network may have: each new session is held against all of them.
 const MAX_RULES: usize = 1000;
@@ -242,7 +246,7 @@ impl Manager {
         Ok(!steps.is_empty())
     }
 
-    /// Links and publications, once the endpoints are there. Whose port is taken meanwhile stays down.
+    /// Links and publications, once the endpoints are there. Whose port is taken meanwhile is down until it can be had.
     pub(super) fn restore_edge(&self, network: &NetworkState) {
         if !network.links.is_empty() {
             let (name, after) = (network.record.name.clone(), network.links.clone());
@@ -252,13 +256,47 @@ impl Manager {
             }
         }
         for record in network.publications.values() {
-            let Some(endpoint) = network.endpoints.get(&record.endpoint) else { continue };
-            let steps = plan::republish(endpoint, record, record, true);
-            if let Err(error) = self.change(&steps) {
+            if let Err(error) = self.bring_up(network, record) {
                 self.journal.note("publication-down", &subject(record), &error.to_string());
                 self.set_down(record.id, Some(error.to_string()));
             }
         }
+    }
+
+    fn bring_up(&self, network: &NetworkState, record: &PublicationRecord) -> Result<(), Error> {
+        let Some(endpoint) = network.endpoints.get(&record.endpoint) else { return Ok(()) };
+        self.change(&plan::republish(endpoint, record, record, true))
+    }
+
+    /// Tries publications that are down again: when the host's interfaces or addresses have changed since the last time, and
+    /// every [`TRY_AGAIN`]. To be called often.
+    pub fn retry_publications(&self, now: Instant) {
+        let is_down = |record: &&PublicationRecord| self.cause_of(record.id).is_some();
+        if !self.is_time_to_retry(now) || !self.state().publications().any(|it| is_down(&it)) {
+            return;
+        }
+        let _turn = self.turn();
+        let networks: Vec<NetworkState> = self.state().networks.values().cloned().collect();
+        for network in &networks {
+            for record in network.publications.values().filter(is_down) {
+                let cause = self.bring_up(network, record).err().map(|error| error.to_string());
+                if cause.is_none() {
+                    self.journal.note("publication-up", &subject(record), "");
+                }
+                self.set_down(record.id, cause);
+            }
+        }
+    }
+
+    fn is_time_to_retry(&self, now: Instant) -> bool {
+        let changes = self.world.interface_changes();
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, known) = *tried;
+        let is_time = changes != known || now.saturating_duration_since(last) >= TRY_AGAIN;
+        if is_time {
+            *tried = (now, changes);
+        }
+        is_time
     }
 }
 

@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pontoon_dataplane::PortId;
 
@@ -12,7 +13,7 @@ use crate::api::types::{
 use crate::config;
 use crate::state::PortName;
 use crate::store::Record;
-use crate::testing::{Lab, endpoint, network};
+use crate::testing::{FakeWorld, Lab, endpoint, network};
 
 fn records(lab: &Lab) -> Vec<Record> {
     lab.manager.store.load().unwrap()
@@ -792,6 +793,36 @@ fn a_restart_takes_up_the_edge_and_says_what_is_taken_meanwhile() {
     });
     lab.manager.unpublish("red", 1).unwrap();
     assert_eq!(states(&lab), [("up".to_owned(), None)]);
+}
+
+#[test]
+fn what_is_down_comes_up_when_interfaces_change_or_after_a_while() {
+    let take = |world: &FakeWorld, holder: &str| {
+        world.busy.lock().unwrap().insert(9000, holder.into());
+    };
+    let cause = |lab: &Lab| lab.manager.publications().remove(0).cause;
+    let mut lab = lab_of_two();
+    publish(&lab, "b", "9000:80", &[]).unwrap();
+    for change in [true, false] {
+        lab = lab.restart(|world| take(world, "nginx"));
+        let start = Instant::now();
+        let later = start + if change { Duration::ZERO } else { Duration::from_secs(30) };
+        // Still taken, by somebody else.
+        take(&lab.world, "apache");
+        *lab.world.interface_changes.lock().unwrap() += 1;
+        lab.manager.retry_publications(start);
+        assert_eq!(cause(&lab).unwrap(), "9000 is taken by apache");
+        lab.world.busy.lock().unwrap().clear();
+        lab.manager.retry_publications(start + Duration::from_secs(29));
+        assert!(cause(&lab).is_some(), "nothing has changed, and it was tried a moment ago");
+        *lab.world.interface_changes.lock().unwrap() += u64::from(change);
+        lab.manager.retry_publications(later);
+        assert_eq!(cause(&lab), None);
+        assert_eq!(lab.world.snapshot().published.len(), 1);
+        let events = lab.manager.events();
+        let events: Vec<&str> = events.iter().map(|it| it.event.as_str()).collect();
+        assert_eq!(events, ["endpoint-restored", "endpoint-restored", "publication-down", "publication-up"]);
+    }
 }
 
 #[test]

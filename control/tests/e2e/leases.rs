@@ -3,14 +3,14 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use pontoon::edge::lease::{LeaseError, LeaseSettings, Leases, Published};
 use pontoon::edge::relay::Limits;
 use pontoon::link::Links;
-use pontoon_dataplane::edge::config::{Action, Hits, Rule};
+use pontoon_dataplane::NetworkId;
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_tools::lab::Namespace;
 use socket2::{Domain, Socket, Type};
@@ -31,8 +31,6 @@ pub(crate) fn tests() -> Vec<Test> {
         test("leases/the pool grows around what is taken", pool_grows),
         test("leases/tcp from the host", tcp_from_the_host),
         test("leases/udp from the host", udp_from_the_host),
-        test("leases/uplinks come and go", || uplinks_come_and_go(true)),
-        test("leases/uplinks come and go, without bpf(2)", || uplinks_come_and_go(false)),
         test("leases/a restart gets its ports back", || restart(false)),
         test("leases/a restart gets its ports back, kept before", || restart(true)),
         test("leases/ten thousand ports", ten_thousand),
@@ -45,16 +43,19 @@ pub(crate) fn tests() -> Vec<Test> {
         test("leases/bounds of tcp", bounds_of_tcp),
         test("leases/bounds of udp", bounds_of_udp),
         test("leases/idle udp ends", idle_udp),
-        test("leases/who may come", who_may_come),
+        test("leases/by the host port alone", by_the_host_port_alone),
+        test("leases/no host port", no_host_port),
     ]
 }
 
-/// A host with an uplink to `remote` and the network of `endpoint`, all of it the kernel's.
+/// The network of the endpoint.
+const NETWORK: NetworkId = NetworkId(7);
+
+/// A host with an uplink `up0` to `remote` and the network of `endpoint` on `lan0`, all of it the kernel's.
 struct Lab {
     host: Namespace,
     remote: Namespace,
     endpoint: Namespace,
-    uplink: u32,
 }
 
 impl Lab {
@@ -66,21 +67,21 @@ impl Lab {
             links.add_address(&link, address.into(), 24).unwrap();
             links.set_up(&link, true).unwrap();
             links.set_up(&links.get("lo").unwrap(), true).unwrap();
-            link.index
         };
-        let uplink = host.run(|| {
+        host.run(|| {
             let links = Links::open().unwrap();
             links.create_veth("up0", "eth0", remote.netns()).unwrap();
             links.create_veth("lan0", "eth0", endpoint.netns()).unwrap();
             dress("lan0", GATEWAY);
-            dress("up0", HOST)
-        });
+            dress("up0", HOST);
+        })
+        .unwrap();
         remote.run(|| dress("eth0", REMOTE)).unwrap();
         endpoint.run(|| dress("eth0", ENDPOINT)).unwrap();
-        Lab { uplink: uplink.unwrap(), host, remote, endpoint }
+        Lab { host, remote, endpoint }
     }
 
-    /// Leases of the host that know its uplink.
+    /// Leases of the host that know its port on the network.
     fn leases(&self, limits: Limits) -> Held<'_> {
         self.leases_with(limits, true)
     }
@@ -92,7 +93,7 @@ impl Lab {
     fn leases_of(&self, pool: (u16, u16), limits: Limits, share_filters: bool) -> Held<'_> {
         let settings = LeaseSettings { pool: Some(pool), share_filters, ..LeaseSettings::default() };
         let leases = self.host.run(|| Leases::with_limits(settings, limits)).unwrap().unwrap();
-        leases.set_uplinks(&[self.uplink]).unwrap();
+        leases.set_host_port(NETWORK, Some("lan0"));
         Held { lab: self, leases }
     }
 
@@ -160,8 +161,8 @@ fn published(id: u32, protocol: Protocol, host_port: u16, port: u16) -> Publishe
         address: None,
         protocol,
         ports: (host_port, host_port),
+        network: NETWORK,
         to: SocketAddrV4::new(ENDPOINT, port),
-        rules: Arc::new([]),
     }
 }
 
@@ -367,26 +368,6 @@ fn udp_from_the_host() {
     flows.dedup();
     assert_eq!(flows.len(), 4, "one flow for each address that was spoken to");
     assert_eq!(held.leases.carried().flows, 4);
-}
-
-fn uplinks_come_and_go(share_filters: bool) {
-    let lab = Lab::new();
-    let held = lab.leases_with(Limits::default(), share_filters);
-    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
-    held.publish(&published(2, Protocol::Udp, 8_080, 80)).unwrap();
-    let server = echo(&lab, 80, 3);
-    let both = [(Protocol::Tcp, 8_080), (Protocol::Udp, 8_080)];
-    outside_is_unanswered(&lab, &both);
-
-    held.leases.set_uplinks(&[]).unwrap();
-    let early = connect(&lab.remote, (HOST, 8_080)).unwrap();
-    assert_eq!(ask(connect(&lab.remote, (HOST, 8_080)).unwrap(), b"no uplink"), b"no uplink");
-
-    held.leases.set_uplinks(&[4_711, lab.uplink]).unwrap();
-    outside_is_unanswered(&lab, &both);
-    assert_eq!(ask(early, b"not touched"), b"not touched");
-    assert_eq!(ask(lab.connect((HOST, 8_080)).unwrap(), b"local"), b"local");
-    server.join().unwrap();
 }
 
 fn restart(kept_before: bool) {
@@ -695,57 +676,56 @@ fn idle_udp() {
     }
 }
 
-fn who_may_come() {
+/// Somebody else has the endpoint's address where the host's routes lead.
+fn by_the_host_port_alone() {
     let lab = Lab::new();
     let held = lab.leases(Limits::default());
-    held.leases.set_uplinks(&[]).unwrap();
-    let rule = |number, action, source: Option<&str>| Rule {
-        number,
-        action,
-        source: source.map(|net| net.parse().unwrap()),
-        destination: None,
-        protocol: None,
-        ports: None,
-        hits: Arc::new(Hits::default()),
-    };
-    let only = |net| Arc::from([rule(1, Action::Allow, Some(net)), rule(2, Action::Deny, None)]);
-    let with = |id, port, rules| Published { rules, ..published(id, Protocol::Tcp, port, 80) };
-    held.publish(&with(1, 8_001, only("192.0.2.0/24"))).unwrap();
-    let elsewhere: Arc<[Rule]> = only("198.51.100.0/24");
-    held.publish(&with(2, 8_002, Arc::clone(&elsewhere))).unwrap();
-    held.publish(&with(3, 8_003, Arc::from([rule(1, Action::Deny, Some("127.0.0.0/8"))]))).unwrap();
-    held.publish(&Published { rules: elsewhere.clone(), ..published(4, Protocol::Udp, 8_002, 80) }).unwrap();
-
-    let come = [
-        ("the remote where it is allowed", &lab.remote, HOST, 8_001, true),
-        ("the host, by 127.0.0.1", &lab.host, Ipv4Addr::LOCALHOST, 8_001, true),
-        ("the remote where others are allowed", &lab.remote, HOST, 8_002, false),
-        ("the host where others are allowed, by 127.0.0.1", &lab.host, Ipv4Addr::LOCALHOST, 8_002, true),
-        ("the host where others are allowed, by its address", &lab.host, HOST, 8_002, true),
-        ("the remote where the host is denied", &lab.remote, HOST, 8_003, true),
-        ("the host where it is denied, by 127.0.0.1", &lab.host, Ipv4Addr::LOCALHOST, 8_003, false),
-        ("the host where it is denied, by its address", &lab.host, HOST, 8_003, false),
-    ];
-    let server = echo(&lab, 80, come.iter().filter(|it| it.4).count());
-    for (who, from, address, port, allowed) in come {
-        println!("{who}");
-        match allowed {
-            true => assert_eq!(ask(connect(from, (address, port)).unwrap(), b"hello"), b"hello"),
-            false => is_turned_away(from, (address, port)),
-        }
-    }
+    lab.remote
+        .run(|| {
+            let links = Links::open().unwrap();
+            links.add_address(&links.get("eth0").unwrap(), ENDPOINT.into(), 32).unwrap();
+        })
+        .unwrap();
+    let route = ["route", "add", "10.88.0.2/32", "via", "192.0.2.9", "dev", "up0"];
+    assert!(lab.host.run(|| Command::new("ip").args(route).status()).unwrap().unwrap().success());
+    let _other = lab.remote.run(|| TcpListener::bind((ENDPOINT, 80))).unwrap().unwrap();
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    held.publish(&published(2, Protocol::Udp, 8_080, 80)).unwrap();
+    let server = echo(&lab, 80, 1);
+    assert_eq!(ask(lab.connect((HOST, 8_080)).unwrap(), b"inside"), b"inside");
     server.join().unwrap();
-    assert_eq!(elsewhere[1].hits.get(), 1, "the remote, by TCP");
+    let (client, server) = (udp(&lab.host, (HOST, 0)), udp(&lab.endpoint, (ENDPOINT, 80)));
+    client.send_to(b"inside", (HOST, 8_080)).unwrap();
+    server.recv_from(&mut [0; 6]).unwrap();
+}
 
+/// Nobody is connected to whoever has the endpoint's address elsewhere, and what is carried ends with the host port.
+fn no_host_port() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    held.publish(&published(1, Protocol::Tcp, 8_080, 80)).unwrap();
+    held.publish(&published(2, Protocol::Udp, 8_080, 80)).unwrap();
+    let listener = lab.endpoint.run(|| TcpListener::bind((ENDPOINT, 80))).unwrap().unwrap();
     let server = udp(&lab.endpoint, (ENDPOINT, 80));
-    for (from, word) in [(&lab.remote, b"remote"), (&lab.host, b"host's")] {
-        let socket = from.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).unwrap().unwrap();
-        socket.send_to(word, (HOST, 8_002)).unwrap();
-        // One after the other.
-        let hits = elsewhere[1].hits.clone();
-        until("it has arrived", || hits.get() == 2);
-    }
+    let mut client = lab.connect((HOST, 8_080)).unwrap();
+    let (mut endpoint, _) = listener.accept().unwrap();
+    endpoint.set_read_timeout(Some(PATIENCE)).unwrap();
+    let talker = udp(&lab.host, (HOST, 0));
+    talker.send_to(b"before", (HOST, 8_080)).unwrap();
+    server.recv_from(&mut [0; 6]).unwrap();
+
+    held.leases.set_host_port(NETWORK, None);
+    is_reset(&mut client);
+    is_reset(&mut endpoint);
+    assert_eq!(held.leases.carried().flows, 0);
+    talker.send_to(b"nobody", (HOST, 8_080)).unwrap();
+    is_turned_away(&lab.host, (HOST, 8_080));
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+
+    held.leases.set_host_port(NETWORK, Some("lan0"));
+    talker.send_to(b"after!", (HOST, 8_080)).unwrap();
     let mut buffer = [0; 6];
     server.recv_from(&mut buffer).unwrap();
-    assert_eq!(&buffer, b"host's");
+    assert_eq!(&buffer, b"after!");
 }

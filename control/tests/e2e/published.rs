@@ -2,9 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::process::Command;
 
+use pontoon::link::Links;
 use pontoon_tools::lab::Namespace;
-use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, SECOND_HOST, SECOND_ROUTER, Way};
+use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, SECOND_HOST, SECOND_ROUTER, UPLINK, Way};
 use pontoon_tools::transfer::Connection;
 use rustix::process::Signal;
 
@@ -27,6 +29,9 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("published/two-loopback-addresses", "", two_loopback_addresses),
         plain_test("published/other-address-stays-free", "", other_address_stays_free),
         plain_test("published/by-two-uplinks", "", by_two_uplinks),
+        plain_test("published/no-uplink", "--uplink none", no_uplink),
+        plain_test("published/another-uplink", "--uplink wan1", another_uplink),
+        plain_test("published/no-host-access", "--host-access=false", no_host_access),
         plain_test("published/allow", "", allow),
         plain_test("published/taken", "", taken),
         plain_test("published/unpublish-ends-sessions", "", unpublish_ends_sessions),
@@ -35,6 +40,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("published/closed-port", "", closed_port),
         plain_test("published/daemon-killed", "", |edge| restarted(edge, Signal::KILL)),
         plain_test("published/daemon-ended", "", |edge| restarted(edge, Signal::TERM)),
+        plain_test("published/address-comes-late", "", address_comes_late),
         plain_test("published/bad-input", "", bad_input),
         edge_test("published/over-a-narrow-way", Way::Narrow(1280), &[], over_a_narrow_way),
     ]
@@ -172,6 +178,74 @@ fn by_two_uplinks(edge: &mut Edge) {
         let client = bind(&edge.outside.machine, (own, 0));
         assert_eq!(*exchange(&client, &server, (target, 8080), 1000).ip(), own);
     }
+}
+
+/// That the outside does not get to the station by `HOST`, not even in another's name, and the host does.
+fn is_for_the_host_alone(edge: &Edge, station: &Station, listener: &TcpListener) {
+    assert!(try_connect(&edge.outside.machine, (OUTSIDE, 0), (HOST, 8080), SILENCE).is_err());
+    let server = bind(&station.namespace, (station.ip(), 80));
+    let outside = bind(&edge.outside.machine, (OUTSIDE, 0));
+    outside.send_to(b"from outside", (HOST, 8080)).unwrap();
+    let client = bind(edge.host(), (Ipv4Addr::UNSPECIFIED, 0));
+    for target in [LOOPBACK, HOST] {
+        open(edge.host(), Ipv4Addr::UNSPECIFIED, (target, 8080), listener).check().unwrap();
+        // What came from outside before would be read first.
+        exchange(&client, &server, (target, 8080), 100);
+    }
+}
+
+fn no_uplink(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    publish(&edge.daemon, &station, "8080:80");
+    publish(&edge.daemon, &station, "8080:80/udp");
+    let listener = listen(&station.namespace, (station.ip(), 80));
+    is_for_the_host_alone(edge, &station, &listener);
+    drop(listener);
+    // By another network's uplink neither.
+    edge.daemon.ok("network create red --subnet 10.89.0.0/24");
+    until("the uplink is open", || edge.daemon.ok("uplink ls").contains(UPLINK));
+    let listener = listen(&station.namespace, (station.ip(), 80));
+    is_for_the_host_alone(edge, &station, &listener);
+}
+
+fn another_uplink(edge: &mut Edge) {
+    edge.outside.add_second_uplink(edge.host()).unwrap();
+    let station = edge.daemon.attach("");
+    publish(&edge.daemon, &station, "8080:80");
+    publish(&edge.daemon, &station, "8080:80/udp");
+    let listener = listen(&station.namespace, (station.ip(), 80));
+    is_for_the_host_alone(edge, &station, &listener);
+    until("the second uplink is open", || edge.daemon.ok("uplink ls").contains("wan1"));
+    let connection = open(&edge.outside.machine, SECOND_ROUTER, (SECOND_HOST, 8080), &listener);
+    assert_eq!(*peer(&connection.server).ip(), SECOND_ROUTER, "the client keeps its address");
+}
+
+/// Where the host has no port on the network its clients are reset, and not connected to whoever else has the endpoint's address.
+fn no_host_access(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let address = |at: &Namespace, interface: &str, address: Ipv4Addr| {
+        let add = || {
+            let links = Links::open().unwrap();
+            links.add_address(&links.get(interface).unwrap(), address.into(), 24).unwrap();
+        };
+        at.run(add).unwrap();
+    };
+    address(edge.host(), UPLINK, Ipv4Addr::new(10, 88, 0, 77));
+    address(&edge.outside.machine, "eth0", station.ip());
+    let neighbour = listen(&edge.outside.machine, (station.ip(), 80));
+    assert!(reaches(edge.host(), (station.ip(), 80)), "the neighbour is there");
+    neighbour.set_nonblocking(true).unwrap();
+    neighbour.accept().unwrap();
+    publish(&edge.daemon, &station, "8080:80");
+    let turned_away = match try_connect(edge.host(), (LOOPBACK, 0), (LOOPBACK, 8080), PATIENCE) {
+        Ok(mut client) => {
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.read(&mut [0]).unwrap_err()
+        }
+        Err(error) => error,
+    };
+    assert_eq!(turned_away.kind(), ErrorKind::ConnectionReset, "{turned_away}");
+    assert_eq!(neighbour.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 fn allow(edge: &mut Edge) {
@@ -334,6 +408,27 @@ fn restarted(edge: &mut Edge, signal: Signal) {
     // Not only listed: it can be taken back.
     unpublish(&edge.daemon, &station, "8080:80");
     assert!(!is_served(edge, &listener));
+}
+
+/// A daemon that starts before the host has an address that is published.
+fn address_comes_late(edge: &mut Edge) {
+    let late = Ipv4Addr::new(192, 0, 2, 77);
+    let address = |edge: &Edge, verb: &str| {
+        let ip = || Command::new("ip").args(["address", verb, "192.0.2.77/32", "dev", UPLINK]).status();
+        assert!(edge.host().run(ip).unwrap().expect("ip(8), of iproute2, runs").success());
+    };
+    address(edge, "add");
+    let station = edge.daemon.attach("");
+    publish(&edge.daemon, &station, &format!("{late}:8080:80"));
+    let listener = listen(&station.namespace, (station.ip(), 80));
+    edge.daemon.end(Signal::TERM);
+    address(edge, "del");
+    edge.daemon.start_again();
+    assert!(edge.daemon.ok("ports").contains("down: the host has no address 192.0.2.77"));
+    address(edge, "add");
+    until("it has come up", || edge.daemon.ok("ports").trim_end().ends_with(" up"));
+    open(edge.host(), Ipv4Addr::UNSPECIFIED, (late, 8080), &listener).check().unwrap();
+    address(edge, "del");
 }
 
 fn bad_input(edge: &mut Edge) {

@@ -271,10 +271,8 @@ impl Edge {
                 UplinkChoice::Only(index) => uplink.interface_index == index,
                 _ => true,
             });
-        let source = match network.edge.snat_address {
-            Some(address) => Some(address).filter(|&address| config.is_host_address(address)),
-            None => route.map(|route| route.source),
-        };
+        let source = network.edge.snat_address.or(route.map(|route| route.source));
+        let source = source.filter(|&address| config.is_host_address(address));
         let (Some(route), Some(uplink), Some(source)) = (route, uplink, source) else {
             return Err(it.drop_with(NETWORK_UNREACHABLE, DropReason::NoRoute));
         };

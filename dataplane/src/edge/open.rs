@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::Edge;
-use super::config::{Mapping, Publication, Rule};
+use super::config::{Mapping, Publication, Rule, UplinkChoice};
 use super::explain::{Decision, RuleList};
 use super::forward::{Exit, endpoint_hop, max_segment_size, tcp_flags};
 use super::ingress::Ingress;
@@ -329,6 +329,10 @@ impl Edge {
         }
         if network.edge.internal {
             return Err(it.prohibit(DropReason::NetworkInternal));
+        }
+        // Uplinks are there for other networks. In silence, as when there are none.
+        if network.edge.uplinks == UplinkChoice::None {
+            return Err(DropReason::NoRoute);
         }
         Ok(())
     }

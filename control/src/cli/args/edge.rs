@@ -71,9 +71,11 @@ impl From<Mapping> for NatMapping {
 /// `pontoon publish`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Clients keep their address. They may come from outside, from the host itself (127.0.0.1 too, where
-the network has host access), and from other endpoints by the host's address. Publishing the same
-ports again with another --allow replaces the list; sessions that were open end.
+Clients keep their address. Unless the network has --uplink none they may come from outside, by any
+interface that `pontoon uplink ls` shows. Other endpoints may come by the host's address. The host
+itself, 127.0.0.1 too, is served whatever --allow and rules say, as long as the network has host
+access; it is reset otherwise.
+Publishing the same ports again with another --allow replaces the list; sessions that were open end.
 
 Examples:
   pontoon publish blue web 8080:80

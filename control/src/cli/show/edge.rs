@@ -1,5 +1,7 @@
 //! The edge as text.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use crate::api::types::{
@@ -68,7 +70,9 @@ pub fn publications(all: &[Publication]) -> String {
         let endpoint = format!("{}/{}", it.network, it.endpoint);
         table.row([it.id.to_string(), endpoint, it.ports.to_string(), allow(&it.allow), state]);
     }
-    table.render()
+    // Once for each network.
+    let notes: BTreeSet<&String> = all.iter().filter_map(|it| it.note.as_ref()).collect();
+    notes.into_iter().fold(table.render(), |out, note| out + "note: " + note + "\n")
 }
 
 /// `rule ls`.
@@ -245,6 +249,10 @@ mod tests {
              12  blue/web  127.0.0.1:8080-8081:80-81/tcp  anybody                   down: 80/tcp on 0.0.0.0 is taken by nginx\n"
         );
         let noted = Publication { note: Some("nobody reaches it".into()), allow: vec![], ..up };
+        assert_eq!(
+            publications(&[noted.clone(), noted.clone()]).lines().skip(3).collect::<Vec<_>>(),
+            ["note: nobody reaches it"]
+        );
         assert_eq!(
             published(&noted),
             "blue/web: 127.0.0.1:8080-8081:80-81/tcp published, for anybody\nnote: nobody reaches it\n"

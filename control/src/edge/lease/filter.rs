@@ -16,7 +16,7 @@ use super::sys::{self, Instruction};
 pub(super) enum Purpose {
     /// Only to hold the port for NAT: nothing is let in.
     Nat,
-    /// To serve clients on the host: what arrives on an uplink is not let in.
+    /// To serve clients on the host: what did not come from the host itself is not let in.
     Published,
 }
 
@@ -35,20 +35,23 @@ enum Filter {
 
 /// What can be told from the interface that a packet came by.
 #[derive(Debug, Clone, Copy)]
-enum Program<'a> {
+enum Program {
     DropAll,
-    /// The numbers of interfaces.
-    DropFrom(&'a [u32]),
+    /// What the host sends to an address of its own, whichever, comes by the loopback interface and by no other.
+    OnlyLoopback,
 }
 
+/// The loopback interface's number, the same in every network namespace (include/net/net_namespace.h, LOOPBACK_IFINDEX).
+const LOOPBACK: u8 = 1;
+
 impl Filters {
-    /// Filters for hosts with these uplinks, by the numbers of their interfaces. `share`: if the kernel can.
-    pub(super) fn new(uplinks: &[u32], share: bool) -> Filters {
-        let filter = |program: Program<'_>| {
+    /// `share`: if the kernel can.
+    pub(super) fn new(share: bool) -> Filters {
+        let filter = |program: Program| {
             let loaded = share.then(|| sys::load_filter(&program.extended()).ok()).flatten();
             loaded.map_or_else(|| Filter::Copied(program.classic()), Filter::Shared)
         };
-        Filters { nat: filter(Program::DropAll), published: filter(Program::DropFrom(uplinks)) }
+        Filters { nat: filter(Program::DropAll), published: filter(Program::OnlyLoopback) }
     }
 
     /// Replaces the socket's filter; there is no moment without one.
@@ -67,7 +70,7 @@ impl Filters {
     }
 }
 
-impl Program<'_> {
+impl Program {
     /// In classic BPF (include/uapi/linux/filter.h).
     fn classic(self) -> Vec<SockFilter> {
         const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
@@ -79,11 +82,9 @@ impl Program<'_> {
         const PASS: SockFilter = SockFilter::new(RETURN, 0, 0, u32::MAX);
         match self {
             Program::DropAll => vec![DROP],
-            Program::DropFrom(interfaces) => {
+            Program::OnlyLoopback => {
                 let load = SockFilter::new(LOAD_WORD, 0, 0, INTERFACE);
-                // Each comparison passes over a return of its own, so that no jump is long.
-                let compare = |index: &u32| [SockFilter::new(JUMP_EQUAL, 0, 1, *index), DROP];
-                std::iter::once(load).chain(interfaces.iter().flat_map(compare)).chain([PASS]).collect()
+                vec![load, SockFilter::new(JUMP_EQUAL, 0, 1, LOOPBACK.into()), PASS, DROP]
             }
         }
     }
@@ -98,21 +99,15 @@ impl Program<'_> {
             Instruction { code: 0x61, registers: registers(2, 1), offset: 40, immediate: 0 };
         match self {
             Program::DropAll => vec![DROP, EXIT],
-            Program::DropFrom(interfaces) => {
-                let compare = |(left, index): (i16, &u32)| Instruction {
+            Program::OnlyLoopback => {
+                let compare = Instruction {
                     code: 0x15,
                     registers: registers(2, 0),
-                    // To the exit: over the comparisons that are left, and PASS.
-                    offset: left + 1,
-                    // The kernel's numbers of interfaces are positive.
-                    immediate: index.cast_signed(),
+                    // Over DROP and its exit.
+                    offset: 2,
+                    immediate: LOOPBACK.into(),
                 };
-                // From the last one to the first, so that each knows how many follow.
-                let mut program: Vec<Instruction> = (0..).zip(interfaces.iter().rev()).map(compare).collect();
-                program.extend([DROP, LOAD]);
-                program.reverse();
-                program.extend([PASS, EXIT]);
-                program
+                vec![LOAD, compare, DROP, EXIT, PASS, EXIT]
             }
         }
     }

@@ -2,9 +2,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
 
-use pontoon_dataplane::edge::config::Rule;
+use pontoon_dataplane::NetworkId;
 use pontoon_dataplane::edge::tuple::Protocol;
 
 use super::pool::ports;
@@ -42,10 +41,10 @@ pub struct Published {
     pub protocol: Protocol,
     /// First and last port on the host.
     pub ports: PortRange,
+    /// The network of the endpoint.
+    pub network: NetworkId,
     /// Where the first of `ports` leads to; the others follow.
     pub to: SocketAddrV4,
-    /// Who may come, in order; what none matches passes.
-    pub rules: Arc<[Rule]>,
 }
 
 /// A port that somebody else has.

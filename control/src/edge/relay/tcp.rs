@@ -12,11 +12,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::copy_bidirectional_with_sizes;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::{Listener, Shared, TURN, spare};
+use super::{AWAY, Listener, Shared, TURN, spare};
 
 /// Bytes of a connection that are under way in each direction.
 const BUFFER: usize = 16 * 1024;
@@ -24,13 +24,19 @@ const BUFFER: usize = 16 * 1024;
 /// An endpoint may vanish with its sandbox and say nothing: asked for after this time of silence.
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
-/// Takes up the connections that wait at a published port.
-pub(super) fn accept(shared: &Arc<Shared>, listener: &mut Listener, index: u16, spare: &mut Option<OwnedFd>) {
+/// Takes up the connections that wait at a published port, and carries them by that interface.
+pub(super) fn accept(
+    shared: &Arc<Shared>,
+    listener: &mut Listener,
+    index: u16,
+    by: Option<&Arc<str>>,
+    spare: &mut Option<OwnedFd>,
+) {
     while listener.connections.try_join_next().is_some() {}
     for _ in 0..TURN {
         let Some(socket) = listener.sockets.get(usize::from(index)) else { return };
         match socket.accept() {
-            Ok((client, _)) => begin(shared, listener, index, client),
+            Ok((client, _)) => begin(shared, listener, index, by, client),
             Err(error) if is_out_of_files(&error) => {
                 return turn_away(shared, socket, spare);
             }
@@ -58,18 +64,16 @@ fn turn_away(shared: &Shared, socket: &Socket, reserve: &mut Option<OwnedFd>) {
 }
 
 /// Carries a connection, unless it must be refused.
-fn begin(shared: &Arc<Shared>, listener: &mut Listener, index: u16, client: Socket) {
-    let (port, target) = listener.leads(index);
-    let both = client.peer_addr().and_then(|peer| Ok((peer, client.local_addr()?)));
-    let Some((peer, local)) =
-        both.ok().and_then(|(peer, local)| Some((peer.as_socket_ipv4()?, local.as_socket_ipv4()?)))
-    else {
-        return;
-    };
-    if prepare(&client).is_err() || !listener.admits(*peer.ip(), *local.ip(), port) {
+fn begin(shared: &Arc<Shared>, listener: &mut Listener, index: u16, by: Option<&Arc<str>>, client: Socket) {
+    let target = listener.target(index);
+    let Some(peer) = client.peer_addr().ok().and_then(|peer| peer.as_socket_ipv4()) else { return };
+    if prepare(&client).is_err() {
         return;
     }
     let name = &listener.published.name;
+    let Some(by) = by else {
+        return shared.complaints.say(|| format!("{peer} was turned away from {name}: {AWAY}"));
+    };
     if listener.connections.len() >= shared.limits.connections_each {
         let most = shared.limits.connections_each;
         return shared.complaints.say(|| format!("{peer} was turned away: {name} has {most} local connections already, the most that one publication may have"));
@@ -78,8 +82,9 @@ fn begin(shared: &Arc<Shared>, listener: &mut Listener, index: u16, client: Sock
         let most = shared.limits.connections;
         return shared.complaints.say(|| format!("{peer} was turned away from {name}: there are {most} local connections to published ports already, the most that there may be"));
     };
-    let name = name.clone();
-    listener.connections.spawn(carry(Arc::clone(shared), client, peer, target, name, permit));
+    let (name, by) = (name.clone(), Arc::clone(by));
+    let way = Way { peer, by, target };
+    listener.connections.spawn(carry(Arc::clone(shared), client, way, name, permit));
 }
 
 /// Sets up either side of a connection.
@@ -90,15 +95,23 @@ fn prepare<'s>(socket: impl Into<SockRef<'s>>) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
-async fn carry(
-    shared: Arc<Shared>,
-    client: Socket,
+/// Whose connection is carried where.
+struct Way {
     peer: SocketAddrV4,
+    /// The host's port on the endpoint's network.
+    by: Arc<str>,
     target: SocketAddrV4,
-    name: String,
-    _permit: OwnedSemaphorePermit,
-) {
-    let connecting = timeout(shared.limits.connect, TcpStream::connect(target)).await;
+}
+
+/// Connects by that interface, wherever the host's routes lead.
+async fn connect(&Way { ref by, target, .. }: &Way) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind_device(Some(by.as_bytes()))?;
+    socket.connect(target.into()).await
+}
+
+async fn carry(shared: Arc<Shared>, client: Socket, way: Way, name: String, _permit: OwnedSemaphorePermit) {
+    let connecting = timeout(shared.limits.connect, connect(&way)).await;
     let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match connected {
         Ok(endpoint) => {
@@ -106,6 +119,7 @@ async fn carry(
             let _ = exchange(client, endpoint).await;
         }
         Err(error) => shared.complaints.say(|| {
+            let Way { peer, target, .. } = way;
             format!("{peer} was turned away from {name}: the host cannot connect to the endpoint at {target}: {error}")
         }),
     }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::cmsg_space;
@@ -15,7 +16,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn
 use rustix::event::epoll;
 use socket2::{Domain, Socket, Type};
 
-use super::{Limits, Listener, Shared, TURN, Token};
+use super::{AWAY, Limits, Listener, Shared, TURN, Token};
 
 /// No datagram is larger.
 const LARGEST: usize = 65_536;
@@ -84,10 +85,16 @@ impl Flows {
         self.numbers.retain(|_, number| self.flows.contains_key(number));
     }
 
-    /// Passes on what has come to a published port.
-    pub(super) fn pass_on(&mut self, shared: &Shared, listener: &Listener, index: u16) {
+    /// Passes on what has come to a published port, by that interface.
+    pub(super) fn pass_on(
+        &mut self,
+        shared: &Shared,
+        listener: &Listener,
+        index: u16,
+        by: Option<&Arc<str>>,
+    ) {
         let Some(socket) = listener.sockets.get(usize::from(index)) else { return };
-        let (port, target) = listener.leads(index);
+        let (name, target) = (&listener.published.name, listener.target(index));
         for _ in 0..TURN {
             let (length, source, local) = match receive(socket, &mut self.buffer, &mut self.control) {
                 Ok(Some(received)) => received,
@@ -96,14 +103,14 @@ impl Flows {
                 // An error that was waiting to be reported; it is taken off by that.
                 Err(_) => continue,
             };
-            if !listener.admits(*source.ip(), local, port) {
+            let Some(by) = by else {
+                shared.complaints.say(|| format!("a datagram of {source} for {name} was dropped: {AWAY}"));
                 continue;
-            }
+            };
             let client = Client { publication: listener.published.id, index, source, local };
-            match self.flow(&shared.set, client, target) {
+            match self.flow(&shared.set, client, by, target) {
                 Ok(number) => self.send(number, length),
                 Err(error) => shared.complaints.say(|| {
-                    let name = &listener.published.name;
                     format!("a datagram of {source} for {name} was dropped: the host cannot send to the endpoint at {target}: {error}")
                 }),
             }
@@ -118,12 +125,14 @@ impl Flows {
     }
 
     /// The number of the client's flow, opened if it is new.
-    fn flow(&mut self, set: &OwnedFd, client: Client, target: SocketAddrV4) -> io::Result<u32> {
+    fn flow(&mut self, set: &OwnedFd, client: Client, by: &str, target: SocketAddrV4) -> io::Result<u32> {
         if let Some(number) = self.numbers.get(&client) {
             return Ok(*number);
         }
         self.make_room(client.publication);
         let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), None)?;
+        // Wherever the host's routes lead.
+        socket.bind_device(Some(by.as_bytes()))?;
         socket.connect(&target.into())?;
         while self.flows.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);

@@ -381,10 +381,27 @@ fn what_leads_nowhere_is_named_and_told() {
     let mut world = World::new();
     world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: None });
     assert_eq!(world.inside(2, &query(40_000)).0, Verdict::Drop(DropReason::NoRoute));
+    // The host has lost the address that the route names.
+    let mut world = World::ready();
+    world.change_edge(|edge| edge.host_addresses.retain(|address| *address != HOST));
+    let (verdict, left) = world.inside(2, &query(40_000));
+    assert_eq!((verdict, &left[0].packet()[20..22]), (Verdict::Drop(DropReason::NoRoute), &[3, 0][..]));
     // A source address of its own is used where the host has it.
     let mut world = World::ready();
     world.change_network(|network| network.edge.snat_address = Some(TUNNEL_HOST));
     assert_eq!(world.inside(2, &query(40_000)).1[0].source(), TUNNEL_HOST);
+}
+
+#[test]
+fn a_network_without_uplinks_is_not_reached_by_those_of_others() {
+    let mut world = World::ready();
+    world.publish(1, None, Protocol::Udp, 53, (2, 53));
+    let call = |port| udp((REMOTE, port), (HOST, 53));
+    assert_eq!(world.outside(&call(7000)).0, routed(2, Translation::Destination));
+    world.change_network(|network| network.edge.uplinks = UplinkChoice::None);
+    let (verdict, left) = world.outside(&call(7001));
+    assert_eq!((verdict, left.len()), (Verdict::Drop(DropReason::NoRoute), 0));
+    assert_eq!(world.drops(UPLINK, DropReason::NoRoute), 1);
 }
 
 #[test]
