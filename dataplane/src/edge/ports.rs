@@ -236,8 +236,8 @@ struct Pool {
     links: Vec<Link>,
     /// Unused ones of the pool, the one that rests longest first.
     unused: List,
-    /// Where the search for a port in use goes on.
-    cursor: usize,
+    /// Those that other flows may use as well, the one that a search met last at the end.
+    busy: List,
     /// Kinds of flows that a search was in vain for, and until when that counts.
     vain: [(u32, Moment); VAIN_SEARCHES],
     /// Single ports, which only flows get that want them.
@@ -255,7 +255,7 @@ impl Pool {
             places: vec![0; 1 << 16],
             links: Vec::new(),
             unused: List::EMPTY,
-            cursor: 0,
+            busy: List::EMPTY,
             vain: [(0, Moment::START); VAIN_SEARCHES],
             kept: HashMap::new(),
             kept_queue: VecDeque::new(),
@@ -341,17 +341,17 @@ impl Pool {
     /// The next port in use that is `enough` for the flow; without one among so many, the best of them.
     fn next_busy(&mut self, probes: usize, enough: Claim, claim: impl Fn(u16) -> Claim) -> (Claim, u16) {
         let mut best = (Claim::Refused, 0);
-        for _ in 0..probes.min(self.entries.len()) {
-            self.cursor = (self.cursor + 1) % self.entries.len();
-            let entry = &self.entries[self.cursor];
-            if entry.users != 0 && entry.may_serve(Lease::Shared) {
-                let claim = claim(entry.port);
-                if claim > best.0 {
-                    best = (claim, entry.port);
-                }
-                if claim >= enough {
-                    break;
-                }
+        for _ in 0..probes.min(self.busy.len() as usize) {
+            let Some(place) = self.busy.first() else { break };
+            self.busy.remove(&mut self.links, place);
+            self.busy.push_last(&mut self.links, place);
+            let port = self.entries[place as usize].port;
+            let claim = claim(port);
+            if claim > best.0 {
+                best = (claim, port);
+            }
+            if claim >= enough {
+                break;
             }
         }
         best
@@ -366,6 +366,9 @@ impl Pool {
             self.used += 1;
             if let Some(place) = place {
                 self.unused.remove(&mut self.links, place as u32);
+                if lease != Lease::Mapped {
+                    self.busy.push_last(&mut self.links, place as u32);
+                }
             }
         }
     }
@@ -375,11 +378,14 @@ impl Pool {
         let Some(entry) = self.entry_mut(port).filter(|entry| entry.users > 0) else { return };
         entry.users -= 1;
         if entry.users == 0 {
-            entry.mapped = false;
+            let was_mapped = std::mem::take(&mut entry.mapped);
             entry.rests_until = rests_until;
             entry.last_user = user;
             self.used -= 1;
             if let Some(place) = place {
+                if !was_mapped {
+                    self.busy.remove(&mut self.links, place as u32);
+                }
                 self.unused.push_last(&mut self.links, place as u32);
             }
         }

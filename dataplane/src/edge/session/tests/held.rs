@@ -97,6 +97,21 @@ fn a_closed_session_yields_its_port_when_nothing_else_is_left() {
     assert_eq!(table.find(&outbound(Protocol::Tcp, 1, 2).original), None);
 }
 
+/// However many connections an endpoint opens to one remote, one after the other: it has its share, not all that there is.
+#[test]
+fn connections_that_end_make_room_for_as_many_more() {
+    let mut table = table(10_000, 10_000);
+    table.ports_mut().hold(Protocol::Tcp, &[(1000, 1999)]);
+    for port in 1..20_000 {
+        let new = from_one_address(Protocol::Tcp, 1, port);
+        let (id, _) =
+            translated(&mut table, START, &new).unwrap_or_else(|| panic!("connection {port} is refused"));
+        table.seen(id, Direction::Reply, START, SYN_ACK);
+        table.seen(id, Direction::Original, START, ACK);
+        table.seen(id, Direction::Reply, START, RST);
+    }
+}
+
 /// All endpoints by one address of the host, as in production.
 fn from_one_address(protocol: Protocol, owner: u16, port: u16) -> NewSession {
     let new = outbound(protocol, owner, port);
