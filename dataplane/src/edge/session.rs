@@ -292,7 +292,7 @@ impl Sessions {
             self.ports.take(session.protocol(), external.1, new.lease);
             let is_first =
                 new.lease != Lease::Mapped || self.mappings.attach(session.protocol(), internal, external);
-            if is_first {
+            if is_first && session.counts(new.lease) {
                 self.shares.add(self.share(new.lease, new.owner, internal, &new.reply));
             }
         }
@@ -344,6 +344,13 @@ impl Sessions {
             self.owners.remove(after.owner, before.group(), id.0);
             self.owners.add(after.owner, after.group(), id.0);
         }
+        let lease = self.details[id.index()].lease;
+        let (counted, counts) = (before.counts(lease), after.counts(lease));
+        if counted != counts {
+            let [original, reply] = &after.tuples;
+            let share = self.share(lease, after.owner, (original.src, original.src_port), reply);
+            if counts { self.shares.add(share) } else { self.shares.take(share) }
+        }
     }
 
     /// Ends a session.
@@ -361,7 +368,7 @@ impl Sessions {
         if let Some((internal, external)) = held(lease, original, reply) {
             self.ports.give_back(session.protocol(), external.1, internal.0, now, &self.timeouts);
             let is_last = lease != Lease::Mapped || self.mappings.detach(session.protocol(), internal);
-            if is_last {
+            if is_last && session.counts(lease) {
                 self.shares.take(self.share(lease, session.owner, internal, reply));
             }
         }

@@ -10,7 +10,8 @@
 //!
 //! Ports towards one remote are few: when fewer than an eighth of those held are unused, an endpoint that has half of them
 //! towards a remote gets no more towards that one, and only its own sessions yield to it. With endpoint-independent mapping,
-//! where a port is one flow's own whatever the remote, half of all is the most. Sessions that are there stay.
+//! where a port is one flow's own whatever the remote, half of all is the most. Sessions that are there stay; closed ones do not
+//! count.
 
 use super::mapping::Transport;
 use super::owners::Group;

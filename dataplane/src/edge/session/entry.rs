@@ -185,6 +185,11 @@ impl Session {
         }
     }
 
+    /// Whether the session counts for its endpoint's share of ports: who closed its connection gives the port to whoever wants it.
+    pub(super) fn counts(&self, lease: Lease) -> bool {
+        lease != Lease::Shared || self.group() != Group::Closed
+    }
+
     /// Whom it yields with when there is no room.
     #[inline]
     pub(super) fn group(&self) -> Group {
