@@ -19,8 +19,8 @@
 //! There are [`Limits::sessions`] in all and [`Limits::sessions_per_endpoint`] for one endpoint. Where a new one finds no room, another
 //! yields, in this order:
 //!
-//! 1. the oldest half-open one (TCP, handshake not complete);
-//! 2. the one that closed longest ago (TCP, both FINs or a RST seen; the kernel's conntrack drops those early as well);
+//! 1. the one that closed longest ago (TCP, both FINs or a RST seen; the kernel's conntrack drops those early as well);
+//! 2. the oldest half-open one (TCP, handshake not complete);
 //! 3. of UDP and ICMP that began outside, the one that was used longest ago: senders may be forged by the thousand, and whom it
 //!    hits comes in again by the same publication;
 //! 4. of UDP from inside that nobody has answered, the one that was used longest ago, unless that was within 30 s,
@@ -55,7 +55,7 @@ use entry::held;
 use index::{Index, TupleHasher};
 use mapping::{Mappings, Transport};
 use moment::Moment;
-use owners::Owners;
+use owners::{Group, Owners};
 use queues::{Class, Queues};
 use shares::Shares;
 use tcp::{State, TcpFlags};
@@ -273,8 +273,9 @@ impl Sessions {
     }
 
     fn evict(&mut self, now: Timestamp, victim: u32) {
-        self.counted.evicted += 1;
-        self.remove(SessionId(victim), now);
+        let victim = SessionId(victim);
+        self.counted.evicted += u64::from(self.get(victim).group() != Group::Closed);
+        self.remove(victim, now);
     }
 
     /// Puts a session into the table, which has room for it.

@@ -6,10 +6,10 @@ use crate::id::PortId;
 /// Sessions that yield alike when there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
-    /// TCP whose handshake is not complete: yields first.
-    HalfOpen,
-    /// TCP that was closed or reset: yields next.
+    /// TCP that was closed or reset: yields first.
     Closed,
+    /// TCP whose handshake is not complete: yields next.
+    HalfOpen,
     /// UDP and ICMP that began outside: yields then, whichever was used longest ago.
     Inbound,
     /// UDP from inside that nobody has answered: yields last, whichever was used longest ago, once that is a while.
@@ -19,9 +19,9 @@ pub(super) enum Group {
 }
 
 impl Group {
-    const ALL: [Group; 5] = [Group::HalfOpen, Group::Closed, Group::Inbound, Group::OneWay, Group::Lasting];
+    const ALL: [Group; 5] = [Group::Closed, Group::HalfOpen, Group::Inbound, Group::OneWay, Group::Lasting];
     /// Those that yield, in this order.
-    const YIELDING: [Group; 4] = [Group::HalfOpen, Group::Closed, Group::Inbound, Group::OneWay];
+    const YIELDING: [Group; 4] = [Group::Closed, Group::HalfOpen, Group::Inbound, Group::OneWay];
 
     /// Whether its sessions are in the order in which they were used last, not in the one in which they came.
     #[inline]

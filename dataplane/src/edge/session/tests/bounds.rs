@@ -19,8 +19,24 @@ fn at_its_share_an_endpoint_loses_its_oldest_half_open_one() {
     assert_eq!(table.stats().evicted, 1);
 }
 
+/// Many connections, one after the other: what has ended makes room, not what is just beginning.
 #[test]
-fn then_its_oldest_closed_one() {
+fn closed_ones_yield_before_half_open_ones() {
+    let mut table = table(100, 3);
+    for port in [1, 2] {
+        let id = establish(&mut table, START, &outbound(Protocol::Tcp, 1, port));
+        table.seen(id, Direction::Reply, START, RST);
+    }
+    let beginning = outbound(Protocol::Tcp, 1, 3);
+    open(&mut table, START, &beginning);
+    open(&mut table, START, &outbound(Protocol::Tcp, 1, 4));
+    assert!(lives(&table, &beginning));
+    assert!(!lives(&table, &outbound(Protocol::Tcp, 1, 1)) && lives(&table, &outbound(Protocol::Tcp, 1, 2)));
+    assert_eq!(table.stats().evicted, 0);
+}
+
+#[test]
+fn its_oldest_closed_one_yields_first() {
     let mut table = table(100, 2);
     let [first, second, third] = [1, 2, 3].map(|port| outbound(Protocol::Tcp, 1, port));
     for new in [&first, &second] {

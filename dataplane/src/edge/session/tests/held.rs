@@ -103,7 +103,8 @@ fn connections_that_end_make_room_for_as_many_more() {
     let mut table = table(10_000, 10_000);
     table.ports_mut().hold(Protocol::Tcp, &[(1000, 1999)]);
     for port in 1..20_000 {
-        let new = from_one_address(Protocol::Tcp, 1, port);
+        // Now and then to another service of that remote.
+        let new = to_port(&from_one_address(Protocol::Tcp, 1, port), 80 + port / 5000);
         let (id, _) =
             translated(&mut table, START, &new).unwrap_or_else(|| panic!("connection {port} is refused"));
         table.seen(id, Direction::Reply, START, SYN_ACK);
