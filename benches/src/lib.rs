@@ -1,5 +1,7 @@
 //! What the benches share: frames and snapshots, medians and ranges.
 
+pub mod site;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,17 +23,22 @@ pub fn station(number: u32) -> MacAddr {
 
 /// A table for `capacity` addresses, all of which one port may hold.
 pub fn table(capacity: usize) -> Fdb {
-    Fdb::new(FdbConfig { capacity, port_share: capacity, ageing: Duration::from_secs(300) })
+    Fdb::with_seed(FdbConfig { capacity, port_share: capacity, ageing: Duration::from_secs(300) }, 1)
 }
 
 /// One network with a gateway and `ports` ports, guarded ones when asked for: port n is station n at 10.88.0.(n + 2).
 pub fn snapshot(ports: u16, guard: bool) -> Arc<Snapshot> {
+    snapshot_with(ports, guard, 16_384)
+}
+
+/// As [`snapshot`], with room for `stations` addresses.
+pub fn snapshot_with(ports: u16, guard: bool, stations: usize) -> Arc<Snapshot> {
     let address = Ipv4Addr::new(10, 88, 0, 1);
     let network = Network {
         id: NetworkId(0),
         gateway: Some(Gateway { mac: MacAddr::from_ipv4(address), address, prefix_len: 16 }),
         mtu: 1500,
-        fdb: Arc::new(table(16_384)),
+        fdb: Arc::new(table(stations)),
         members: (0..ports).map(PortId).collect(),
         edge: NetworkEdge::default(),
     };
