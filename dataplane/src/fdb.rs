@@ -191,6 +191,8 @@ pub struct Fdb {
     table: Table,
     /// In milliseconds, at most [`word::MAX_AGEING`].
     ageing: AtomicU64,
+    /// The age in milliseconds from which a stamp is renewed; follows from the one above.
+    stale: AtomicU64,
     counts: Counts,
     events: Events,
     /// Where the next sweep starts.
@@ -210,6 +212,7 @@ impl Fdb {
         let fdb = Self {
             table: Table::new(config.capacity.min(1 << 32).div_ceil(SLOTS / 2), seed),
             ageing: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
             counts: Counts::new(&config),
             events: Events::default(),
             next_sweep: AtomicUsize::new(0),
@@ -234,8 +237,7 @@ impl Fdb {
         };
         let found = self.table.find(key_of(mac));
         if let Some((_, word)) = found
-            && word.port() == port
-            && (word.is_static() || word.kind() == Some(kind) && !self.is_stale(word, now))
+            && (word.is_of(kind, port) && !self.is_stale(word, now) || word.is_of(EntryKind::Static, port))
         {
             return Learned::Known;
         }
@@ -250,7 +252,9 @@ impl Fdb {
     /// Changes how long a learned address lives after its last frame, at once and for those already there.
     /// Zero: nothing is kept. More than two years count as two years.
     pub fn set_ageing(&self, ageing: Duration) {
-        self.ageing.store(ageing.min(word::MAX_AGEING).as_millis() as u64, Relaxed);
+        let millis = ageing.min(word::MAX_AGEING).as_millis() as u64;
+        self.ageing.store(millis, Relaxed);
+        self.stale.store((millis / 8).min(STAMP_GRAIN), Relaxed);
     }
 
     /// Puts `mac` behind `port` for good. Replaces what was known of it, and a dynamic entry if the table is
@@ -360,7 +364,7 @@ impl Fdb {
     /// The stamp is old enough to be renewed.
     #[inline]
     fn is_stale(&self, word: Word, now: Timestamp) -> bool {
-        word.age_millis(now) >= (self.ageing_millis() / 8).min(STAMP_GRAIN)
+        word.age_millis(now) >= self.stale.load(Relaxed)
     }
 
     /// Learning when something has to be written or refused.

@@ -14,6 +14,7 @@ mod reassembly;
 mod tests;
 
 use core::time::Duration;
+use std::net::Ipv4Addr;
 
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
 
@@ -106,15 +107,21 @@ impl GatewayState {
     /// Whether a frame to the gateway's MAC is for the gateway itself and asks for nothing that it would have to know from
     /// elsewhere, so that every worker can answer: what is not IPv4, and ICMP echo requests to its address. Fragments of
     /// ICMP messages are requests only where the host has no port to send replies by.
+    #[inline]
     pub fn is_meant(received: &Received<'_>) -> bool {
         if received.view.ethertype != ethertype::IPV4 || received.view.in_vlan {
             return true;
         }
-        let Ok(packet) = Ipv4Packet::new_checked(received.view.payload(received.frame.bytes)) else {
+        let bytes = received.view.payload(received.frame.bytes);
+        // Nearly all packets are for somebody else, and the edge will read them whole.
+        let Some(&[a, b, c, d]) = bytes.get(16..20) else { return true };
+        if Ipv4Addr::new(a, b, c, d) != received.gateway.address {
+            return false;
+        }
+        let Ok(packet) = Ipv4Packet::new_checked(bytes) else {
             return true;
         };
-        packet.dst_addr() == received.gateway.address
-            && packet.next_header() == IpProtocol::Icmp
+        packet.next_header() == IpProtocol::Icmp
             && if packet.more_frags() || packet.frag_offset() != 0 {
                 received.network.edge.host_port.is_none()
             } else {

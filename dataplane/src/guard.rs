@@ -167,8 +167,9 @@ impl Speaker<'_> {
     /// Whether the speaker may say that `address` is its own.
     #[inline]
     fn owns(self, address: IpAddr) -> bool {
-        self.identity.addresses.contains(&address)
-            || (self.to_gateway && self.identity.sandbox_addresses.contains(&address))
+        let is_it = |own: &IpAddr| *own == address;
+        self.identity.addresses.iter().any(is_it)
+            || (self.to_gateway && self.identity.sandbox_addresses.iter().any(is_it))
     }
 
     #[inline]

@@ -48,6 +48,7 @@ pub(super) struct Word(pub(super) u64);
 
 impl Word {
     /// An entry, last seen at `now`, in a slot of generation 0.
+    #[inline]
     pub(super) fn entry(kind: EntryKind, port: PortId, now: Timestamp) -> Word {
         let state = match kind {
             EntryKind::Learned => LEARNED,
@@ -55,6 +56,13 @@ impl Word {
             EntryKind::Static => STATIC,
         };
         Word(u64::from(port.0) & PORT_MASK | state | now.as_millis() << STAMP_SHIFT)
+    }
+
+    /// Whether it is an entry of that kind, on that port.
+    #[inline]
+    pub(super) fn is_of(self, kind: EntryKind, port: PortId) -> bool {
+        let wanted = Word::entry(kind, port, Timestamp::ZERO).0;
+        (self.0 ^ wanted) & (STATE_MASK | PORT_MASK) == 0
     }
 
     /// The same in a slot that is in the generation of `other`.
