@@ -10,6 +10,7 @@ use pontoon::link::Links;
 use crate::kernel::{Kernel, Route};
 use crate::lab::{LabError, Namespace};
 use crate::tun::TunWire;
+use crate::witness::Traces;
 
 /// The host's interface towards the outside.
 pub const UPLINK: &str = "wan0";
@@ -27,6 +28,13 @@ pub const SECOND_UPLINK: &str = "wan1";
 pub const SECOND_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The machine outside, on the second interface.
 pub const SECOND_ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// The veths that the lab itself has put into a host, or will.
+pub const WIRES: [&str; 2] = [UPLINK, SECOND_UPLINK];
+/// The same of the machine outside.
+const WIRES_OUTSIDE: [&str; 2] = ["eth0", "eth1"];
+/// The same of the routers on the way.
+const WIRES_BETWEEN: [&str; 4] = ["host", "far", "near", "machine"];
 
 const LAST_ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const NEAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
@@ -51,8 +59,7 @@ pub enum Way {
 pub struct Outside {
     /// The machine, with [`OUTSIDE`] and [`OUTSIDE_TOO`]. It has no route to the host's networks.
     pub machine: Namespace,
-    /// Held for their life alone.
-    _routers: Vec<Namespace>,
+    routers: Vec<Namespace>,
 }
 
 impl Outside {
@@ -87,7 +94,16 @@ impl Outside {
             }
         }
         host.run(|| Kernel::open()?.set_route(Route::default_via(ROUTER)))??;
-        Ok(Outside { machine, _routers: routers })
+        Ok(Outside { machine, routers })
+    }
+
+    /// What can be seen of firewall rules, bridges and veths on the machine and on each router, the lab's own left out.
+    ///
+    /// # Errors
+    /// Whatever cannot be read.
+    pub fn traces(&self) -> Result<Vec<Traces>, LabError> {
+        let routers = self.routers.iter().map(|router| Traces::of(router, &WIRES_BETWEEN));
+        std::iter::once(Traces::of(&self.machine, &WIRES_OUTSIDE)).chain(routers).collect()
     }
 
     /// A second wire between host and machine, by which the machine is [`SECOND_ROUTER`]. No route leads over it but to its own
