@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use pontoon_tools::{netfilter, nftables};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -31,8 +32,9 @@ fn main() -> ExitCode {
     let lack_of_root =
         (!rustix::process::geteuid().is_root()).then(|| "it must be root to begin with".to_owned());
     let lack_of_root = lack.clone().or(lack_of_root);
-    let trials: [(&str, Test, &Option<String>); 8] = [
+    let trials: [(&str, Test, &Option<String>); 9] = [
         ("passes_every_check_and_leaves_nothing", passes_every_check_and_leaves_nothing, &lack),
+        ("passes_on_a_kernel_without_netfilter", passes_on_a_kernel_without_netfilter, &lack),
         ("shows_a_line_for_each_check", shows_a_line_for_each_check, &lack),
         ("leaves_nothing_on_signals", leaves_nothing_on_signals, &lack),
         ("stays_up_when_asked_and_can_be_reached", stays_up_when_asked_and_can_be_reached, &lack),
@@ -177,6 +179,21 @@ fn passes_every_check_and_leaves_nothing() -> Result<(), Failed> {
     }
     assert!(report["drops"].as_array().unwrap().iter().all(|drop| drop["expected"] == true));
     assert_eq!(before, Host::now());
+    Ok(())
+}
+
+/// As far as one program can tell: seccomp takes every way to netfilter from it.
+fn passes_on_a_kernel_without_netfilter() -> Result<(), Failed> {
+    let run = || {
+        netfilter::deny().unwrap();
+        let refused = [nftables::census().map(drop), netfilter::iptables()];
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        // A child has what the thread that makes it still has.
+        demo(&["--json"]).output()
+    };
+    let output = thread::spawn(run).join().unwrap()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    assert!(output.status.success() && report["ok"] == true, "{report:#}");
     Ok(())
 }
 
