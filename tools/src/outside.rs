@@ -102,8 +102,8 @@ impl Outside {
     /// # Errors
     /// Whatever cannot be read.
     pub fn traces(&self) -> Result<Vec<Traces>, LabError> {
-        let routers = self.routers.iter().map(|router| Traces::of(router, &WIRES_BETWEEN));
-        std::iter::once(Traces::of(&self.machine, &WIRES_OUTSIDE)).chain(routers).collect()
+        let routers = self.routers.iter().map(|router| Traces::of(router.netns(), &WIRES_BETWEEN));
+        std::iter::once(Traces::of(self.machine.netns(), &WIRES_OUTSIDE)).chain(routers).collect()
     }
 
     /// A second wire between host and machine, by which the machine is [`SECOND_ROUTER`]. No route leads over it but to its own

@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 
 use pontoon::link::Links;
+use pontoon::netns::{Netns, run_in};
 
-use crate::lab::{LabError, Namespace};
+use crate::lab::LabError;
 use crate::nftables::{self, Census};
 
 /// What a kernel is made to do by whoever builds container networks with it: firewall rules, bridges and veths.
@@ -26,8 +27,8 @@ impl Traces {
     ///
     /// # Errors
     /// Whatever cannot be read.
-    pub fn of(namespace: &Namespace, own: &[&str]) -> Result<Traces, LabError> {
-        namespace.run(|| Traces::here(own))?
+    pub fn of(namespace: &Netns, own: &[&str]) -> Result<Traces, LabError> {
+        run_in(namespace, || Traces::here(own))?
     }
 
     fn here(own: &[&str]) -> Result<Traces, LabError> {
@@ -88,8 +89,8 @@ impl Witness {
     ///
     /// # Errors
     /// Whatever cannot be read.
-    pub fn of(namespace: &Namespace, own: &[&str]) -> Result<Witness, LabError> {
-        namespace.run(|| {
+    pub fn of(namespace: &Netns, own: &[&str]) -> Result<Witness, LabError> {
+        run_in(namespace, || {
             let mut sysctls = BTreeMap::new();
             read_sysctls(Path::new("/proc/sys/net"), &mut sysctls)?;
             Ok(Witness { traces: Traces::here(own)?, sysctls })

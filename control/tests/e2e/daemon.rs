@@ -193,7 +193,7 @@ impl Daemon {
 
     /// Attaches a sandbox to a network.
     pub(crate) fn attach_on(&self, network: &str, namespace: Namespace, options: &str) -> Station {
-        let before = Traces::of(&namespace, &[]).expect("the sandbox can be looked at");
+        let before = Traces::of(namespace.netns(), &[]).expect("the sandbox can be looked at");
         let endpoint = self.json(&format!("attach {network} --netns {} {options}", namespace.name()));
         Station { namespace, endpoint, before }
     }
@@ -255,7 +255,7 @@ impl Drop for Station {
         if std::thread::panicking() {
             return;
         }
-        let mut after = Traces::of(&self.namespace, &[]).expect("the sandbox can be looked at");
+        let mut after = Traces::of(self.namespace.netns(), &[]).expect("the sandbox can be looked at");
         if self.endpoint.kind == DeviceKind::Veth {
             after.links.retain(|_, kind| kind != "veth");
         }

@@ -58,7 +58,7 @@ pub(crate) fn edge_test(
 
 /// What the host looks like, but for the wires of the lab.
 fn witness(host: &Namespace) -> Witness {
-    Witness::of(host, &WIRES).expect("the host can be looked at")
+    Witness::of(host.netns(), &WIRES).expect("the host can be looked at")
 }
 
 /// A test with the network `blue`, created with these options, and nothing else that is special.

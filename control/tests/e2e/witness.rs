@@ -37,14 +37,14 @@ fn netfilter_is_denied() {
     let errors = answers.map(|answer| answer.unwrap_err().raw_os_error());
     assert_eq!(errors, [Some(1); 3], "nf_tables, iptables: EPERM");
     // Who cannot look has not seen that there is nothing.
-    netfilter::run_without(&host, || Traces::of(&host, &[])).unwrap().unwrap_err();
+    netfilter::run_without(&host, || Traces::of(host.netns(), &[])).unwrap().unwrap_err();
 }
 
 /// What is different after `change` was made on the host.
 fn differences(host: &Namespace, change: impl FnOnce() + Send) -> Vec<String> {
-    let before = Witness::of(host, &WIRES).unwrap();
+    let before = Witness::of(host.netns(), &WIRES).unwrap();
     host.run(change).unwrap();
-    Witness::of(host, &WIRES).unwrap().differences(&before)
+    Witness::of(host.netns(), &WIRES).unwrap().differences(&before)
 }
 
 fn notices_nf_tables() {
