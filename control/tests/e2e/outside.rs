@@ -14,7 +14,7 @@ use crate::daemon::{GATEWAY, PATIENCE, Station, until};
 use crate::edge::{
     Edge, LONG, SHORT, bind, connect, edge_test, exchange, listen, peer, ping, plain_test, try_connect,
 };
-use crate::frames::{Segment, flag, udp};
+use crate::frames::{flag, udp};
 use crate::remote::{NOBODY, Remote};
 use crate::{Test, full};
 
@@ -280,16 +280,7 @@ fn open_mapping(edge: &Edge) -> (u16, UdpSocket) {
 fn no_reset_from_the_host(edge: &mut Edge) {
     let station = edge.daemon.attach("");
     let remote = Remote::new(edge);
-    let stream = std::thread::scope(|scope| {
-        let connecting = scope.spawn(|| try_connect(&station.namespace, ANY, (NOBODY, 80), PATIENCE));
-        let (port, syn) = remote.receive_segment(flag::SYN);
-        let acknowledgement = syn.sequence.wrapping_add(1);
-        let flags = flag::SYN | flag::ACK;
-        remote.send_segment(80, port, Segment { sequence: 1000, acknowledgement, flags, mss: None });
-        let (same, ack) = remote.receive_segment(flag::ACK);
-        assert_eq!((same, ack.acknowledgement), (port, 1001));
-        connecting.join().unwrap().unwrap()
-    });
+    let (stream, ..) = remote.accept(&station.namespace, 80);
     // UDP as well: the remote would hear "port unreachable".
     let client = bind(&station.namespace, ANY);
     client.send_to(b"there", (NOBODY, 9)).unwrap();
