@@ -117,7 +117,8 @@ impl Host {
     }
 }
 
-fn ip(at: &Namespace, arguments: &str) {
+/// Runs ip(8) in a namespace.
+pub(crate) fn ip(at: &Namespace, arguments: &str) {
     let run = || Command::new("ip").args(arguments.split_whitespace()).output();
     let output = at.run(run).unwrap().expect("ip(8), of iproute2, runs");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
