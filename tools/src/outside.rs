@@ -50,6 +50,8 @@ pub enum Way {
     Direct(u16),
     /// Over two routers; the wire between them takes packets of that many bytes, the others 1500. The routers say so by ICMP.
     Narrow(u16),
+    /// As [`Way::Narrow`], but the other wires take 9000.
+    JumboNarrow(u16),
     /// Over two routers; what is larger than that many bytes vanishes on the host's own wire without a word.
     BlackHole(u16),
 }
@@ -77,9 +79,10 @@ impl Outside {
                 join((host, UPLINK, HOST, 24), (&machine, "eth0", ROUTER, 24), mtu)?;
                 machine.run(|| loopback_addresses(&[OUTSIDE, OUTSIDE_TOO]))??;
             }
-            Way::Narrow(mtu) => routers = route_over_two(host, &machine, mtu)?,
+            Way::Narrow(mtu) => routers = route_over_two(host, &machine, [1500, mtu])?,
+            Way::JumboNarrow(mtu) => routers = route_over_two(host, &machine, [9000, mtu])?,
             Way::BlackHole(mtu) => {
-                routers = route_over_two(host, &machine, 1500)?;
+                routers = route_over_two(host, &machine, [1500, 1500])?;
                 host.run(|| -> Result<(), LabError> {
                     let uplink = Links::open()?.get(UPLINK)?;
                     // A super-frame would pass the narrow end whole.
@@ -128,12 +131,16 @@ impl Outside {
     }
 }
 
-/// host - near - far - machine
-fn route_over_two(host: &Namespace, machine: &Namespace, mtu: u16) -> Result<Vec<Namespace>, LabError> {
+/// host - near - far - machine, with what the outer wires and the one in the middle take.
+fn route_over_two(
+    host: &Namespace,
+    machine: &Namespace,
+    [outer, middle]: [u16; 2],
+) -> Result<Vec<Namespace>, LabError> {
     let (near, far) = (Namespace::new("lab-near")?, Namespace::new("lab-far")?);
-    join((host, UPLINK, HOST, 24), (&near, "host", ROUTER, 24), 1500)?;
-    join((&near, "far", NEAR, 30), (&far, "near", FAR, 30), mtu)?;
-    join((&far, "machine", LAST_ROUTER, 24), (machine, "eth0", OUTSIDE, 24), 1500)?;
+    join((host, UPLINK, HOST, 24), (&near, "host", ROUTER, 24), outer)?;
+    join((&near, "far", NEAR, 30), (&far, "near", FAR, 30), middle)?;
+    join((&far, "machine", LAST_ROUTER, 24), (machine, "eth0", OUTSIDE, 24), outer)?;
     machine.run(|| loopback_addresses(&[OUTSIDE_TOO]))??;
     let routes =
         [(&near, FAR_NETWORK, FAR), (&far, UPLINK_NETWORK, NEAR), (machine, UPLINK_NETWORK, LAST_ROUTER)];

@@ -179,7 +179,13 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// Without pontoon: the host itself, by the kernel, over every way.
 fn ways_outside() {
-    for way in [Way::Direct(1500), Way::Direct(9000), Way::Narrow(1280), Way::BlackHole(1280)] {
+    for way in [
+        Way::Direct(1500),
+        Way::Direct(9000),
+        Way::Narrow(1280),
+        Way::JumboNarrow(1280),
+        Way::BlackHole(1280),
+    ] {
         let host = Namespace::new("e2e-host").unwrap();
         let outside = Outside::behind(&host, way).unwrap();
         let mut pinger = Pinger::new(&host, OUTSIDE).unwrap();

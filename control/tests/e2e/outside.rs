@@ -16,6 +16,7 @@ use crate::edge::{
     try_connect,
 };
 use crate::frames::{flag, udp};
+use crate::published::publish;
 use crate::remote::{NOBODY, Remote};
 use crate::{Test, full};
 
@@ -51,14 +52,14 @@ pub(crate) fn tests() -> Vec<Test> {
         ("none", 9000, true),
     ] {
         if everyday || full() {
-            tests.push(tcp_with_offloads(rung, mtu));
+            tests.push(with_offloads(rung, mtu));
         }
     }
     tests
 }
 
-/// 100 MB each way, every byte checked.
-fn tcp_with_offloads(rung: &'static str, mtu: u16) -> Test {
+/// 100 MB each way, every byte checked; some more by a connection from outside; datagrams that fill a packet, and that do not fit one.
+fn with_offloads(rung: &'static str, mtu: u16) -> Test {
     let options: &'static [&'static str] = match rung {
         "none" => &["--offloads", "none"],
         "header" => &["--offloads", "header"],
@@ -66,7 +67,7 @@ fn tcp_with_offloads(rung: &'static str, mtu: u16) -> Test {
         "tso" => &["--offloads", "tso"],
         _ => &["--offloads", "all"],
     };
-    edge_test(format!("outside/tcp/{rung}/{mtu}"), Way::Direct(mtu), options, move |edge| {
+    edge_test(format!("outside/offloads/{rung}/{mtu}"), Way::Direct(mtu), options, move |edge| {
         edge.daemon.network("");
         let station = edge.daemon.attach("");
         let listener = listen(&edge.outside.machine, (OUTSIDE, 0));
@@ -79,6 +80,15 @@ fn tcp_with_offloads(rung: &'static str, mtu: u16) -> Test {
                 let mean = (after.bytes - before.bytes) / (after.frames - before.frames);
                 assert!(mean > u64::from(mtu) / 2 * 3, "frames of {mean} bytes in the mean");
             }
+        }
+        publish(&edge.daemon, &station, "8080:80");
+        let inside = listen(&station.namespace, (station.ip(), 80));
+        let client = try_connect(&edge.outside.machine, (OUTSIDE, 0), (HOST, 8080), PATIENCE).unwrap();
+        Connection::accept(client, &inside).unwrap().both_ways(SHORT).unwrap();
+        let (client, server) = (bind(&station.namespace, ANY), bind(&edge.outside.machine, (OUTSIDE, 4242)));
+        let most = usize::from(mtu) - 28;
+        for size in [0, 1, most - 1, most, most + 1, 2 * most, 65_507] {
+            exchange(&client, &server, (OUTSIDE, 4242), size);
         }
     })
 }
