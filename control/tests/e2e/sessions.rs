@@ -38,6 +38,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("sessions/stray-segments", "", stray_segments),
         plain_test("sessions/ping-of-two", "", ping_of_two),
         plain_test("sessions/detached", "", detached),
+        plain_test("sessions/idle", "", idle),
     ]
 }
 
@@ -345,4 +346,47 @@ fn detached(edge: &mut Edge) {
     assert_eq!(sessions(&edge.daemon).len(), 1);
     edge.daemon.ok("detach blue web");
     assert!(sessions(&edge.daemon).is_empty());
+}
+
+/// How often the daemon's workers have woken up.
+fn wakes(daemon: &Daemon) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let workers = tasks.map(|task| task.unwrap().path()).filter(|task| {
+        // A thread may have ended just now.
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("worker-"))
+    });
+    let count = |task: std::path::PathBuf| -> u64 {
+        let status = std::fs::read_to_string(task.join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.expect("a figure").trim().parse().unwrap()
+    };
+    let counts: Vec<_> = workers.map(count).collect();
+    assert!(!counts.is_empty(), "no worker");
+    counts.into_iter().sum()
+}
+
+/// Ten thousand sessions that nobody uses wake nobody up.
+fn idle(edge: &mut Edge) {
+    const COUNT: u32 = 10_000;
+    /// For a stray packet, and whatever is done every few seconds.
+    const FEW: u64 = 4;
+    let window = Duration::from_secs(2);
+    let station = edge.daemon.attach("");
+    let wire = Peek::open(&station.namespace, "eth0").unwrap();
+    let count = || edge.daemon.json::<Value>("nat stats")["sessions"].as_u64().unwrap();
+    // Part of a burst is lost on the wire: again, until all have come.
+    until("all are open", || {
+        for number in 0..COUNT {
+            let to = (Ipv4Addr::from(u32::from(NOBODY) + number / 1000), 10_000 + (number % 1000) as u16);
+            let packet = udp((station.ip(), 40_000), to, b"once", false);
+            let _ = wire.send(&ethernet(MacAddr::from_ipv4(GATEWAY), station.mac().0, 0x0800, &packet));
+        }
+        count() >= u64::from(COUNT)
+    });
+    until("the workers sleep", || {
+        let before = wakes(&edge.daemon);
+        std::thread::sleep(window);
+        wakes(&edge.daemon) - before <= FEW
+    });
+    assert!(count() >= u64::from(COUNT), "the sessions are there still");
 }
