@@ -17,6 +17,10 @@ use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use pontoon::api::types::SandboxRef;
+use pontoon::netns::Netns;
+use pontoon_tools::witness::Traces;
+use pontoon_tools::{netfilter, nftables};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -31,12 +35,14 @@ fn main() -> ExitCode {
     let lack_of_root =
         (!rustix::process::geteuid().is_root()).then(|| "it must be root to begin with".to_owned());
     let lack_of_root = lack.clone().or(lack_of_root);
-    let trials: [(&str, Test, &Option<String>); 8] = [
+    let trials: [(&str, Test, &Option<String>); 10] = [
         ("passes_every_check_and_leaves_nothing", passes_every_check_and_leaves_nothing, &lack),
+        ("passes_on_a_kernel_without_netfilter", passes_on_a_kernel_without_netfilter, &lack),
         ("shows_a_line_for_each_check", shows_a_line_for_each_check, &lack),
         ("leaves_nothing_on_signals", leaves_nothing_on_signals, &lack),
         ("stays_up_when_asked_and_can_be_reached", stays_up_when_asked_and_can_be_reached, &lack),
         ("says_to_machines_where_it_stays_up", says_to_machines_where_it_stays_up, &lack),
+        ("has_no_bridge_veth_or_rule_anywhere", has_no_bridge_veth_or_rule_anywhere, &lack_of_root),
         (
             "works_or_says_why_not_as_an_ordinary_user",
             works_or_says_why_not_as_an_ordinary_user,
@@ -103,19 +109,19 @@ fn demo(args: &[&str]) -> Command {
     command
 }
 
-/// Starts the demo and reads its output up to the line that contains `text`.
-fn start_until(args: &[&str], text: &str) -> (Child, Vec<String>) {
+/// Starts the demo and reads its output up to the first line that is the `last` one.
+fn start_until(args: &[&str], last: impl Fn(&str) -> bool) -> (Child, Vec<String>) {
     let mut child = demo(args).spawn().unwrap();
     let mut seen = Vec::new();
     for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
         seen.push(line.unwrap());
-        if seen.last().unwrap().contains(text) {
+        if last(seen.last().unwrap()) {
             return (child, seen);
         }
     }
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    panic!("the demo ended without \"{text}\": {seen:?} {stderr} {:?}", child.wait());
+    panic!("the demo ended too early: {seen:?} {stderr} {:?}", child.wait());
 }
 
 /// Waits for the demo's end; one that does not end is killed, which no test takes for an end of its own.
@@ -180,6 +186,21 @@ fn passes_every_check_and_leaves_nothing() -> Result<(), Failed> {
     Ok(())
 }
 
+/// As far as one program can tell: seccomp takes every way to netfilter from it.
+fn passes_on_a_kernel_without_netfilter() -> Result<(), Failed> {
+    let run = || {
+        netfilter::deny().unwrap();
+        let refused = [nftables::census().map(drop), netfilter::iptables()];
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        // A child has what the thread that makes it still has.
+        demo(&["--json"]).output()
+    };
+    let output = thread::spawn(run).join().unwrap()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    assert!(output.status.success() && report["ok"] == true, "{report:#}");
+    Ok(())
+}
+
 fn shows_a_line_for_each_check() -> Result<(), Failed> {
     let output = demo(&[]).output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -213,7 +234,7 @@ fn leaves_nothing_on_signals() -> Result<(), Failed> {
     let before = Host::now();
     for (sent, status) in [(Signal::INT, Some(130)), (Signal::TERM, Some(143)), (Signal::KILL, None)] {
         // In the middle: namespaces, devices and daemon are there.
-        let (mut child, _) = start_until(&[], "MAC learning");
+        let (mut child, _) = start_until(&[], |line| line.contains("MAC learning"));
         signal(&child, sent);
         let mut stderr = child.stderr.take().unwrap();
         let ended = end_of(child);
@@ -230,7 +251,7 @@ fn leaves_nothing_on_signals() -> Result<(), Failed> {
 
 fn stays_up_when_asked_and_can_be_reached() -> Result<(), Failed> {
     let before = Host::now();
-    let (child, seen) = start_until(&["--keep"], "ip neigh");
+    let (child, seen) = start_until(&["--keep"], |line| line.contains("ip neigh"));
     let socket = seen.iter().find_map(|line| line.trim().strip_prefix("export PONTOON_SOCKET=")).unwrap();
     // The very command that is printed for the user to try.
     let list = Command::new(PONTOON).args(["network", "ls", "-q"]).env("PONTOON_SOCKET", socket).output()?;
@@ -243,16 +264,35 @@ fn stays_up_when_asked_and_can_be_reached() -> Result<(), Failed> {
     Ok(())
 }
 
-fn says_to_machines_where_it_stays_up() -> Result<(), Failed> {
-    let mut child = demo(&["--keep", "--json"]).spawn()?;
-    let mut seen = Vec::new();
-    for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
-        seen.push(line?);
-        if seen.last().unwrap() == "}" {
-            break;
-        }
+/// A demo that stays up, and what it says to machines.
+fn start_kept() -> (Child, Value) {
+    let (child, seen) = start_until(&["--keep", "--json"], |line| line == "}");
+    let report = serde_json::from_str(&seen.join("\n")).unwrap();
+    (child, report)
+}
+
+/// In the demo's host, its sandboxes and the world outside of it.
+fn has_no_bridge_veth_or_rule_anywhere() -> Result<(), Failed> {
+    let (child, report) = start_kept();
+    let (kept, host) = (&report["kept"], format!("/proc/{}/ns/net", child.id()));
+    let others = kept["sandboxes"].as_array().unwrap().iter().chain([&kept["outside"]]);
+    let others = others.map(|it| it["netns"].as_str().unwrap().to_owned());
+    let places: Vec<_> = std::iter::once(host).chain(others).collect();
+    assert_eq!(places.len(), 5, "{places:?}");
+    for place in places {
+        let netns = Netns::find(&SandboxRef::Netns(place.clone()))?;
+        let traces = Traces::of(&netns, &[]).unwrap();
+        assert!(traces.links.is_empty() && traces.xtables.is_empty(), "{place}: {traces:?}");
+        let rules = traces.nf_tables.map_or([0; 3], |it| [it.tables, it.chains, it.rules]);
+        assert_eq!(rules, [0; 3], "{place}: {traces:?}");
     }
-    let report: Value = serde_json::from_str(&seen.join("\n"))?;
+    signal(&child, Signal::INT);
+    assert_eq!(end_of(child).code(), Some(0));
+    Ok(())
+}
+
+fn says_to_machines_where_it_stays_up() -> Result<(), Failed> {
+    let (mut child, report) = start_kept();
     let kept = &report["kept"];
     assert_eq!((&report["ok"], &kept["pid"]), (&Value::from(true), &Value::from(child.id())));
     assert!(fs::exists(kept["socket"].as_str().unwrap())?);

@@ -6,6 +6,7 @@ pub mod kernel;
 pub mod lab;
 pub mod masquerade;
 pub mod netfilter;
+pub mod nftables;
 pub mod outside;
 pub mod peek;
 pub mod ping;

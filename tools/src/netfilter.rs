@@ -6,12 +6,12 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto, netlink, recv, send, socket};
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use crate::lab::LabError;
+use crate::lab::{LabError, Namespace};
 use crate::sys;
 
 // include/uapi/linux/netfilter_ipv4/ip_tables.h, .../ip6_tables.h, ../netfilter_arp/arp_tables.h,
@@ -54,56 +54,21 @@ pub fn deny() -> Result<(), LabError> {
     Ok(seccompiler::apply_filter(&program)?)
 }
 
+/// Runs `work` inside a namespace on a thread that netfilter is taken from; what `work` starts there has none either.
+///
+/// # Errors
+/// As [`deny`], or the namespace cannot be entered.
+pub fn run_without<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
+    namespace.run(|| {
+        deny()?;
+        Ok(work())
+    })?
+}
+
 /// Asks iptables about its filter table, if the calling thread may.
 ///
 /// # Errors
 /// EPERM after [`deny`]; else whatever a kernel without iptables says.
 pub fn iptables() -> io::Result<()> {
     sys::iptables_info(socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?.as_fd())
-}
-
-/// How many nf_tables tables there are in the calling thread's namespace; none on a kernel without them.
-///
-/// # Errors
-/// The system's error.
-pub fn tables() -> io::Result<usize> {
-    // include/uapi/linux/netfilter/nfnetlink.h, nf_tables.h and ../netlink.h
-    const SUBSYSTEM: u16 = 10;
-    const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
-    const NEW_TABLE: u16 = SUBSYSTEM << 8;
-    const REQUEST_DUMP: u16 = 0x0001 | 0x0300;
-    const ERROR: u16 = 2;
-    const DONE: u16 = 3;
-    let socket = match socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::NETFILTER)) {
-        Err(rustix::io::Errno::PROTONOSUPPORT) => return Ok(0),
-        socket => socket?,
-    };
-    let header = [&20u32.to_ne_bytes()[..], &GET_TABLE.to_ne_bytes(), &REQUEST_DUMP.to_ne_bytes()].concat();
-    let request = [&header[..], &[0; 8], &[0; 4]].concat();
-    send(&socket, &request, SendFlags::empty())?;
-    let mut buffer = vec![0; 32 * 1024];
-    let mut count = 0;
-    loop {
-        let (_, len) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
-        let mut rest = &buffer[..len];
-        while let (Some(len), Some(kind)) = (number(rest, 0..4), number(rest, 4..6)) {
-            match kind as u16 {
-                DONE => return Ok(count),
-                // A kernel without nf_tables knows no such subsystem.
-                ERROR => return Ok(0),
-                NEW_TABLE => count += 1,
-                _ => {}
-            }
-            rest = rest.get((len as usize).max(16).next_multiple_of(4)..).unwrap_or_default();
-        }
-    }
-}
-
-fn number(bytes: &[u8], range: std::ops::Range<usize>) -> Option<u32> {
-    let bytes = bytes.get(range)?;
-    let mut word = [0; 4];
-    // Netlink has the machine's byte order.
-    let place = if cfg!(target_endian = "little") { 0 } else { 4 - bytes.len() };
-    word.get_mut(place..place + bytes.len())?.copy_from_slice(bytes);
-    Some(u32::from_ne_bytes(word))
 }

@@ -10,6 +10,7 @@ use pontoon::link::Links;
 use crate::kernel::{Kernel, Route};
 use crate::lab::{LabError, Namespace};
 use crate::tun::TunWire;
+use crate::witness::Traces;
 
 /// The host's interface towards the outside.
 pub const UPLINK: &str = "wan0";
@@ -28,6 +29,13 @@ pub const SECOND_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The machine outside, on the second interface.
 pub const SECOND_ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
+/// The veths that the lab itself has put into a host, or will.
+pub const WIRES: [&str; 2] = [UPLINK, SECOND_UPLINK];
+/// The same of the machine outside.
+const WIRES_OUTSIDE: [&str; 2] = ["eth0", "eth1"];
+/// The same of the routers on the way.
+const WIRES_BETWEEN: [&str; 4] = ["host", "far", "near", "machine"];
+
 const LAST_ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const NEAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
@@ -42,6 +50,8 @@ pub enum Way {
     Direct(u16),
     /// Over two routers; the wire between them takes packets of that many bytes, the others 1500. The routers say so by ICMP.
     Narrow(u16),
+    /// As [`Way::Narrow`], but the other wires take 9000.
+    JumboNarrow(u16),
     /// Over two routers; what is larger than that many bytes vanishes on the host's own wire without a word.
     BlackHole(u16),
 }
@@ -51,8 +61,7 @@ pub enum Way {
 pub struct Outside {
     /// The machine, with [`OUTSIDE`] and [`OUTSIDE_TOO`]. It has no route to the host's networks.
     pub machine: Namespace,
-    /// Held for their life alone.
-    _routers: Vec<Namespace>,
+    routers: Vec<Namespace>,
 }
 
 impl Outside {
@@ -70,9 +79,10 @@ impl Outside {
                 join((host, UPLINK, HOST, 24), (&machine, "eth0", ROUTER, 24), mtu)?;
                 machine.run(|| loopback_addresses(&[OUTSIDE, OUTSIDE_TOO]))??;
             }
-            Way::Narrow(mtu) => routers = route_over_two(host, &machine, mtu)?,
+            Way::Narrow(mtu) => routers = route_over_two(host, &machine, [1500, mtu])?,
+            Way::JumboNarrow(mtu) => routers = route_over_two(host, &machine, [9000, mtu])?,
             Way::BlackHole(mtu) => {
-                routers = route_over_two(host, &machine, 1500)?;
+                routers = route_over_two(host, &machine, [1500, 1500])?;
                 host.run(|| -> Result<(), LabError> {
                     let uplink = Links::open()?.get(UPLINK)?;
                     // A super-frame would pass the narrow end whole.
@@ -87,7 +97,16 @@ impl Outside {
             }
         }
         host.run(|| Kernel::open()?.set_route(Route::default_via(ROUTER)))??;
-        Ok(Outside { machine, _routers: routers })
+        Ok(Outside { machine, routers })
+    }
+
+    /// What can be seen of firewall rules, bridges and veths on the machine and on each router, the lab's own left out.
+    ///
+    /// # Errors
+    /// Whatever cannot be read.
+    pub fn traces(&self) -> Result<Vec<Traces>, LabError> {
+        let routers = self.routers.iter().map(|router| Traces::of(router.netns(), &WIRES_BETWEEN));
+        std::iter::once(Traces::of(self.machine.netns(), &WIRES_OUTSIDE)).chain(routers).collect()
     }
 
     /// A second wire between host and machine, by which the machine is [`SECOND_ROUTER`]. No route leads over it but to its own
@@ -112,12 +131,16 @@ impl Outside {
     }
 }
 
-/// host - near - far - machine
-fn route_over_two(host: &Namespace, machine: &Namespace, mtu: u16) -> Result<Vec<Namespace>, LabError> {
+/// host - near - far - machine, with what the outer wires and the one in the middle take.
+fn route_over_two(
+    host: &Namespace,
+    machine: &Namespace,
+    [outer, middle]: [u16; 2],
+) -> Result<Vec<Namespace>, LabError> {
     let (near, far) = (Namespace::new("lab-near")?, Namespace::new("lab-far")?);
-    join((host, UPLINK, HOST, 24), (&near, "host", ROUTER, 24), 1500)?;
-    join((&near, "far", NEAR, 30), (&far, "near", FAR, 30), mtu)?;
-    join((&far, "machine", LAST_ROUTER, 24), (machine, "eth0", OUTSIDE, 24), 1500)?;
+    join((host, UPLINK, HOST, 24), (&near, "host", ROUTER, 24), outer)?;
+    join((&near, "far", NEAR, 30), (&far, "near", FAR, 30), middle)?;
+    join((&far, "machine", LAST_ROUTER, 24), (machine, "eth0", OUTSIDE, 24), outer)?;
     machine.run(|| loopback_addresses(&[OUTSIDE_TOO]))??;
     let routes =
         [(&near, FAR_NETWORK, FAR), (&far, UPLINK_NETWORK, NEAR), (machine, UPLINK_NETWORK, LAST_ROUTER)];

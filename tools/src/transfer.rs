@@ -91,6 +91,8 @@ impl Connection {
 pub struct Transfer {
     sender: JoinHandle<io::Result<u64>>,
     receiver: JoinHandle<io::Result<u64>>,
+    /// Where it goes to, to end that when nothing more can come.
+    end: TcpStream,
     received: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
@@ -123,8 +125,16 @@ impl Transfer {
         let (received, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counter, stopped) = (Arc::clone(&received), Arc::clone(&stop));
         Ok(Transfer {
+            end: receiver.try_clone()?,
             sender: thread::spawn(move || send(sender, bytes.unwrap_or(u64::MAX), &stopped)),
-            receiver: thread::spawn(move || receive(receiver, &counter)),
+            receiver: thread::spawn(move || {
+                let received = receive(&receiver, &counter);
+                if received.is_err() {
+                    // Whoever sends need not wait for room either.
+                    let _ = receiver.shutdown(Shutdown::Both);
+                }
+                received
+            }),
             received,
             stop,
         })
@@ -161,8 +171,11 @@ impl Transfer {
     /// # Errors
     /// A byte arrived wrong, some did not arrive, or the connection broke.
     pub fn finish(self) -> Result<u64, LabError> {
-        let received = self.receiver.join().map_err(|_| "the receiving thread panicked")?;
         let sent = self.sender.join().map_err(|_| "the sending thread panicked")?;
+        if sent.is_err() {
+            let _ = self.end.shutdown(Shutdown::Both);
+        }
+        let received = self.receiver.join().map_err(|_| "the receiving thread panicked")?;
         match (sent, received) {
             (Ok(sent), Ok(received)) if sent == received => Ok(received),
             (Ok(sent), Ok(received)) => Err(format!("{sent} bytes were sent, {received} arrived").into()),
@@ -198,7 +211,7 @@ fn send(mut stream: TcpStream, bytes: u64, stop: &AtomicBool) -> io::Result<u64>
     Ok(sent)
 }
 
-fn receive(mut stream: TcpStream, received: &AtomicU64) -> io::Result<u64> {
+fn receive(mut stream: &TcpStream, received: &AtomicU64) -> io::Result<u64> {
     let pattern = pattern();
     let mut buffer = vec![0; CHUNK];
     let mut count = 0;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use pontoon_tools::lab::Namespace;
 
-use crate::daemon::{Answer, Daemon, PONTOON, Station};
+use crate::daemon::{Answer, Daemon, PONTOON};
 use crate::survive::links;
 use crate::{Test, test};
 
@@ -47,12 +47,13 @@ fn everything(daemon: &Daemon, stations: &[&Namespace]) -> Vec<String> {
 fn commands() {
     let daemon = Daemon::start();
     daemon.network("");
-    let Station { namespace: taken, endpoint } = daemon.attach("--name web --ip 10.88.0.9");
+    let station = daemon.attach("--name web --ip 10.88.0.9");
+    let (taken, endpoint) = (&station.namespace, &station.endpoint);
     let free = Namespace::new("e2e-free").unwrap();
     let file = daemon.path("file");
     std::fs::write(&file, "no namespace").unwrap();
     let attach = format!("attach blue --netns {}", free.name());
-    let before = everything(&daemon, &[&taken, &free]);
+    let before = everything(&daemon, &[taken, &free]);
     let cases: &[(&str, i32, &[&str])] = &[
         // networks
         ("network create blue --subnet 10.99.0.0/24", 1, &["network blue", "exists"]),
@@ -135,7 +136,7 @@ fn commands() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(everything(&daemon, &[&taken, &free]), before);
+    assert_eq!(everything(&daemon, &[taken, &free]), before);
     assert_eq!(endpoint.name, "web");
     // Nor is any address, MAC or name taken.
     daemon.json::<pontoon::api::types::Endpoint>(&format!("{attach} --ip 10.88.0.2 --name two"));

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pontoon::api::types::{Endpoint, FdbEntry, Mac, Port, PortStats, Stats};
+use pontoon::api::types::{DeviceKind, Endpoint, FdbEntry, Mac, Port, PortStats, Stats};
 use pontoon_tools::lab::Namespace;
 use pontoon_tools::netfilter;
+use pontoon_tools::witness::Traces;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
@@ -114,11 +115,8 @@ impl Daemon {
         let mut command = self.command();
         command.env_remove("PONTOON_LOG").stdout(Stdio::null()).stderr(Stdio::piped());
         // A child is in the namespace of the thread that made it, and has what the thread still has.
-        let spawn = move || {
-            netfilter::deny().expect("a filter against netfilter");
-            command.spawn().expect("the daemon starts")
-        };
-        let mut child = self.host.run(spawn).unwrap();
+        let spawn = move || command.spawn().expect("the daemon starts");
+        let mut child = netfilter::run_without(&self.host, spawn).expect("a filter against netfilter");
         let stderr = child.stderr.take().expect("it was piped");
         let log = Arc::clone(&self.log);
         let reader = std::thread::spawn(move || copy_log(stderr, &log));
@@ -190,8 +188,14 @@ impl Daemon {
 
     /// Attaches a sandbox to the network `blue`.
     pub(crate) fn attach_to(&self, namespace: Namespace, options: &str) -> Station {
-        let endpoint = self.json(&format!("attach blue --netns {} {options}", namespace.name()));
-        Station { namespace, endpoint }
+        self.attach_on("blue", namespace, options)
+    }
+
+    /// Attaches a sandbox to a network.
+    pub(crate) fn attach_on(&self, network: &str, namespace: Namespace, options: &str) -> Station {
+        let before = Traces::of(namespace.netns(), &[]).expect("the sandbox can be looked at");
+        let endpoint = self.json(&format!("attach {network} --netns {} {options}", namespace.name()));
+        Station { namespace, endpoint, before }
     }
 
     /// The forwarding database.
@@ -237,11 +241,26 @@ fn copy_log(stderr: ChildStderr, log: &Mutex<Vec<String>>) {
     }
 }
 
-/// A sandbox with its endpoint.
+/// A sandbox with its endpoint. When it goes, it must have no more of bridges, veths and firewall rules than when it came, but
+/// for the veth that was asked for.
 #[derive(Debug)]
 pub(crate) struct Station {
     pub(crate) namespace: Namespace,
     pub(crate) endpoint: Endpoint,
+    before: Traces,
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut after = Traces::of(self.namespace.netns(), &[]).expect("the sandbox can be looked at");
+        if self.endpoint.kind == DeviceKind::Veth {
+            after.links.retain(|_, kind| kind != "veth");
+        }
+        assert_eq!(after, self.before, "{} is not as it was", self.port());
+    }
 }
 
 impl Station {

@@ -1,19 +1,65 @@
-//! Bad input about the edge: one clear line that names cause and way out, the right status, and everything as before.
+//! Bad input about the edge: one clear line that names cause and way out, the right status, and everything as before: sessions that
+//! were there go on.
+
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use pontoon::link::Links;
 use pontoon_tools::lab::Namespace;
+use pontoon_tools::outside::{HOST, OUTSIDE_TOO, Way};
+use pontoon_tools::transfer::Connection;
+use serde_json::Value;
 
-use crate::daemon::{Daemon, Station};
-use crate::edge::listen;
-use crate::{Test, test};
+use crate::Test;
+use crate::daemon::{Daemon, PATIENCE, Station};
+use crate::edge::{Edge, bind, connect, edge_test, exchange, listen, try_connect};
 
 pub(crate) fn tests() -> Vec<Test> {
+    let with_sessions = |name: &str, work: fn(&Edge)| {
+        edge_test(format!("edge-bad-input/{name}"), Way::Direct(1500), &[], move |edge| work(edge))
+    };
     vec![
-        test("edge-bad-input/commands", commands),
-        test("edge-bad-input/files", files),
-        test("edge-bad-input/taken-ports", taken_ports),
-        test("edge-bad-input/taken-subnets", taken_subnets),
+        with_sessions("commands", commands),
+        with_sessions("files", files),
+        with_sessions("taken-ports", taken_ports),
+        with_sessions("taken-subnets", taken_subnets),
     ]
+}
+
+/// TCP out, TCP in by a published port, and UDP, which nothing that is refused may touch.
+struct Sessions {
+    connections: [Connection; 2],
+    udp: [UdpSocket; 2],
+    /// Whom outside sees.
+    seen: SocketAddrV4,
+    /// Sessions that there have ever been.
+    opened: u64,
+}
+
+impl Sessions {
+    fn begin(edge: &Edge, station: &Station) -> Sessions {
+        let machine = &edge.outside.machine;
+        let out = connect(&station.namespace, &listen(machine, (OUTSIDE_TOO, 0)));
+        edge.daemon.ok(&format!("publish {} {} 7070:70", station.endpoint.network, station.endpoint.name));
+        let inside = listen(&station.namespace, (station.ip(), 70));
+        let client = try_connect(machine, (OUTSIDE_TOO, 0), (HOST, 7070), PATIENCE).unwrap();
+        let connections = [out, Connection::accept(client, &inside).unwrap()];
+        let udp = [bind(&station.namespace, (Ipv4Addr::UNSPECIFIED, 0)), bind(machine, (OUTSIDE_TOO, 4242))];
+        let seen = exchange(&udp[0], &udp[1], (OUTSIDE_TOO, 4242), 100);
+        Sessions { connections, udp, seen, opened: opened(&edge.daemon) }
+    }
+
+    /// That they go on, and are the same.
+    fn go_on(&self, edge: &Edge, after: &str) {
+        for connection in &self.connections {
+            connection.check().unwrap_or_else(|error| panic!("after {after}: {error}"));
+        }
+        let seen = exchange(&self.udp[0], &self.udp[1], (OUTSIDE_TOO, 4242), 100);
+        assert_eq!((seen, opened(&edge.daemon)), (self.seen, self.opened), "after {after}");
+    }
+}
+
+fn opened(daemon: &Daemon) -> u64 {
+    daemon.json::<Value>("nat stats")["opened"].as_u64().unwrap()
 }
 
 /// Everything that a refused command could leave.
@@ -36,14 +82,15 @@ fn refused(daemon: &Daemon, line: &str, code: i32, words: &[&str]) {
     }
 }
 
-fn commands() {
-    let daemon = Daemon::start();
+fn commands(edge: &Edge) {
+    let daemon = &edge.daemon;
     daemon.network("");
     let stations: Vec<Station> = ["web", "db"].map(|name| daemon.attach(&format!("--name {name}"))).into();
     daemon.ok("publish blue web 8080-8089:80-89");
     daemon.ok("rule add blue deny --to 203.0.113.9");
     daemon.ok("network create lab --subnet 10.90.0.0/24 --internal");
-    let before = everything(&daemon);
+    let sessions = Sessions::begin(edge, &stations[0]);
+    let before = everything(daemon);
     let cases: &[(&str, i32, &[&str])] = &[
         // how a network is connected
         (
@@ -104,21 +151,24 @@ fn commands() {
         ("nat flush --network lab --endpoint blue/web", 1, &["NETWORK/ENDPOINT"]),
     ];
     for (line, code, words) in cases {
-        refused(&daemon, line, *code, words);
-        assert_eq!(everything(&daemon), before, "{line}");
+        refused(daemon, line, *code, words);
+        assert_eq!(everything(daemon), before, "{line}");
+        sessions.go_on(edge, line);
     }
-    drop(stations);
 }
 
-fn files() {
-    let daemon = Daemon::start();
+fn files(edge: &Edge) {
+    let daemon = &edge.daemon;
+    daemon.ok("network create green --subnet 10.89.0.0/24");
+    let station = daemon.attach_on("green", Namespace::new("e2e").unwrap(), "");
+    let sessions = Sessions::begin(edge, &station);
     let namespace = Namespace::new("e2e").unwrap();
     let file = daemon.path("edge.toml");
     let head = format!(
         "[[network]]\nname = \"blue\"\nsubnet = \"10.88.0.0/24\"\nKEYS\n[[network.endpoint]]\nname = \"web\"\nnetns = \"{}\"\n",
         namespace.name()
     );
-    let before = everything(&daemon);
+    let before = everything(daemon);
     for (keys, rest, words) in [
         ("uplinks = \"auto\"", "", "edge.toml:4:1: unknown field `uplinks`"),
         ("snat_ip = \"eth0\"", "", "edge.toml:4:11: write auto, or an IPv4 address"),
@@ -133,49 +183,51 @@ fn files() {
         ("", "[[network.link]]\nfrom = \"web\"\nto = \"web\"\n", "no link to itself"),
     ] {
         std::fs::write(&file, head.replace("KEYS", keys) + rest).unwrap();
-        refused(&daemon, &format!("up -f {}", file.display()), 1, &[words]);
-        assert_eq!(everything(&daemon), before, "{keys} {rest}");
+        refused(daemon, &format!("up -f {}", file.display()), 1, &[words]);
+        assert_eq!(everything(daemon), before, "{keys} {rest}");
+        sessions.go_on(edge, words);
     }
 }
 
-fn taken_ports() {
-    let daemon = Daemon::start();
+fn taken_ports(edge: &Edge) {
+    let daemon = &edge.daemon;
     daemon.network("");
-    let _station = daemon.attach("--name web");
-    let lo_up = || {
-        let links = Links::open()?;
-        links.set_up(&links.get("lo")?, true)
-    };
-    daemon.host.run(lo_up).unwrap().unwrap();
+    let station = daemon.attach("--name web");
+    let sessions = Sessions::begin(edge, &station);
     let listener = listen(&daemon.host, ([127, 0, 0, 1].into(), 0));
     let port = listener.local_addr().unwrap().port();
-    let before = everything(&daemon);
+    let before = everything(daemon);
     // Who holds it is this very process.
     let holder = format!("pid {}", std::process::id());
     let range = format!("publish blue web {}-{}:1-3", port - 1, port + 1);
-    refused(&daemon, &range, 1, &[&format!("{port}/tcp"), "is taken by", &holder]);
-    refused(&daemon, &format!("publish blue web 127.0.0.1:{port}:80"), 1, &["is taken by", &holder]);
-    assert_eq!(everything(&daemon), before);
+    refused(daemon, &range, 1, &[&format!("{port}/tcp"), "is taken by", &holder]);
+    refused(daemon, &format!("publish blue web 127.0.0.1:{port}:80"), 1, &["is taken by", &holder]);
+    assert_eq!(everything(daemon), before);
+    sessions.go_on(edge, &range);
     // Another address, or protocol, is another port.
     daemon.ok(&format!("publish blue web 127.0.0.2:{port}:80"));
     daemon.ok(&format!("publish blue web 127.0.0.1:{port}:80/udp"));
     drop(listener);
     daemon.ok(&format!("publish blue web 127.0.0.1:{port}:80"));
+    sessions.go_on(edge, "other publications");
 }
 
-fn taken_subnets() {
-    let daemon = Daemon::start();
+fn taken_subnets(edge: &Edge) {
+    let daemon = &edge.daemon;
     daemon.network("");
-    let before = everything(&daemon);
-    refused(&daemon, "network create red --subnet 10.88.0.128/25", 1, &["overlaps", "blue"]);
+    let station = daemon.attach("");
+    let sessions = Sessions::begin(edge, &station);
+    let before = everything(daemon);
+    refused(daemon, "network create red --subnet 10.88.0.128/25", 1, &["overlaps", "blue"]);
     let inside = daemon.host.run(|| {
         let links = Links::open()?;
         let lo = links.get("lo")?;
         links.add_address(&lo, [10, 77, 0, 5].into(), 24)
     });
     inside.unwrap().unwrap();
-    refused(&daemon, "network create red --subnet 10.77.0.0/16", 1, &["10.77.0.0/16", "10.77.0.5/24", "lo"]);
-    assert_eq!(everything(&daemon), before);
+    refused(daemon, "network create red --subnet 10.77.0.0/16", 1, &["10.77.0.0/16", "10.77.0.5/24", "lo"]);
+    assert_eq!(everything(daemon), before);
+    sessions.go_on(edge, "taken subnets");
     // A network that does not meet the host may have it.
     daemon.ok("network create red --subnet 10.77.0.0/16 --internal");
 }

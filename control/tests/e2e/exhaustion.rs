@@ -1,16 +1,19 @@
 //! What happens when something is used up, and that those who did not use it up do not notice.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pontoon_dataplane::MacAddr;
 use pontoon_tools::outside::{OUTSIDE, OUTSIDE_TOO, Way};
 use pontoon_tools::peek::Peek;
+use pontoon_tools::ping::Answer;
+use pontoon_tools::transfer::{Connection, Transfer};
 use serde_json::Value;
 
-use crate::daemon::{Daemon, GATEWAY, Station, until};
-use crate::edge::{Edge, SILENCE, bind, connect, edge_test, exchange, listen, plain_test, try_connect};
+use crate::daemon::{Daemon, GATEWAY, PATIENCE, Station, until};
+use crate::edge::{Edge, bind, connect, edge_test, exchange, listen, ping, plain_test, try_connect};
 use crate::frames::{Segment, ethernet, flag, tcp};
 use crate::{Test, full};
 
@@ -30,6 +33,12 @@ pub(crate) fn tests() -> Vec<Test> {
             sessions_of_one_endpoint,
         ),
         edge_test(
+            "exhaustion/sessions-in-all",
+            Way::Direct(1500),
+            &["--nat-sessions", "100", "--nat-sessions-per-endpoint", "60"],
+            sessions_in_all,
+        ),
+        edge_test(
             "exhaustion/half-open-make-room",
             Way::Direct(1500),
             &["--nat-sessions", "200", "--nat-sessions-per-endpoint", "200"],
@@ -41,6 +50,38 @@ pub(crate) fn tests() -> Vec<Test> {
 
 fn stats(daemon: &Daemon) -> Value {
     daemon.json("nat stats")
+}
+
+/// Sessions of a station, as the gauge has it.
+fn gauge(daemon: &Daemon, station: &Station) -> u64 {
+    let stats = stats(daemon);
+    let endpoints = stats["endpoints"].as_array().unwrap().iter();
+    let own =
+        endpoints.filter(|it| it["endpoint"] == station.port()).map(|it| it["sessions"].as_u64().unwrap());
+    own.sum()
+}
+
+/// Opens so many flows of UDP from a station, which are answered.
+fn fill(station: &Station, server: &UdpSocket, count: usize) -> Vec<UdpSocket> {
+    let clients: Vec<_> = (0..count).map(|_| bind(&station.namespace, ANY)).collect();
+    for client in &clients {
+        exchange(client, server, (OUTSIDE, 4242), 10);
+    }
+    clients
+}
+
+/// That whatever a station begins is told at once that it is prohibited: who waited in vain would fail with another error.
+fn refused(edge: &Edge, station: &Station, reason: &str) {
+    let before = edge.daemon.dropped(station, reason);
+    let one_more = bind(&station.namespace, ANY);
+    one_more.connect((OUTSIDE, 4242)).unwrap();
+    one_more.send(b"one more").unwrap();
+    let error = one_more.recv(&mut [0; 10]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(PROHIBITED), "UDP: {error}");
+    let error = try_connect(&station.namespace, ANY, (OUTSIDE, 4242), PATIENCE).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(PROHIBITED), "TCP: {error}");
+    assert_eq!(ping(&station.namespace, OUTSIDE), Answer::Error { from: GATEWAY, kind: 3, code: 13 });
+    assert_eq!(edge.daemon.dropped(station, reason) - before, 3, "{reason}");
 }
 
 /// SYNs of one station, each to another port outside.
@@ -61,12 +102,10 @@ fn flood(station: &Station, wire: &Peek, numbers: std::ops::Range<u32>, until: &
     }
 }
 
-/// A flood of half-open connections from one endpoint, while another's downloads go on.
+/// A flood of half-open connections from one endpoint, while another's downloads go on: all at once, and the flood all the time.
 fn flood_beside_downloads(edge: &mut Edge) {
     let (bad, good) = (edge.daemon.attach("--name bad"), edge.daemon.attach("--name good"));
     let wire = Peek::open(&bad.namespace, "eth0").unwrap();
-    let listener = listen(&edge.outside.machine, (OUTSIDE, 0));
-    let (downloads, bytes) = if full() { (200, 1 << 20) } else { (30, 1 << 18) };
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -74,23 +113,44 @@ fn flood_beside_downloads(edge: &mut Edge) {
                 flood(&bad, &wire, 0..200_000, &over);
             }
         });
-        until("the flood is there", || stats(&edge.daemon)["half_open"].as_u64().unwrap() > 1000);
-        let run = || {
-            for _ in 0..downloads {
-                connect(&good.namespace, &listener).both_ways(bytes).unwrap();
-            }
-        };
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let downloads = AssertUnwindSafe(|| downloads(edge, &good));
+        let result = std::panic::catch_unwind(downloads);
         over.store(true, Relaxed);
-        if let Err(panic) = result {
-            std::panic::resume_unwind(panic);
-        }
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
-    let list = stats(&edge.daemon);
-    let of_bad =
-        list["endpoints"].as_array().unwrap().iter().find(|it| it["endpoint"] == "blue/bad").cloned();
-    let share = list["sessions_per_endpoint_max"].as_u64().unwrap();
-    assert!(of_bad.unwrap()["sessions"].as_u64().unwrap() <= share);
+    // The flood has cost nobody but its sender.
+    let share = stats(&edge.daemon)["sessions_per_endpoint_max"].as_u64().unwrap();
+    assert!((1000..=share).contains(&gauge(&edge.daemon, &bad)), "{} of {share}", gauge(&edge.daemon, &bad));
+    let drops = edge.daemon.counters(&good).drops;
+    let of_nat = ["session-share", "sessions-full", "ports-exhausted", "wait-full", "no-session"];
+    assert!(of_nat.iter().all(|reason| !drops.contains_key(*reason)), "{drops:?}");
+}
+
+/// Downloads that begin, go on and end while somebody else floods.
+fn downloads(edge: &Edge, good: &Station) {
+    let (count, bytes, syns) = if full() { (200, 1 << 20, 100_000) } else { (40, 1 << 18, 20_000) };
+    let figure = |name: &str| stats(&edge.daemon)[name].as_u64().unwrap();
+    until("the flood is there", || figure("half_open") > 1000);
+    let listener = listen(&edge.outside.machine, (OUTSIDE, 0));
+    let connections: Vec<_> = (0..count).map(|_| connect(&good.namespace, &listener)).collect();
+    let before = figure("opened");
+    let over = |Connection { client, server }| Transfer::over(server, client, None).unwrap();
+    let downloads: Vec<_> = connections.into_iter().map(over).collect();
+    until("they go on beside the flood", || {
+        assert!(!downloads.iter().any(Transfer::has_ended), "a download broke");
+        figure("opened") - before > syns && downloads.iter().all(|it| it.received() >= bytes)
+    });
+    assert_eq!(gauge(&edge.daemon, good), count);
+    let list: Value = edge.daemon.json("nat ls --endpoint blue/good");
+    let states = list.as_array().unwrap().iter().map(|it| it["state"].as_str().unwrap());
+    assert_eq!(states.collect::<BTreeSet<_>>(), BTreeSet::from(["established"]));
+    downloads.iter().for_each(Transfer::stop);
+    // Every byte that was sent has come.
+    for download in downloads {
+        download.finish().unwrap();
+    }
+    let after = figure("opened");
+    until("the flood has outlived them", || figure("opened") > after + 1000);
 }
 
 /// More flows than an endpoint may have: the new ones are refused and told so, the old ones live.
@@ -98,25 +158,43 @@ fn sessions_of_one_endpoint(edge: &mut Edge) {
     edge.daemon.network("");
     let (greedy, other) = (edge.daemon.attach("--name greedy"), edge.daemon.attach(""));
     let server = bind(&edge.outside.machine, (OUTSIDE, 4242));
-    let clients: Vec<_> = (0..100).map(|_| bind(&greedy.namespace, ANY)).collect();
-    for client in &clients {
-        exchange(client, &server, (OUTSIDE, 4242), 10);
-    }
-    let one_more = bind(&greedy.namespace, ANY);
-    one_more.connect((OUTSIDE, 4242)).unwrap();
-    one_more.send(b"one more").unwrap();
-    let error = one_more.recv(&mut [0; 10]).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(PROHIBITED), "{error}");
     let listener = listen(&edge.outside.machine, (OUTSIDE, 4242));
-    assert!(try_connect(&greedy.namespace, ANY, (OUTSIDE, 4242), SILENCE).is_err());
+    let clients = fill(&greedy, &server, 99);
+    assert_eq!(gauge(&edge.daemon, &greedy), 99);
+    let last = fill(&greedy, &server, 1);
+    refused(edge, &greedy, "session-share");
     let figures = stats(&edge.daemon);
     assert!(figures["refused_tcp"].as_u64().unwrap() >= 1, "{figures}");
-    assert!(figures["refused_other"].as_u64().unwrap() >= 1, "{figures}");
-    assert!(edge.daemon.dropped(&greedy, "session-share") >= 2);
-    for client in &clients {
+    assert!(figures["refused_other"].as_u64().unwrap() >= 2, "{figures}");
+    for client in clients.iter().chain(&last) {
         exchange(client, &server, (OUTSIDE, 4242), 10);
     }
     connect(&other.namespace, &listener).check().unwrap();
+    assert_eq!([&greedy, &other].map(|station| gauge(&edge.daemon, station)), [100, 1]);
+}
+
+/// More flows than there may be in all, of endpoints each of which has less than it may have.
+fn sessions_in_all(edge: &mut Edge) {
+    edge.daemon.network("");
+    let [a, b, c] = ["a", "b", "c"].map(|name| edge.daemon.attach(&format!("--name {name}")));
+    let server = bind(&edge.outside.machine, (OUTSIDE, 4242));
+    let listener = listen(&edge.outside.machine, (OUTSIDE, 4242));
+    let clients = [fill(&a, &server, 51), fill(&b, &server, 49)];
+    // Those who have some, and those who have none.
+    for station in [&a, &b, &c] {
+        refused(edge, station, "sessions-full");
+    }
+    assert_eq!([&a, &b, &c].map(|station| gauge(&edge.daemon, station)), [51, 49, 0]);
+    let figures = stats(&edge.daemon);
+    assert_eq!((&figures["sessions"], &figures["evicted"]), (&100.into(), &0.into()));
+    assert!(figures["refused_tcp"].as_u64().unwrap() >= 3, "{figures}");
+    assert!(figures["refused_other"].as_u64().unwrap() >= 6, "{figures}");
+    for client in clients.iter().flatten() {
+        exchange(client, &server, (OUTSIDE, 4242), 10);
+    }
+    edge.daemon.ok("nat flush --endpoint blue/b");
+    connect(&c.namespace, &listener).check().unwrap();
+    assert_eq!([&a, &b, &c].map(|station| gauge(&edge.daemon, station)), [51, 0, 1]);
 }
 
 /// Half-open connections are the first to go.
@@ -136,7 +214,7 @@ fn half_open_make_room(edge: &mut Edge) {
     open.iter().for_each(|connection| connection.check().unwrap());
     // A new one finds room.
     connect(&station.namespace, &listener).check().unwrap();
-    assert!(stats(&edge.daemon)["sessions"].as_u64().unwrap() <= 200);
+    assert_eq!((stats(&edge.daemon)["sessions"].as_u64(), gauge(&edge.daemon, &station)), (Some(200), 200));
 }
 
 /// Every port that NAT has, to one and the same remote; one endpoint does not get them all.

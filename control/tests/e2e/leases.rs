@@ -13,6 +13,7 @@ use pontoon::link::Links;
 use pontoon_dataplane::NetworkId;
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_tools::lab::Namespace;
+use pontoon_tools::netfilter::run_without;
 use socket2::{Domain, Socket, Type};
 
 use crate::daemon::{PATIENCE, until};
@@ -92,7 +93,7 @@ impl Lab {
 
     fn leases_of(&self, pool: (u16, u16), limits: Limits, share_filters: bool) -> Held<'_> {
         let settings = LeaseSettings { pool: Some(pool), share_filters, ..LeaseSettings::default() };
-        let leases = self.host.run(|| Leases::with_limits(settings, limits)).unwrap().unwrap();
+        let leases = run_without(&self.host, || Leases::with_limits(settings, limits)).unwrap().unwrap();
         leases.set_host_port(NETWORK, Some("lan0"));
         Held { lab: self, leases }
     }
@@ -130,7 +131,7 @@ fn connect(from: &Namespace, to: (Ipv4Addr, u16)) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Leases, and sockets made where they hold.
+/// Leases, and sockets made where they hold. What makes them has no netfilter.
 struct Held<'l> {
     lab: &'l Lab,
     leases: Leases,
@@ -138,19 +139,19 @@ struct Held<'l> {
 
 impl Held<'_> {
     fn publish(&self, published: &Published) -> Result<(), LeaseError> {
-        self.lab.host.run(|| self.leases.publish(published)).unwrap()
+        run_without(&self.lab.host, || self.leases.publish(published)).unwrap()
     }
 
     fn keep(&self, protocol: Protocol, port: u16) -> Result<(), LeaseError> {
-        self.lab.host.run(|| self.leases.keep(protocol, port)).unwrap()
+        run_without(&self.lab.host, || self.leases.keep(protocol, port)).unwrap()
     }
 
     fn more(&self, protocol: Protocol) -> Vec<(u16, u16)> {
-        self.lab.host.run(|| self.leases.more(protocol)).unwrap()
+        run_without(&self.lab.host, || self.leases.more(protocol)).unwrap()
     }
 
     fn hold_pool(&self, protocol: Protocol) -> Vec<(u16, u16)> {
-        self.lab.host.run(|| self.leases.hold_pool(protocol)).unwrap()
+        run_without(&self.lab.host, || self.leases.hold_pool(protocol)).unwrap()
     }
 }
 

@@ -41,6 +41,7 @@ mod uplink;
 mod uplink_changes;
 mod uplinks;
 mod vlan;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         edge_commands::tests(),
         edge_bad_input::tests(),
         gateway::tests(),
+        witness::tests(),
         uplink::tests(),
         edge::tests(),
         outside::tests(),

@@ -1,7 +1,7 @@
 //! From an endpoint to the world outside and back: what leaves, what it looks like there, what comes back.
 
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, ROUTER, Way};
 use pontoon_tools::peek::Peek;
@@ -12,9 +12,11 @@ use socket2::SockRef;
 
 use crate::daemon::{GATEWAY, PATIENCE, Station, until};
 use crate::edge::{
-    Edge, LONG, SHORT, bind, connect, edge_test, exchange, listen, peer, ping, plain_test, try_connect,
+    Edge, LONG, SHORT, SILENCE, bind, connect, edge_test, exchange, listen, peer, ping, plain_test,
+    try_connect,
 };
-use crate::frames::{Segment, flag, udp};
+use crate::frames::{flag, udp};
+use crate::published::publish;
 use crate::remote::{NOBODY, Remote};
 use crate::{Test, full};
 
@@ -33,6 +35,8 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("outside/source-port-kept", "", source_port_kept),
         plain_test("outside/who-may-answer", "", who_may_answer),
         plain_test("outside/anybody-may-answer", "--nat-mapping endpoint-independent", anybody_may_answer),
+        plain_test("outside/who-may-connect", "", who_may_connect),
+        plain_test("outside/anybody-may-connect", "--nat-mapping endpoint-independent", anybody_may_connect),
         plain_test("outside/no-reset-from-the-host", "", no_reset_from_the_host),
         plain_test("outside/daemon-killed", "", daemon_killed),
         edge_test("outside/routers-on-the-way", Way::Narrow(1500), &[], routers_on_the_way),
@@ -48,14 +52,14 @@ pub(crate) fn tests() -> Vec<Test> {
         ("none", 9000, true),
     ] {
         if everyday || full() {
-            tests.push(tcp_with_offloads(rung, mtu));
+            tests.push(with_offloads(rung, mtu));
         }
     }
     tests
 }
 
-/// 100 MB each way, every byte checked.
-fn tcp_with_offloads(rung: &'static str, mtu: u16) -> Test {
+/// 100 MB each way, every byte checked; some more by a connection from outside; datagrams that fill a packet, and that do not fit one.
+fn with_offloads(rung: &'static str, mtu: u16) -> Test {
     let options: &'static [&'static str] = match rung {
         "none" => &["--offloads", "none"],
         "header" => &["--offloads", "header"],
@@ -63,7 +67,7 @@ fn tcp_with_offloads(rung: &'static str, mtu: u16) -> Test {
         "tso" => &["--offloads", "tso"],
         _ => &["--offloads", "all"],
     };
-    edge_test(format!("outside/tcp/{rung}/{mtu}"), Way::Direct(mtu), options, move |edge| {
+    edge_test(format!("outside/offloads/{rung}/{mtu}"), Way::Direct(mtu), options, move |edge| {
         edge.daemon.network("");
         let station = edge.daemon.attach("");
         let listener = listen(&edge.outside.machine, (OUTSIDE, 0));
@@ -76,6 +80,15 @@ fn tcp_with_offloads(rung: &'static str, mtu: u16) -> Test {
                 let mean = (after.bytes - before.bytes) / (after.frames - before.frames);
                 assert!(mean > u64::from(mtu) / 2 * 3, "frames of {mean} bytes in the mean");
             }
+        }
+        publish(&edge.daemon, &station, "8080:80");
+        let inside = listen(&station.namespace, (station.ip(), 80));
+        let client = try_connect(&edge.outside.machine, (OUTSIDE, 0), (HOST, 8080), PATIENCE).unwrap();
+        Connection::accept(client, &inside).unwrap().both_ways(SHORT).unwrap();
+        let (client, server) = (bind(&station.namespace, ANY), bind(&edge.outside.machine, (OUTSIDE, 4242)));
+        let most = usize::from(mtu) - 28;
+        for size in [0, 1, most - 1, most, most + 1, 2 * most, 65_507] {
+            exchange(&client, &server, (OUTSIDE, 4242), size);
         }
     })
 }
@@ -268,6 +281,52 @@ fn anybody_may_answer(edge: &mut Edge) {
     assert_eq!(exchange(&client, &other, (OUTSIDE_TOO, 4244), 10).port(), seen);
 }
 
+/// The port of the host by which a connection is known outside is not open to others.
+fn who_may_connect(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let [(_open, seen), _] = call_two(edge, &station);
+    let _inside = listen(&station.namespace, (station.ip(), CALLER));
+    for stranger in [(OUTSIDE_TOO, 5000), (OUTSIDE, 4243)] {
+        let error = try_connect(&edge.outside.machine, stranger, (HOST, seen), SILENCE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{stranger:?} is answered: {error}");
+    }
+}
+
+/// Where from the sandbox calls whoever it calls.
+const CALLER: u16 = 40_001;
+
+/// Connections from one port of a sandbox to two addresses outside, and its port as each sees it.
+fn call_two(edge: &Edge, station: &Station) -> [(Connection, u16); 2] {
+    [(OUTSIDE, 4242), (OUTSIDE_TOO, 4243)].map(|target| {
+        let listener = listen(&edge.outside.machine, target);
+        let client = try_connect(&station.namespace, (Ipv4Addr::UNSPECIFIED, CALLER), target, PATIENCE);
+        let connection = Connection::accept(client.unwrap(), &listener).unwrap();
+        let seen = peer(&connection.server);
+        assert_eq!(*seen.ip(), HOST);
+        (connection, seen.port())
+    })
+}
+
+/// As those do who punch holes: one port calls, and is called by others. The host's kernel has a listening socket of ours on the
+/// very same port, and must not answer in its place.
+fn anybody_may_connect(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let called = call_two(edge, &station);
+    let [seen, too] = [0, 1].map(|number: usize| called[number].1);
+    assert_eq!(seen, too, "one external port for each internal one");
+    let inside = listen(&station.namespace, (station.ip(), CALLER));
+    for stranger in [(OUTSIDE_TOO, 5000), (OUTSIDE, 4243)] {
+        let client = try_connect(&edge.outside.machine, stranger, (HOST, seen), PATIENCE);
+        let client = client.unwrap_or_else(|error| panic!("{stranger:?}: {error}"));
+        let connection = Connection::accept(client, &inside).unwrap();
+        assert_eq!(peer(&connection.server), SocketAddrV4::new(stranger.0, stranger.1));
+        connection.both_ways(SHORT).unwrap();
+    }
+    for (connection, _) in &called {
+        connection.check().unwrap();
+    }
+}
+
 /// A UDP socket inside that has spoken to port 4242 outside, and its port as seen there.
 fn open_mapping(edge: &Edge) -> (u16, UdpSocket) {
     let station = edge.daemon.attach("");
@@ -280,16 +339,7 @@ fn open_mapping(edge: &Edge) -> (u16, UdpSocket) {
 fn no_reset_from_the_host(edge: &mut Edge) {
     let station = edge.daemon.attach("");
     let remote = Remote::new(edge);
-    let stream = std::thread::scope(|scope| {
-        let connecting = scope.spawn(|| try_connect(&station.namespace, ANY, (NOBODY, 80), PATIENCE));
-        let (port, syn) = remote.receive_segment(flag::SYN);
-        let acknowledgement = syn.sequence.wrapping_add(1);
-        let flags = flag::SYN | flag::ACK;
-        remote.send_segment(80, port, Segment { sequence: 1000, acknowledgement, flags, mss: None });
-        let (same, ack) = remote.receive_segment(flag::ACK);
-        assert_eq!((same, ack.acknowledgement), (port, 1001));
-        connecting.join().unwrap().unwrap()
-    });
+    let (stream, ..) = remote.accept(&station.namespace, 80);
     // UDP as well: the remote would hear "port unreachable".
     let client = bind(&station.namespace, ANY);
     client.send_to(b"there", (NOBODY, 9)).unwrap();

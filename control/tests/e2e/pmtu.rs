@@ -23,10 +23,17 @@ const ANY: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 0);
 const NARROW: u16 = 1280;
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![
-        edge_test("pmtu/narrow-way/all", Way::Narrow(NARROW), &[], narrow_way),
-        edge_test("pmtu/narrow-way/none", Way::Narrow(NARROW), &["--offloads", "none"], narrow_way),
-        edge_test("pmtu/narrow-way/udp", Way::Narrow(NARROW), &[], narrow_way_udp),
+    let mut tests = Vec::new();
+    for (name, way, mtu) in
+        [("narrow-way", Way::Narrow(NARROW), 1500), ("jumbo-narrow-way", Way::JumboNarrow(NARROW), 9000)]
+    {
+        for (rung, options) in [("all", &[][..]), ("none", &["--offloads", "none"])] {
+            let work = move |edge: &mut Edge| narrow_way(edge, mtu);
+            tests.push(edge_test(format!("pmtu/{name}/{rung}"), way, options, work));
+        }
+        tests.push(edge_test(format!("pmtu/{name}/udp"), way, &[], narrow_way_udp));
+    }
+    tests.extend([
         edge_test("pmtu/black-hole/all", Way::BlackHole(NARROW), &[], black_hole),
         edge_test("pmtu/black-hole/none", Way::BlackHole(NARROW), &["--offloads", "none"], black_hole),
         edge_test("pmtu/known-route", Way::Direct(1500), &[], known_route),
@@ -34,18 +41,30 @@ pub(crate) fn tests() -> Vec<Test> {
         edge_test("pmtu/as-the-uplink/9000", Way::Direct(9000), &[], |edge| as_the_uplink(edge, 9000)),
         edge_test("pmtu/as-the-uplink/1400", Way::Direct(1400), &[], |edge| as_the_uplink(edge, 1400)),
         edge_test("pmtu/clamped", Way::Direct(1400), &[], clamped),
-    ]
+    ]);
+    tests
 }
 
 /// The routers say by ICMP what is too large, outside and (translated) inside.
-fn narrow_way(edge: &mut Edge) {
+fn narrow_way(edge: &mut Edge, mtu: u64) {
     edge.daemon.network("");
+    assert_eq!(mtu_of(&edge.daemon), mtu, "as the uplink");
     let station = edge.daemon.attach("");
-    connect(&station.namespace, &listen(&edge.outside.machine, (OUTSIDE, 0))).both_ways(LONG).unwrap();
+    narrows(connect(&station.namespace, &listen(&edge.outside.machine, (OUTSIDE, 0))));
     publish(&edge.daemon, &station, "8080:80");
     let listener = listen(&station.namespace, (station.ip(), 80));
     let client = try_connect(&edge.outside.machine, ANY, (HOST, 8080), PATIENCE).unwrap();
-    Connection::accept(client, &listener).unwrap().both_ways(LONG).unwrap();
+    narrows(Connection::accept(client, &listener).unwrap());
+}
+
+/// That a connection goes through the narrow way, both ways, and both sides have learned of it.
+fn narrows(connection: Connection) {
+    let ends = [&connection.client, &connection.server].map(|end| end.try_clone().unwrap());
+    connection.both_ways(LONG).unwrap();
+    for end in ends {
+        let mss = SockRef::from(&end).tcp_mss().unwrap();
+        assert!(mss <= u32::from(NARROW) - 40, "segments of {mss} bytes");
+    }
 }
 
 fn narrow_way_udp(edge: &mut Edge) {
@@ -54,10 +73,11 @@ fn narrow_way_udp(edge: &mut Edge) {
     let (client, server) = (bind(&station.namespace, ANY), bind(&edge.outside.machine, (OUTSIDE, 4242)));
     client.connect((OUTSIDE, 4242)).unwrap();
     // Linux sends UDP with DF until it has learned better: the error names the path, the next one goes in fragments.
-    client.send(&[0x5a; 1472]).unwrap();
+    // As much as the sandbox's own interface takes.
+    client.send(&vec![0x5a; mtu_of(&edge.daemon) as usize - 28]).unwrap();
     let error = client.recv(&mut [0; 10]).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(too_large()), "{error}");
-    for size in [1252, 1253, 1472, 1473, 20_000] {
+    for size in [1252, 1253, 1472, 1473, 8972, 20_000] {
         let payload = vec![size as u8; size];
         client.send(&payload).unwrap();
         let mut buffer = vec![0; 65_536];

@@ -131,10 +131,9 @@ fn hairpin(edge: &mut Edge) {
     }
     // From another network, whose endpoints do not reach this one's otherwise.
     edge.daemon.ok("network create red --subnet 10.89.0.0/24");
-    let namespace = Namespace::new("e2e").unwrap();
-    edge.daemon.ok(&format!("attach red --netns {}", namespace.name()));
-    open(&namespace, Ipv4Addr::UNSPECIFIED, (HOST, 8080), &listener).both_ways(SHORT).unwrap();
-    assert!(!reaches(&namespace, (served.ip(), 80)));
+    let red = edge.daemon.attach_on("red", Namespace::new("e2e").unwrap(), "");
+    open(&red.namespace, Ipv4Addr::UNSPECIFIED, (HOST, 8080), &listener).both_ways(SHORT).unwrap();
+    assert!(!reaches(&red.namespace, (served.ip(), 80)));
 }
 
 fn two_loopback_addresses(edge: &mut Edge) {

@@ -1,6 +1,6 @@
 //! A machine outside without a kernel: it sends what the test writes and nothing else, and nobody answers for it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
@@ -9,8 +9,8 @@ use pontoon_tools::outside::{HOST, UPLINK};
 use pontoon_tools::peek::Peek;
 
 use crate::daemon::PATIENCE;
-use crate::edge::Edge;
-use crate::frames::{Segment, ethernet, segment, tcp};
+use crate::edge::{Edge, try_connect};
+use crate::frames::{Segment, ethernet, flag, segment, tcp};
 
 /// Its address: behind the machine outside, which takes frames for it and thinks nothing of them.
 pub(crate) const NOBODY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
@@ -67,5 +67,47 @@ impl Remote {
     /// Sends a TCP segment from a port of [`NOBODY`] to a port of the host.
     pub(crate) fn send_segment(&self, from_port: u16, to_port: u16, segment: Segment) {
         self.send(&tcp((NOBODY, from_port), (HOST, to_port), segment));
+    }
+
+    /// Accepts a connection of a sandbox to a port of [`NOBODY`]: the sandbox's end, its port as outside sees it, and the sequence
+    /// numbers that come next, ours and the sandbox's.
+    pub(crate) fn accept(&self, from: &Namespace, own_port: u16) -> (TcpStream, u16, [u32; 2]) {
+        const OWN: u32 = 1000;
+        std::thread::scope(|scope| {
+            let any = (Ipv4Addr::UNSPECIFIED, 0);
+            let connecting = scope.spawn(move || try_connect(from, any, (NOBODY, own_port), PATIENCE));
+            let (port, syn) = self.receive_segment(flag::SYN);
+            let acknowledgement = syn.sequence.wrapping_add(1);
+            let flags = flag::SYN | flag::ACK;
+            self.send_segment(own_port, port, Segment { sequence: OWN, acknowledgement, flags, mss: None });
+            let (same, ack) = self.receive_segment(flag::ACK);
+            assert_eq!((same, ack.acknowledgement), (port, OWN + 1));
+            (connecting.join().unwrap().unwrap(), port, [OWN + 1, acknowledgement])
+        })
+    }
+
+    /// Connects from a port of [`NOBODY`] to a published port, which leads to the listener: as [`Remote::accept`].
+    pub(crate) fn connect(
+        &self,
+        listener: &TcpListener,
+        own_port: u16,
+        published: u16,
+    ) -> (TcpStream, u16, [u32; 2]) {
+        const OWN: u32 = 1000;
+        self.send_segment(
+            own_port,
+            published,
+            Segment { sequence: OWN, flags: flag::SYN, ..Segment::default() },
+        );
+        let (_, answer) = self.receive_segment(flag::SYN | flag::ACK);
+        let next = [OWN + 1, answer.sequence.wrapping_add(1)];
+        let [sequence, acknowledgement] = next;
+        self.send_segment(
+            own_port,
+            published,
+            Segment { sequence, acknowledgement, flags: flag::ACK, mss: None },
+        );
+        let (stream, _) = listener.accept().unwrap();
+        (stream, published, next)
     }
 }

@@ -34,25 +34,22 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// A sandbox on another network.
-fn on_red(edge: &Edge, options: &str) -> Namespace {
+fn on_red(edge: &Edge, options: &str) -> Station {
     edge.daemon.ok(&format!("network create red --subnet 10.89.0.0/24 {options}"));
-    let namespace = Namespace::new("e2e").unwrap();
-    edge.daemon.ok(&format!("attach red --netns {}", namespace.name()));
-    namespace
+    edge.daemon.attach_on("red", Namespace::new("e2e").unwrap(), "")
 }
 
 fn networks_are_apart(edge: &mut Edge) {
     let station = edge.daemon.attach("");
     let other = on_red(edge, "");
-    let other_ip = Ipv4Addr::new(10, 89, 0, 2);
-    let _listeners = [listen(&other, (other_ip, 80)), listen(&station.namespace, (station.ip(), 80))];
-    assert!(!reaches(&station.namespace, (other_ip, 80)));
-    assert!(!reaches(&other, (station.ip(), 80)));
-    assert!(!pings(&station.namespace, other_ip));
+    let _listeners = [&other, &station].map(|it| listen(&it.namespace, (it.ip(), 80)));
+    assert!(!reaches(&station.namespace, (other.ip(), 80)));
+    assert!(!reaches(&other.namespace, (station.ip(), 80)));
+    assert!(!pings(&station.namespace, other.ip()));
     // The other's gateway is the host itself.
     let on_the_host = listen(edge.host(), (Ipv4Addr::new(10, 89, 0, 1), 0));
     connect(&station.namespace, &on_the_host).check().unwrap();
-    assert_eq!(ping(&other, OUTSIDE), Answer::Reply);
+    assert_eq!(ping(&other.namespace, OUTSIDE), Answer::Reply);
     assert!(edge.daemon.dropped(&station, "network-isolated") > 0);
 }
 

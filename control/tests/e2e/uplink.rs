@@ -15,6 +15,7 @@ use pontoon_dataplane::port::{Device, Offloads, Received};
 use pontoon_dataplane::segment;
 use pontoon_dataplane::{Frame, MacAddr};
 use pontoon_tools::lab::Namespace;
+use pontoon_tools::netfilter::run_without;
 use pontoon_tools::peek::Peek;
 use pontoon_tools::tun::TunWire;
 use pontoon_tools::{traffic, transfer};
@@ -143,7 +144,7 @@ impl Site {
 
     /// The sandbox's eth0, with the MAC that frames from outside go to.
     fn tap(&self, mac: MacAddr, offloads: Offloads) -> Device {
-        let tap = self.sandbox.run(|| Tap::open("eth0", offloads)).unwrap().unwrap();
+        let tap = run_without(&self.sandbox, || Tap::open("eth0", offloads)).unwrap().unwrap();
         let dress = || {
             let links = Links::open().unwrap();
             links.dress(&links.get("eth0").unwrap(), "eth0", mac, 1500).unwrap();
@@ -154,7 +155,7 @@ impl Site {
     }
 
     fn uplink(&self, offloads: Offloads) -> Packet {
-        self.host.run(|| Packet::open_uplink("up0", offloads)).unwrap().unwrap()
+        run_without(&self.host, || Packet::open_uplink("up0", offloads)).unwrap().unwrap()
     }
 
     /// TCP both ways, and UDP.

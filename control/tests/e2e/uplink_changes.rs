@@ -7,15 +7,18 @@ use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
 use pontoon_tools::kernel::{Kernel, Route};
 use pontoon_tools::lab::{LabError, Namespace};
-use pontoon_tools::outside::{HOST, OUTSIDE, ROUTER, SECOND_HOST, SECOND_ROUTER, UPLINK};
+use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, ROUTER, SECOND_HOST, SECOND_ROUTER, UPLINK};
 use pontoon_tools::peek::Peek;
 use pontoon_tools::ping::{Answer, Pinger};
 use pontoon_tools::transfer::{Connection, Transfer};
 
 use crate::daemon::{PATIENCE, Station, until};
-use crate::edge::{Edge, SHORT, bind, connect, exchange, listen, peer, pings, plain_test, try_connect};
+use crate::edge::{
+    Edge, SHORT, SILENCE, bind, connect, exchange, listen, peer, pings, plain_test, try_connect,
+};
 use crate::frames::{arp, ethernet};
 use crate::published::publish;
+use crate::uplinks::ip;
 use crate::{Test, full};
 
 const ANY: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 0);
@@ -26,7 +29,9 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("uplink/loses-its-carrier", "", loses_its_carrier),
         plain_test("uplink/taken-down", "", taken_down),
         plain_test("uplink/route-changes", "", route_changes),
+        plain_test("uplink/address-comes-back", "", address_comes_back),
         plain_test("uplink/address-changes", "", address_changes),
+        plain_test("uplink/policy-rules", "", policy_rules),
         plain_test("uplink/snat-ip", "--snat-ip 198.51.100.3", snat_ip),
         plain_test("uplink/only-one", "--uplink wan1", only_one),
         plain_test("uplink/comes-late", "--uplink wan1", comes_late),
@@ -56,10 +61,19 @@ fn set_route(edge: &Edge, route: Route) {
 
 /// Whom outside sees when the station connects now.
 fn seen_as(edge: &Edge, station: &Station) -> Option<Ipv4Addr> {
-    let listener = listen(&edge.outside.machine, (OUTSIDE, 0));
+    seen_at(OUTSIDE, edge, station)
+}
+
+/// The same at another address outside.
+fn seen_at(address: Ipv4Addr, edge: &Edge, station: &Station) -> Option<Ipv4Addr> {
+    let listener = listen(&edge.outside.machine, (address, 0));
     let target = crate::edge::v4(listener.local_addr().unwrap());
     let client = try_connect(&station.namespace, ANY, (*target.ip(), target.port()), PATIENCE / 10).ok()?;
     let connection = Connection::accept(client, &listener).ok()?;
+    // A change at that very moment cuts it off.
+    for end in [&connection.client, &connection.server] {
+        end.set_read_timeout(Some(PATIENCE / 10)).unwrap();
+    }
     connection.check().ok()?;
     Some(*peer(&connection.server).ip())
 }
@@ -141,32 +155,110 @@ fn route_changes(edge: &mut Edge) {
         flows(std::slice::from_ref(&inward));
     }
     until("what would leave from another address ends", || outward.has_ended());
-    assert!(outward.finish().is_err());
+    outward.finish().unwrap_err();
     inward.stop();
     inward.finish().unwrap();
 }
 
+/// Takes the uplink's address away, and the kernel the routes with it.
+fn lose_address(edge: &Edge, address: Ipv4Addr) {
+    let lose = || -> Result<(), LabError> {
+        Kernel::open()?.remove_address(Links::open()?.get(UPLINK)?.index, address, 24)
+    };
+    edge.host().run(lose).unwrap().unwrap();
+}
+
+/// Gives the uplink an address, and the host its default route.
+fn get_address(edge: &Edge, address: Ipv4Addr) {
+    let get = || -> Result<(), LabError> {
+        let links = Links::open()?;
+        links.add_address(&links.get(UPLINK)?, address.into(), 24)?;
+        Kernel::open()?.set_route(Route::default_via(ROUTER))
+    };
+    edge.host().run(get).unwrap().unwrap();
+}
+
+/// As when a lease of DHCP has run out and is had again: whatever was going on goes on.
+fn address_comes_back(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let transfers = load(edge, &station);
+    let (client, server) = (bind(&station.namespace, ANY), bind(&edge.outside.machine, (OUTSIDE, 4242)));
+    let seen = exchange(&client, &server, (OUTSIDE, 4242), 100);
+    flows(&transfers);
+    lose_address(edge, HOST);
+    until("the outside is unreachable", || !pings(&station.namespace, OUTSIDE));
+    wait_out();
+    get_address(edge, HOST);
+    flows(&transfers);
+    assert_eq!(exchange(&client, &server, (OUTSIDE, 4242), 100), seen, "the same session");
+    assert_eq!(seen_as(edge, &station), Some(HOST));
+    finish(transfers);
+}
+
+/// What is begun from now on has the new address, and so has what is no connection. Connections out end, for whoever is outside
+/// knows them by the old one; those that came in by it wait for it as long as TCP does.
 fn address_changes(edge: &mut Edge) {
     let station = edge.daemon.attach("");
-    assert_eq!(seen_as(edge, &station), Some(HOST));
-    let change = || -> Result<(), LabError> {
-        let links = Links::open()?;
-        let uplink = links.get(UPLINK)?;
-        let kernel = Kernel::open()?;
-        // The kernel takes the routes away with the address.
-        kernel.remove_address(uplink.index, HOST, 24)?;
-        links.add_address(&uplink, OTHER_HOST.into(), 24)?;
-        kernel.set_route(Route::default_via(ROUTER))
-    };
-    edge.host().run(change).unwrap().unwrap();
-    until("new connections have the new address", || seen_as(edge, &station) == Some(OTHER_HOST));
+    let transfers = load(edge, &station);
     let (client, server) = (bind(&station.namespace, ANY), bind(&edge.outside.machine, (OUTSIDE, 4242)));
+    assert_eq!(*exchange(&client, &server, (OUTSIDE, 4242), 100).ip(), HOST);
+    flows(&transfers);
+    let [inward, outward] = transfers;
+    lose_address(edge, HOST);
+    get_address(edge, OTHER_HOST);
+    until("new connections have the new address", || seen_as(edge, &station) == Some(OTHER_HOST));
     assert_eq!(*exchange(&client, &server, (OUTSIDE, 4242), 100).ip(), OTHER_HOST);
-    // Published on every address: on the new one as well.
-    publish(&edge.daemon, &station, "8080:80");
+    until("what would leave from another address ends", || outward.has_ended());
+    outward.finish().unwrap_err();
+    // Published on every address: on the new one as well, and on the old one no more.
     let inside = listen(&station.namespace, (station.ip(), 80));
-    let client = try_connect(&edge.outside.machine, (OUTSIDE, 0), (OTHER_HOST, 8080), PATIENCE).unwrap();
-    Connection::accept(client, &inside).unwrap().check().unwrap();
+    let from_outside = |host, patience| {
+        let client = try_connect(&edge.outside.machine, (OUTSIDE, 0), (host, 8080), patience)?;
+        Ok::<_, std::io::Error>(Connection::accept(client, &inside).unwrap())
+    };
+    from_outside(OTHER_HOST, PATIENCE).unwrap().check().unwrap();
+    from_outside(HOST, SILENCE).unwrap_err();
+    assert!(!inward.has_ended());
+    lose_address(edge, OTHER_HOST);
+    get_address(edge, HOST);
+    flows(std::slice::from_ref(&inward));
+    inward.stop();
+    inward.finish().unwrap();
+}
+
+/// Several tables, and rules that choose among them: by destination, as for a VPN, and by the network's subnet.
+fn policy_rules(edge: &mut Edge) {
+    edge.outside.add_second_uplink(edge.host()).unwrap();
+    let station = edge.daemon.attach("");
+    let ways = || [OUTSIDE, OUTSIDE_TOO].map(|address| seen_at(address, edge, &station));
+    let follows = |change: &str, ways_then: [Ipv4Addr; 2]| {
+        ip(edge.host(), change);
+        until(change, || ways() == ways_then.map(Some));
+    };
+    // A stream that no rule is about.
+    let stays = connect(&station.namespace, &listen(&edge.outside.machine, (OUTSIDE_TOO, 0)));
+    let stays = Transfer::over(stays.client, stays.server, None).unwrap();
+    follows(&format!("route add default via {SECOND_ROUTER} table 100"), [HOST, HOST]);
+    follows(&format!("rule add to {OUTSIDE} lookup 100"), [SECOND_HOST, HOST]);
+    // A table whose route is to that destination alone, and one that has none and so leaves it to the next.
+    follows(&format!("route add {OUTSIDE_TOO} via {SECOND_ROUTER} table 101"), [SECOND_HOST, HOST]);
+    follows(&format!("rule del to {OUTSIDE} lookup 100"), [HOST, HOST]);
+    flows(std::slice::from_ref(&stays));
+    stays.stop();
+    stays.finish().unwrap();
+    follows("rule add from 10.88.0.0/24 lookup 101", [HOST, SECOND_HOST]);
+    // Not only that connections begin.
+    for (address, own) in [(OUTSIDE, HOST), (OUTSIDE_TOO, SECOND_HOST)] {
+        let connection = connect(&station.namespace, &listen(&edge.outside.machine, (address, 0)));
+        connection.both_ways(SHORT).unwrap();
+        let (client, server) = (bind(&station.namespace, ANY), bind(&edge.outside.machine, (address, 4242)));
+        assert_eq!(*exchange(&client, &server, (address, 4242), 3000).ip(), own);
+        assert_eq!(crate::edge::ping(&station.namespace, address), Answer::Reply);
+    }
+    // A rule about the network's subnet is none about the host.
+    let host = connect(edge.host(), &listen(&edge.outside.machine, (OUTSIDE_TOO, 0)));
+    assert_eq!(*peer(&host.server).ip(), HOST);
+    follows("rule del from 10.88.0.0/24 lookup 101", [HOST, HOST]);
 }
 
 fn snat_ip(edge: &mut Edge) {

@@ -13,6 +13,7 @@ use pontoon_dataplane::edge::punt::Route;
 use pontoon_dataplane::engine::{Engine, EngineConfig, NetworkSpec};
 use pontoon_dataplane::network::{Gateway, NetworkId, PortId};
 use pontoon_tools::lab::Namespace;
+use pontoon_tools::netfilter::run_without;
 
 use crate::daemon::until;
 use crate::{Test, test};
@@ -51,9 +52,12 @@ impl Host {
         cable(&namespace, &far, "wan0", "198.51.100.2/24");
         ip(&namespace, "route add default via 198.51.100.1");
         let engine = EngineConfig { workers: 1, ..EngineConfig::default() };
-        let engine = Arc::new(Engine::start(engine).unwrap());
-        let settings = EdgeSettings::default();
-        let control = namespace.run(|| EdgeControl::start(Arc::clone(&engine), settings)).unwrap().unwrap();
+        let start = || {
+            let engine = Arc::new(Engine::start(engine).unwrap());
+            let control = EdgeControl::start(Arc::clone(&engine), EdgeSettings::default()).unwrap();
+            (engine, control)
+        };
+        let (engine, control) = run_without(&namespace, start).unwrap();
         let gateway = Gateway { mac: MacAddr::from_ipv4(GATEWAY), address: GATEWAY, prefix_len: 24 };
         let network = engine.add_network(NetworkSpec {
             gateway: Some(gateway),
@@ -74,9 +78,9 @@ impl Host {
         self.inside(|control| control.connect(self.network, GATEWAY, wish)).unwrap();
     }
 
-    /// As the daemon does it: in the host's namespace.
+    /// As the daemon does it: in the host's namespace, and without netfilter.
     fn inside<T: Send>(&self, work: impl FnOnce(&EdgeControl) -> T + Send) -> T {
-        self.namespace.run(|| work(&self.control)).unwrap()
+        run_without(&self.namespace, || work(&self.control)).unwrap()
     }
 
     fn ip(&self, arguments: &str) {
@@ -113,7 +117,8 @@ impl Host {
     }
 }
 
-fn ip(at: &Namespace, arguments: &str) {
+/// Runs ip(8) in a namespace.
+pub(crate) fn ip(at: &Namespace, arguments: &str) {
     let run = || Command::new("ip").args(arguments.split_whitespace()).output();
     let output = at.run(run).unwrap().expect("ip(8), of iproute2, runs");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
