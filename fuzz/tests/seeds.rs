@@ -65,7 +65,7 @@ fn bless() -> std::io::Result<()> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dataplane/tests/golden");
     for entry in std::fs::read_dir(golden)? {
         let directory = entry?.path();
-        if directory.is_dir() {
+        if directory.join("case.txt").exists() {
             let case = Case::load(&directory).expect("a golden case");
             let name = directory.file_name().expect("a name").to_string_lossy().into_owned();
             write("step", &name, &step_seed(case.arrivals()))?;

@@ -1,8 +1,7 @@
-//! Golden captures: each directory beside this file is a case (see `pontoon_dataplane::replay::case`) that runs through
-//! the production `step`; what leaves, what was decided and what was counted must be, byte for byte, what is
-//! kept there.
+//! Golden captures: each directory beside this file with a `case.txt` is a case (see `pontoon_dataplane::replay::case`) that runs
+//! through the production `step`; what leaves, what was decided and what was counted must be, byte for byte, what is kept there.
 //!
-//! `PONTOON_BLESS=1 cargo test -p pontoon-dataplane --test golden` writes the captures that `inputs.rs` describes
+//! `PONTOON_BLESS=1 cargo test -p pontoon-dataplane --test golden` writes the captures that [`inputs`] describes
 //! and everything that comes of them. Read the changes in `events.txt` before you commit them.
 
 // A test's way to fail.
@@ -47,7 +46,8 @@ fn main() -> ExitCode {
 
 fn directories(root: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(root).expect("the directory of this file");
-    let directories = entries.map(|entry| entry.expect("an entry")).filter(|entry| entry.path().is_dir());
+    let entries = entries.map(|entry| entry.expect("an entry"));
+    let directories = entries.filter(|entry| entry.path().join("case.txt").exists());
     directories.map(|entry| entry.file_name().into_string().expect("a plain name")).collect()
 }
 
