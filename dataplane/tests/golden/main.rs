@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod inputs;
+mod sound;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -37,7 +38,10 @@ fn main() -> ExitCode {
             let input = described.get(name.as_str()).cloned();
             Trial::test(name, move || {
                 let input = input.ok_or("inputs.rs does not describe this case")?;
-                if bless { bless_case(&directory, &input) } else { check_case(&directory, &input) }
+                if bless {
+                    bless_case(&directory, &input)?;
+                }
+                check_case(&directory, &input)
             })
         })
         .collect();
@@ -73,6 +77,9 @@ fn check_case(directory: &Path, input: &BTreeMap<PortId, Capture>) -> Result<(),
     compare("in", &captures(directory, "in")?, input)?;
     let Outcome { sent, events, counters } = Case::load(directory)?.run();
     compare("out", &captures(directory, "out")?, &sent)?;
+    if directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nat-")) {
+        sound::check(input, &sent)?;
+    }
     compare_text(directory, "counters.txt", &counters)?;
     compare_text(directory, "events.txt", &events)
 }

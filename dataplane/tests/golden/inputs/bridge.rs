@@ -5,7 +5,7 @@ use std::time::Duration;
 use etherparse::PacketBuilder;
 use pontoon_dataplane::MacAddr;
 
-use super::frames::{address, ip, mac, plain, tagged, udp, who_has};
+use super::frames::{address, ip, leave_partial, mac, plain, tagged, udp, who_has};
 use super::{Case, Timeline};
 
 pub(super) fn cases() -> Vec<(&'static str, Case)> {
@@ -171,16 +171,6 @@ fn tcp(src: u8, dst: u8, len: usize) -> Vec<u8> {
     builder.write(&mut frame, &payload).expect("a vector takes everything");
     leave_partial(&mut frame, 6, 16);
     frame
-}
-
-/// Puts the pseudo-header's sum into a transport's checksum field.
-fn leave_partial(frame: &mut [u8], protocol: u8, csum_offset: usize) {
-    let len = (frame.len() - 34) as u32;
-    let words = frame[26..34].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let mut sum = words.sum::<u32>() + u32::from(protocol) + len;
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    frame[34 + csum_offset..36 + csum_offset].copy_from_slice(&(sum as u16).to_be_bytes());
 }
 
 /// From port 2 to one that takes everything, one that takes nothing, and one that completes checksums; case.txt has

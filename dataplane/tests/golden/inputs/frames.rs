@@ -120,3 +120,14 @@ pub(super) fn arp(
 pub(super) fn who_has(src: u8, target: u8) -> Vec<u8> {
     arp(src, MacAddr::BROADCAST, 1, (mac(src), address(src)), (MacAddr::ZERO, address(target)))
 }
+
+/// Puts the pseudo-header's sum into the checksum field of the transport behind an IPv4 header without options: what a sender
+/// leaves to its device.
+pub(super) fn leave_partial(frame: &mut [u8], protocol: u8, csum_offset: usize) {
+    let len = (frame.len() - 34) as u32;
+    let words = frame[26..34].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let mut sum = words.sum::<u32>() + u32::from(protocol) + len;
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    frame[34 + csum_offset..36 + csum_offset].copy_from_slice(&(sum as u16).to_be_bytes());
+}
