@@ -1,5 +1,7 @@
 //! ICMP errors about what is said over the edge, from whom they may come and from whom not, with embedded packets of every kind.
 
+use core::time::Duration;
+
 use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
 use pontoon_dataplane::edge::view::{SessionFilter, SessionView};
 use pontoon_dataplane::network::Place;
@@ -21,6 +23,8 @@ pub fn edge_errors(data: &[u8]) {
     let mut input = Input(data);
     let mut world = World::new();
     let said = conversations(&mut world);
+    // A session that is refreshed shows it.
+    world.pass(Duration::from_secs(1));
     for _ in 0..MAX_OPERATIONS {
         let Some(hostile) = Hostile::read(&mut input) else { break };
         let before = sessions(&world);

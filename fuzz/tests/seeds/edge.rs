@@ -74,6 +74,12 @@ pub(crate) fn error_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("hairpin-by-every-port", by_every_port(17)),
         ("published-by-every-port", by_every_port(13)),
         ("by-another-than-was-spoken-to", all(2, 0, 63, WHOLE, &[])),
+        (
+            "by-one-without-a-guard",
+            (0..SAID)
+                .flat_map(|which| vec![which, 2, 3, 0, 3, 2, 1, 63, 0, 0, 0, 0, 0xff, 0, 0, 0])
+                .collect(),
+        ),
         ("to-another-than-has-spoken", all(4, 0, 63, WHOLE, &[])),
         ("length-too-small", all(0, 0, 63, WHOLE, &[[2, 0], [3, 27]])),
         ("length-too-large", all(0, 0, 63, WHOLE, &[[2, 0xff], [3, 0xff]])),
