@@ -164,6 +164,10 @@ pub(crate) fn fragment_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("waits-for-a-route", [&two(1)[..], &later(3), &ROUTES, &two(2), &later(20)].concat()),
         ("waits-for-a-port", with_routes(&[datagram(10, 1, 40, &[10], &[2, 0]), later(1), vec![6, 5, 0x0b]])),
         (
+            "another-identification",
+            with_routes(&[fragment(OUT, 1, 0, 48, true), fragment(OUT, 2, 6, 40, false)]),
+        ),
+        (
             "one-identification-for-two-flows",
             with_routes(&[two(1), fragment(12, 1, 0, 48, true), fragment(OUT, 1, 6, 40, false)]),
         ),
