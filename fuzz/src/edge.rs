@@ -10,7 +10,8 @@ use pontoon_dataplane::edge::config::{
     Action, EdgeConfig, Limits, Link, Mapping, NetworkEdge, Publication, Rule, Uplink,
 };
 use pontoon_dataplane::edge::punt::{Answer, Route};
-use pontoon_dataplane::edge::tuple::Protocol;
+use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
+use pontoon_dataplane::edge::view::EdgeStats;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig};
 use pontoon_dataplane::network::{
     DEFAULT_AGEING, Gateway, Identity, Network, NetworkId, Place, Port, PortSettings, Snapshot,
@@ -21,7 +22,16 @@ use pontoon_dataplane::step::Core;
 use pontoon_dataplane::verdict::Translation;
 use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
 
+use self::packets::{between, framed, ipv4, message};
 use crate::input::Input;
+
+mod answers;
+mod errors;
+mod fragments;
+mod packets;
+
+pub use self::errors::edge_errors;
+pub use self::fragments::edge_fragments;
 
 const MAX_OPERATIONS: usize = 200;
 /// Ports 2 and 3 are guarded endpoints of the first network, 4 is anybody's there, 5 an endpoint of the second, 8 the host's,
@@ -52,18 +62,20 @@ const ADDRESSES: [Ipv4Addr; 12] = [
 /// Ports that they are from and to: some of the pool, some published, some anybody's.
 const TRANSPORT_PORTS: [u16; 8] = [20_000, 20_001, 20_002, 80, 53, 5060, 40_000, 40_001];
 
-/// Input: operations, each a byte and what it needs. 0 to 3: a packet with right checksums ([`packet`]); 4: any frame, with its
-/// virtio-net header and length; 5: time passes, in units of 8 ms; 6: an answer of control; 7: a change of the
-/// snapshot. Whatever happens, nothing crosses networks untranslated, leaves by the port it came in by, or leaves by an uplink from
-/// an address of the inside; translated checksums are right; tables keep their bounds, and counters add up.
+/// Input: operations, each a byte and what it needs. 0 to 2: a packet with right checksums ([`packet`]); 3: the same, and whoever gets
+/// it answers; 4: any frame, with its virtio-net header and length; 5: time passes, in units of 8 ms; 6: an answer of control; 7: a
+/// change of the snapshot. Whatever happens, nothing crosses networks untranslated, leaves by the port it came in by, or leaves by an
+/// uplink from an address of the inside; translated checksums are right, and answers to translated packets come back as those of what
+/// was sent; tables keep their bounds, and counters add up.
 pub fn edge(data: &[u8]) {
     let mut input = Input(data);
     let mut world = World::new();
     for _ in 0..MAX_OPERATIONS {
         let done = match input.byte().map(|byte| byte % 8) {
-            Some(0..=3) => {
-                packet(&mut input).map(|(port, bytes)| world.receive(port, &Frame::plain(&bytes), true))
-            }
+            Some(0..=2) => packet(&mut input).map(|(port, bytes)| {
+                world.receive(port, &Frame::plain(&bytes), true);
+            }),
+            Some(3) => packet(&mut input).map(|(port, bytes)| world.receive_and_answer(port, &bytes)),
             Some(4) => any_frame(&mut input).map(|(port, bytes, offload)| {
                 world.receive(port, &Frame { bytes: &bytes, offload }, false);
             }),
@@ -92,68 +104,36 @@ fn packet(input: &mut Input<'_>) -> Option<(u16, Vec<u8>)> {
     let [port, kind, src, dst, ports, flags, shape, ident] = input.array()?;
     let port = PORTS[usize::from(port) % PORTS.len()];
     let address = |index: u8| ADDRESSES[usize::from(index) % ADDRESSES.len()];
-    let transport = |index: u8| TRANSPORT_PORTS[usize::from(index) % TRANSPORT_PORTS.len()].to_be_bytes();
+    let transport = |index: u8| TRANSPORT_PORTS[usize::from(index) % TRANSPORT_PORTS.len()];
     let (src, dst) = (address(src), address(dst));
     let (from, to) = (transport(ports & 7), transport(ports >> 4));
-    let protocol = [6, 17, 1, 17][usize::from(kind & 3)];
+    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Udp][usize::from(kind & 3)];
     let payload = [0x5a; 40];
-    let mut datagram = match protocol {
-        6 => [&from[..], &to, &[0; 8], &[0x50, flags], &[1, 0, 0, 0, 0, 0], &payload].concat(),
-        17 => [&from[..], &to, &[0, 48, 0, 0], &payload].concat(),
-        // An echo, or an error about a packet the other way.
-        _ if flags & 4 == 0 => [&[8 * (flags & 1), 0, 0, 0], &from[..], &[0, 1], &payload].concat(),
-        _ => {
-            let quoted = [&to[..], &from, &[0, 48, 0, 0], &payload].concat();
-            [&[3, flags >> 4, 0, 0, 0, 0, 5, 0][..], &ipv4(17, dst, src, (64, 0), 7, &quoted)].concat()
+    let datagram = match protocol {
+        // An error about a packet the other way.
+        Protocol::Icmp if flags & 4 != 0 => {
+            let quoted = message(&Tuple::v4(Protocol::Udp, (dst, to), (src, from)), 0, &payload);
+            let quoted = ipv4(Protocol::Udp as u8, dst, src, (64, 0), 7, &quoted);
+            packets::error([3, flags >> 4], [0, 0, 5, 0], &quoted)
         }
+        Protocol::Icmp if flags & 1 == 0 => message(&Tuple::v4(protocol, (src, 0), (dst, from)), 0, &payload),
+        Protocol::Icmp => message(&Tuple::v4(protocol, (src, from), (dst, 0)), 0, &payload),
+        _ => message(&Tuple::v4(protocol, (src, from), (dst, to)), flags, &payload),
     };
-    let at = match protocol {
-        6 => 16,
-        17 => 6,
-        _ => 2,
-    };
-    let len = (datagram.len() as u16).to_be_bytes();
-    let pseudo = match protocol {
-        1 => Vec::new(),
-        _ => [&src.octets()[..], &dst.octets(), &[0, protocol], &len].concat(),
-    };
-    let sum = checksum(&[&pseudo[..], &datagram].concat()).to_be_bytes();
-    datagram[at..at + 2].copy_from_slice(&sum);
     // Whole, the first half, the second half.
     let (part, place) = match shape >> 6 {
         0 | 1 => (&datagram[..], 0),
         2 => (&datagram[..24], 0x2000),
         _ => (&datagram[24..], 3),
     };
-    let bytes = ipv4(protocol, src, dst, (shape & 3, place), ident & 3, part);
-    let (dst_mac, src_mac) = match port {
-        UPLINK => (UPLINK_MAC, ROUTER_MAC),
-        TUNNEL => (Uplink::OWN_MAC, Uplink::PEER_MAC),
-        HOST => (mac(kind >> 6), gateway(0).mac),
+    let bytes = ipv4(protocol as u8, src, dst, (shape & 3, place), ident & 3, part);
+    let frame = match port {
+        HOST => between(mac(kind >> 6), gateway(0).mac, &bytes),
         // Mostly to the gateway.
-        port if kind & 0x30 != 0 => (gateway(u8::from(port == 5)).mac, mac(port as u8)),
-        port => (mac(kind >> 6 | 2), mac(port as u8)),
+        2..=5 if kind & 0x30 == 0 => between(mac(kind >> 6 | 2), mac(port as u8), &bytes),
+        port => framed(port, &bytes),
     };
-    Some((port, [&dst_mac.0[..], &src_mac.0, &[8, 0], &bytes].concat()))
-}
-
-fn ipv4(
-    protocol: u8,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
-    (ttl, place): (u8, u16),
-    ident: u8,
-    payload: &[u8],
-) -> Vec<u8> {
-    let mut header = vec![0x45, 0];
-    header.extend((20 + payload.len() as u16).to_be_bytes());
-    header.extend([0, ident]);
-    header.extend(place.to_be_bytes());
-    header.extend([ttl, protocol, 0, 0]);
-    header.extend([src.octets(), dst.octets()].concat());
-    let sum = checksum(&header).to_be_bytes();
-    header[10..12].copy_from_slice(&sum);
-    [header, payload.to_vec()].concat()
+    Some((port, frame))
 }
 
 fn mac(n: u8) -> MacAddr {
@@ -344,18 +324,37 @@ impl World {
         self.core.adopt(Arc::new(snapshot));
     }
 
-    fn receive(&mut self, port: u16, frame: &Frame<'_>, sound: bool) {
+    fn receive(&mut self, port: u16, frame: &Frame<'_>, sound: bool) -> Verdict {
         let verdict = self.core.step(self.now, PortId(port), frame, &mut self.out);
         self.received[usize::from(port)] += 1;
         self.check(port, frame, verdict, sound);
+        verdict
     }
 
     fn resume(&mut self) {
+        self.resume_with(|_, _, _, _| {});
+    }
+
+    /// What has waited goes on; `told` is told of it.
+    fn resume_with(&mut self, mut told: impl FnMut(&mut World, u16, &Frame<'_>, Verdict)) {
         while let Some(held) = self.core.next_ready() {
             let frame = Frame { bytes: &held.bytes, offload: held.offload };
             let verdict = self.core.resume(self.now, held.ingress, &frame, &mut self.out);
             self.check(held.ingress.0, &frame, verdict, false);
+            told(self, held.ingress.0, &frame, verdict);
         }
+    }
+
+    /// The IPv4 packets that leave in place of `frame`, which was decided about last, and by which port.
+    fn left(&self, frame: &Frame<'_>) -> Vec<(u16, Vec<u8>)> {
+        let rewritten = self.out.rewritten().map(|it| (it.egress.0, it.assemble(frame)));
+        let made = self.out.made().map(|(egress, made)| (egress.0, made.bytes.to_vec()));
+        let all = rewritten.into_iter().chain(made).filter(|(_, bytes)| bytes.get(12..14) == Some(&[8, 0]));
+        all.map(|(egress, bytes)| (egress, bytes[packets::ETHERNET..].to_vec())).collect()
+    }
+
+    fn stats(&self) -> EdgeStats {
+        self.core.edge().expect("worker 0 has the edge").stats()
     }
 
     fn check(&mut self, ingress: u16, frame: &Frame<'_>, verdict: Verdict, sound: bool) {
@@ -388,7 +387,7 @@ impl World {
     }
 
     fn check_bounds(&self) {
-        let stats = self.core.edge().expect("worker 0 has the edge").stats();
+        let stats = self.stats();
         assert!(stats.sessions <= LIMITS.sessions, "{stats:?}");
         assert!(stats.per_endpoint.iter().all(|(_, sessions)| *sessions <= LIMITS.sessions_per_endpoint));
         assert_eq!(stats.per_endpoint.iter().map(|(_, sessions)| sessions).sum::<u32>(), stats.sessions);

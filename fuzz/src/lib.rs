@@ -16,7 +16,7 @@ mod step;
 mod trace;
 mod translate;
 
-pub use edge::edge;
+pub use edge::{edge, edge_errors, edge_fragments};
 pub use fdb::fdb_against_model;
 pub use segment::segment;
 pub use step::step;

@@ -7,6 +7,9 @@
 // A test's way to fail.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+#[path = "seeds/edge.rs"]
+mod edge;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,8 +22,10 @@ use pontoon_dataplane::replay::case::Case;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 9] = [
     ("edge", pontoon_fuzz::edge),
+    ("edge_errors", pontoon_fuzz::edge_errors),
+    ("edge_fragments", pontoon_fuzz::edge_fragments),
     ("step", pontoon_fuzz::step),
     ("fdb_against_model", pontoon_fuzz::fdb_against_model),
     ("segment", pontoon_fuzz::segment),
@@ -65,14 +70,20 @@ fn bless() -> std::io::Result<()> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dataplane/tests/golden");
     for entry in std::fs::read_dir(golden)? {
         let directory = entry?.path();
-        if directory.is_dir() {
+        if directory.join("case.txt").exists() {
             let case = Case::load(&directory).expect("a golden case");
             let name = directory.file_name().expect("a name").to_string_lossy().into_owned();
             write("step", &name, &step_seed(case.arrivals()))?;
         }
     }
-    for (name, bytes) in edge_seeds() {
+    for (name, bytes) in edge::edge_seeds() {
         write("edge", name, &bytes)?;
+    }
+    for (name, bytes) in edge::error_seeds() {
+        write("edge_errors", name, &bytes)?;
+    }
+    for (name, bytes) in edge::fragment_seeds() {
+        write("edge_fragments", name, &bytes)?;
     }
     for (name, bytes) in segment_seeds() {
         write("segment", name, &bytes)?;
@@ -111,38 +122,6 @@ fn step_seed(arrivals: &[Arrival]) -> Vec<u8> {
         seed.extend(&arrival.frame.bytes);
     }
     seed
-}
-
-/// The format is told at `pontoon_fuzz::edge`.
-fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
-    // A route to 192.0.2.7 with a known next hop; packets of UDP and TCP by ports 2 and 9; time; changes.
-    const ROUTE: [u8; 3] = [6, 0, 0x18];
-    let packet = |port: u8, kind: u8, src: u8, dst: u8, ports: u8, flags: u8, shape: u8| {
-        vec![0, port, kind, src, dst, ports, flags, shape, 1]
-    };
-    let out = |shape| packet(0, 0x11, 0, 8, 0x46, 0, shape);
-    let back = |shape| packet(5, 0x11, 8, 6, 0x04, 0, shape);
-    let syn = packet(5, 0x10, 8, 6, 0x36, 2, 2);
-    let answer = packet(1, 0x10, 1, 8, 0x66, 0x12, 2);
-    let hairpin = packet(0, 0x10, 0, 6, 0x36, 2, 2);
-    let ping = packet(0, 0x12, 0, 8, 0x06, 1, 2);
-    let error = packet(5, 0x12, 8, 6, 0x04, 4, 2);
-    let linked = packet(0, 0x80, 0, 1, 0x36, 2, 2);
-    let later = |time: u16| [&[5][..], &time.to_le_bytes()].concat();
-    vec![
-        ("outbound-and-back", [&ROUTE[..], &out(2), &back(2), &error, &ping].concat()),
-        ("waits-for-a-route", [out(2), later(200), ROUTE.to_vec(), later(1000), out(2)].concat()),
-        ("fragments", [&ROUTE[..], &out(0xc2), &out(0x82), &back(0xc2), &back(0x82)].concat()),
-        (
-            "published-and-unpublished",
-            [syn.clone(), answer.clone(), vec![7, 16], syn.clone(), answer].concat(),
-        ),
-        ("hairpin", [hairpin.clone(), later(40_000), hairpin].concat()),
-        ("rules-change", [&ROUTE[..], &out(2), &[7, 4], &out(2), &[7, 4], &out(2)].concat()),
-        ("open-mapping", [&[7, 8][..], &ROUTE, &out(2), &back(2), &[7, 8], &back(2)].concat()),
-        ("links", [&[7, 2][..], &linked, &[7, 2], &linked, &[7, 64], &linked].concat()),
-        ("routes-change", [&ROUTE[..], &out(2), &[6, 3, 0], &out(2), &[6, 0, 0xd8], &out(2)].concat()),
-    ]
 }
 
 /// Super-frames for an egress that takes nothing; the format is told at `pontoon_fuzz::segment`.

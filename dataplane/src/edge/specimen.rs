@@ -244,6 +244,55 @@ pub(super) fn any_protocol() -> impl Strategy<Value = Protocol> {
     prop::sample::select(&Protocol::ALL[..])
 }
 
+/// A TCP option.
+#[derive(Debug, Clone)]
+pub(super) enum TcpOption {
+    NoOperation,
+    EndOfOptions,
+    SegmentSize(u16),
+    /// Of another kind.
+    Other(u8, Vec<u8>),
+}
+
+/// Options of a TCP header in their order, as many as have room, filled up to whole words. The segment size that a peer would take
+/// from them is brought down to `limit`.
+pub(super) fn tcp_options(options: &[TcpOption], limit: Option<u16>) -> Vec<u8> {
+    const ROOM: usize = 40;
+    let mut limit = limit;
+    let mut bytes = Vec::new();
+    for option in options {
+        let next = match option {
+            TcpOption::NoOperation => vec![1],
+            TcpOption::EndOfOptions => vec![0],
+            TcpOption::SegmentSize(size) => {
+                [&[2, 4][..], &limit.take().map_or(*size, |limit| limit.min(*size)).to_be_bytes()].concat()
+            }
+            TcpOption::Other(kind, data) => [&[*kind, 2 + data.len() as u8][..], data].concat(),
+        };
+        if bytes.len() + next.len() > ROOM {
+            break;
+        }
+        if matches!(option, TcpOption::EndOfOptions) {
+            limit = None;
+        }
+        bytes.extend(next);
+    }
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// Some that make sense, mostly with a segment size among them.
+pub(super) fn any_tcp_options() -> impl Strategy<Value = Vec<TcpOption>> {
+    let other = (3..=255u8, prop::collection::vec(any::<u8>(), 0..10));
+    let option = prop_oneof![
+        4 => Just(TcpOption::NoOperation),
+        1 => Just(TcpOption::EndOfOptions),
+        4 => any::<u16>().prop_map(TcpOption::SegmentSize),
+        3 => other.prop_map(|(kind, data)| TcpOption::Other(kind, data)),
+    ];
+    prop::collection::vec(option, 0..8)
+}
+
 fn words(max: usize) -> impl Strategy<Value = Vec<u8>> {
     (0..=max).prop_flat_map(|words| prop::collection::vec(any::<u8>(), 4 * words))
 }

@@ -6,6 +6,7 @@ mod links;
 mod origins;
 mod sessions;
 mod shapes;
+mod there_and_back;
 mod trace;
 
 use core::time::Duration;

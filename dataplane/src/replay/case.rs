@@ -17,15 +17,18 @@
 //! host 8
 //! uplink 9 mac=02:00:00:00:09:09 address=198.51.100.2/24 mtu=1500
 //! publish protocol=tcp port=80 to=10.0.0.2:8080 endpoint=2
+//! link from=2 to=1 protocol=tcp port=5432
 //! route to=192.0.2.0/24 by=9 via=198.51.100.1 from=198.51.100.2 mtu=1500
 //! lease tcp=20000-20009 udp=20000-20009
 //! until 400
 //! ```
 //!
-//! Settings left out are those of a port on an existing interface; a network without `gateway` has none. `offload` gives
-//! frame 3 of port 1 (counting from 1) its metadata, which captures cannot hold. `until` lets time pass up to that
-//! second after the first frame. `host` is the host's own port on the network. `route` and `lease` are what the kernel would answer
-//! the edge: a destination without a route is unreachable, and no port is had but those leased.
+//! Settings left out are those of a port on an existing interface; a network without `gateway` has none. `internal=on`, `isolated=on`
+//! and `mapping=endpoint-independent` say how a network is connected; `link` opens an isolated one, without a service for everything.
+//! `offload` gives frame 3 of port 1 (counting from 1) its metadata, which captures cannot hold. `until` lets time pass up to that
+//! second after the first frame. `host` is the host's own port on the network; an `uplink` without `mac` carries bare packets. `route`
+//! and `lease` are what the kernel would answer the edge: a destination without a route is unreachable, and no port is had but those
+//! leased.
 
 use core::fmt::Write as _;
 use core::str::FromStr;
@@ -261,14 +264,15 @@ impl Description {
                 self.port(id, line)?;
             }
             ("publish", settings) => self.edge.publish(settings)?,
+            ("link", settings) => self.edge.link(settings)?,
             ("route", settings) => self.edge.route(settings)?,
             ("lease", settings) => self.edge.lease(settings)?,
             ("offload", settings) => self.offloads.push(OffloadLine::parse(settings)?),
             ("until", [seconds]) => self.until = Duration::from_secs(value("until", seconds)?),
             _ => {
                 return Err(format!(
-                    "a line starts with \"network\", \"port N\", \"host N\", \"uplink N\", \"publish\", \"route\", \"lease\", \
-                     \"offload\" or \"until SECONDS\", not \"{first}\""
+                    "a line starts with \"network\", \"port N\", \"host N\", \"uplink N\", \"publish\", \"link\", \"route\", \
+                     \"lease\", \"offload\" or \"until SECONDS\", not \"{first}\""
                 ));
             }
         }
@@ -309,7 +313,7 @@ impl Description {
         let network = self.network.ok_or("there is no \"network\" line")?;
         let id = NetworkId(0);
         let mut ports: Vec<Option<Port>> = Vec::new();
-        let EdgeLines { config, host_port, .. } = self.edge;
+        let EdgeLines { config, host_port, links, .. } = self.edge;
         let is_uplink = |port: PortId| config.uplink(port).is_some();
         let members = self.ports.keys().copied().filter(|&port| !is_uplink(port)).collect();
         for (port, line) in self.ports {
@@ -342,7 +346,7 @@ impl Description {
             mtu,
             fdb: Arc::new(Fdb::with_seed(fdb, 0)),
             members,
-            edge: NetworkEdge { host_port, ..network.edge },
+            edge: NetworkEdge { host_port, links: links.into(), ..network.edge },
         };
         Ok(Snapshot { generation: 1, networks: vec![Some(Arc::new(network))], ports, edge: Arc::new(config) })
     }
@@ -367,6 +371,7 @@ impl NetworkLine {
                 "ageing" => line.ageing = Some(Duration::from_secs(value(key, text)?)),
                 "internal" => line.edge.internal = switch(key, text)?,
                 "isolated" => line.edge.isolated = switch(key, text)?,
+                "mapping" => line.edge.mapping = edge::mapping(text)?,
                 _ => return Err(unknown(key)),
             }
         }
@@ -507,6 +512,9 @@ mod tests {
         assert_eq!(snapshot.networks[0].as_ref().unwrap().members, [PortId(1), PortId(2), PortId(8)]);
         assert_eq!(snapshot.port(PortId(9)).unwrap().place, Place::Uplink);
         assert_eq!(snapshot.edge.publications[0].to_port, 8080);
+        let link = &snapshot.networks[0].as_ref().unwrap().edge.links[0];
+        assert_eq!((link.from, link.to), (PortId(2), PortId(1)));
+        assert_eq!(link.service, Some((crate::edge::tuple::Protocol::Tcp, 5432)));
         assert_eq!(snapshot.port(PortId(2)).unwrap().id, PortId(2));
         assert!(snapshot.port(PortId(0)).is_none());
     }
@@ -524,6 +532,9 @@ mod tests {
             ("offload port=1", "frame"),
             ("network gateway=10.0.0.1/33", "/33"),
             ("port 1 offloads=ufo", "ufo"),
+            ("network mapping=any", "any"),
+            ("link from=1", "to"),
+            ("link from=1 to=2 port=80", "protocol"),
         ] {
             let (_, what) = refusal(text);
             assert!(what.contains(word), "{text}: {what}");

@@ -1,14 +1,14 @@
-//! Golden captures: each directory beside this file is a case (see `pontoon_dataplane::replay::case`) that runs through
-//! the production `step`; what leaves, what was decided and what was counted must be, byte for byte, what is
-//! kept there.
+//! Golden captures: each directory beside this file with a `case.txt` is a case (see `pontoon_dataplane::replay::case`) that runs
+//! through the production `step`; what leaves, what was decided and what was counted must be, byte for byte, what is kept there.
 //!
-//! `PONTOON_BLESS=1 cargo test -p pontoon-dataplane --test golden` writes the captures that `inputs.rs` describes
+//! `PONTOON_BLESS=1 cargo test -p pontoon-dataplane --test golden` writes the captures that [`inputs`] describes
 //! and everything that comes of them. Read the changes in `events.txt` before you commit them.
 
 // A test's way to fail.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod inputs;
+mod sound;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -38,7 +38,10 @@ fn main() -> ExitCode {
             let input = described.get(name.as_str()).cloned();
             Trial::test(name, move || {
                 let input = input.ok_or("inputs.rs does not describe this case")?;
-                if bless { bless_case(&directory, &input) } else { check_case(&directory, &input) }
+                if bless {
+                    bless_case(&directory, &input)?;
+                }
+                check_case(&directory, &input)
             })
         })
         .collect();
@@ -47,7 +50,8 @@ fn main() -> ExitCode {
 
 fn directories(root: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(root).expect("the directory of this file");
-    let directories = entries.map(|entry| entry.expect("an entry")).filter(|entry| entry.path().is_dir());
+    let entries = entries.map(|entry| entry.expect("an entry"));
+    let directories = entries.filter(|entry| entry.path().join("case.txt").exists());
     directories.map(|entry| entry.file_name().into_string().expect("a plain name")).collect()
 }
 
@@ -73,6 +77,9 @@ fn check_case(directory: &Path, input: &BTreeMap<PortId, Capture>) -> Result<(),
     compare("in", &captures(directory, "in")?, input)?;
     let Outcome { sent, events, counters } = Case::load(directory)?.run();
     compare("out", &captures(directory, "out")?, &sent)?;
+    if directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nat-")) {
+        sound::check(input, &sent)?;
+    }
     compare_text(directory, "counters.txt", &counters)?;
     compare_text(directory, "events.txt", &events)
 }

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::edge::specimen::{
-    Checksum, Specimen, any_specimen, any_tuple_of, leaving, naive_sum, parse, tcp, v4,
+    Checksum, Specimen, any_specimen, any_tcp_options, any_tuple, any_tuple_of, leaving, naive_sum, parse,
+    tcp, tcp_options, v4,
 };
 use crate::network::PortId;
 use crate::offload::Gso;
@@ -282,6 +283,33 @@ proptest! {
         // And back again: the identity, but for the hops.
         let back = translate(&there, &to(Some(&specimen.tuple))).unwrap();
         prop_assert_eq!(back, Specimen { ttl: specimen.ttl - 2, ..specimen }.left());
+    }
+
+    /// The same of SYNs whose segment size is brought down, wherever it stands; partial checksums know nothing of it.
+    #[test]
+    fn any_clamped_syn_is_as_if_its_sender_had_announced_less(
+        (before, after) in (any_tuple(Protocol::Tcp), any_tuple(Protocol::Tcp)), specimen in any_specimen(),
+        options in any_tcp_options(), limit in any::<u16>(), partial in any::<bool>(), more in any::<bool>(),
+    ) {
+        let announcing = |limit| {
+            let tcp_options = tcp_options(&options, limit);
+            let first = 8 * (20 + tcp_options.len()).div_ceil(8);
+            Specimen {
+                tcp_flags: specimen.tcp_flags | 0x02,
+                tcp_options,
+                checksum: if partial && !more { Checksum::Partial } else { Checksum::Complete },
+                gso: Gso::None,
+                part: more.then_some((0, first, true)),
+                ..specimen.with_tuple(before)
+            }
+        };
+        let change = Change { max_segment_size: Some(limit), ..to(Some(&after)) };
+        let there = translate(&announcing(None).frame(), &change).unwrap();
+        let clamped = announcing(Some(limit));
+        prop_assert_eq!(&there, &Specimen { ttl: specimen.ttl - 1, ..clamped.with_tuple(after) }.left());
+        // Back again it is what it was but for the size, which nobody brings up.
+        let back = translate(&there, &to(Some(&before))).unwrap();
+        prop_assert_eq!(back, Specimen { ttl: specimen.ttl - 2, ..clamped }.left());
     }
 
     #[test]

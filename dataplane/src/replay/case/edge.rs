@@ -1,4 +1,4 @@
-//! The lines of a case that are about the edge: uplinks, publications, and what the kernel would answer.
+//! The lines of a case that are about the edge: uplinks, publications, links, and what the kernel would answer.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::{Parsed, PortLine, pairs, port_id, unknown, value};
 use crate::addr::MacAddr;
-use crate::edge::config::{EdgeConfig, Publication, Uplink};
+use crate::edge::config::{EdgeConfig, Link, Mapping, Publication, Uplink};
 use crate::edge::punt::Route;
 use crate::edge::tuple::Protocol;
 use crate::network::{NetworkId, PortId};
@@ -19,6 +19,7 @@ pub(super) struct EdgeLines {
     pub(super) config: EdgeConfig,
     pub(super) kernel: Kernel,
     pub(super) host_port: Option<PortId>,
+    pub(super) links: Vec<Link>,
 }
 
 impl EdgeLines {
@@ -79,6 +80,26 @@ impl EdgeLines {
         Ok(())
     }
 
+    /// `link from=2 to=3 protocol=tcp port=80`, or without a service.
+    pub(super) fn link(&mut self, settings: &[&str]) -> Parsed<()> {
+        let (mut from, mut to, mut protocol, mut port) = (None, None, None, None);
+        for (key, text) in pairs(settings)? {
+            match key {
+                "from" => from = Some(port_id(text)?),
+                "to" => to = Some(port_id(text)?),
+                "protocol" => protocol = Some(protocol_of(text)?),
+                "port" => port = Some(value::<u16>(key, text)?),
+                _ => return Err(unknown(key)),
+            }
+        }
+        let (Some(from), Some(to)) = (from, to) else { return Err("link needs from and to".to_owned()) };
+        if protocol.is_some() != port.is_some() {
+            return Err("a link's protocol and port go together".to_owned());
+        }
+        self.links.push(Link { from, to, service: protocol.zip(port) });
+        Ok(())
+    }
+
     /// `route to=192.0.2.0/24 by=9 via=198.51.100.1 from=198.51.100.2 mtu=1500`.
     pub(super) fn route(&mut self, settings: &[&str]) -> Parsed<()> {
         let (mut to, mut by, mut via, mut from, mut mtu) = (None::<Ipv4Net>, None, None, None, 1500);
@@ -106,6 +127,14 @@ impl EdgeLines {
             self.kernel.ports.push((protocol_of(key)?, (value(key, first)?, value(key, last)?)));
         }
         Ok(())
+    }
+}
+
+pub(super) fn mapping(text: &str) -> Parsed<Mapping> {
+    match text {
+        "port-dependent" => Ok(Mapping::PortDependent),
+        "endpoint-independent" => Ok(Mapping::EndpointIndependent),
+        _ => Err(format!("mapping is port-dependent or endpoint-independent, not \"{text}\"")),
     }
 }
 

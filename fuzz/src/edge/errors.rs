@@ -1,0 +1,268 @@
+//! ICMP errors about what is said over the edge, from whom they may come and from whom not, with embedded packets of every kind.
+
+use core::time::Duration;
+
+use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
+use pontoon_dataplane::edge::view::{SessionFilter, SessionView};
+use pontoon_dataplane::network::Place;
+use pontoon_dataplane::{Frame, PortId, Verdict};
+
+use super::packets::{addresses, checksum_at, ends, error, finish, flow, framed, header_len, ipv4, message};
+use super::{ADDRESSES, MAX_OPERATIONS, PORTS, UPLINK, World};
+use crate::input::Input;
+
+/// A byte of these, unless an input wants another.
+const KINDS: [u8; 8] = [3, 4, 11, 12, 5, 3, 11, 13];
+const ECHO: [u8; 2] = [0, 8];
+const ACK: u8 = 0x10;
+
+/// Input: operations of sixteen bytes and edits, each an ICMP error ([`Hostile`]) about one of the packets that are said before. An error
+/// that passes is about a session, comes from where the quoted packet went, goes to who sent that, and quotes what he sent; the rest
+/// of it stays as it was, and checksums that were right are. Right ones do pass. None changes a session, and nobody answers one.
+pub fn edge_errors(data: &[u8]) {
+    let mut input = Input(data);
+    let mut world = World::new();
+    let said = conversations(&mut world);
+    // A session that is refreshed shows it.
+    world.pass(Duration::from_secs(1));
+    for _ in 0..MAX_OPERATIONS {
+        let Some(hostile) = Hostile::read(&mut input) else { break };
+        let before = sessions(&world);
+        hostile.send(&mut world, &said);
+        assert_eq!(sessions(&world), before, "an error has changed a session");
+        world.resume();
+        world.check_bounds();
+    }
+    // Everybody is still understood.
+    for said in &said {
+        said.again(&mut world);
+    }
+    world.check_counters();
+}
+
+/// A packet at both ends of its way.
+struct Said {
+    sent: (u16, Vec<u8>),
+    arrived: (u16, Vec<u8>),
+}
+
+impl Said {
+    /// The packet of a flow, sent by that port, and how it arrives.
+    fn new(world: &mut World, port: u16, tuple: &Tuple) -> Said {
+        let [src, dst] = addresses(tuple);
+        let packet = ipv4(tuple.protocol as u8, src, dst, (64, 0), 7, &message(tuple, ACK, &[0x5a; 24]));
+        let frame = framed(port, &packet);
+        let verdict = world.receive(port, &Frame::plain(&frame), true);
+        let mut left = world.left(&Frame::plain(&frame));
+        assert!(left.len() == 1, "{tuple} by {port}: {verdict}");
+        Said { sent: (port, packet), arrived: left.remove(0) }
+    }
+
+    fn again(&self, world: &mut World) {
+        let tuple = flow(&self.sent.1).expect("a packet of a flow");
+        let now = Said::new(world, self.sent.0, &tuple);
+        assert_eq!((now.arrived.0, flow(&now.arrived.1)), (self.arrived.0, flow(&self.arrived.1)));
+    }
+}
+
+/// Questions and answers of every kind.
+fn conversations(world: &mut World) -> Vec<Said> {
+    for answer in [[0, 0x18], [0, 0xd9], [0, 0x38]] {
+        world.answer(answer);
+    }
+    let [one, two, _, five, ..] = ADDRESSES;
+    let (host, remote, other) = (ADDRESSES[6], ADDRESSES[8], ADDRESSES[9]);
+    let questions = [
+        (2, Tuple::v4(Protocol::Tcp, (one, 40_000), (remote, 80))),
+        (2, Tuple::v4(Protocol::Udp, (one, 40_001), (remote, 5060))),
+        (2, Tuple::v4(Protocol::Icmp, (one, 40_000), (remote, 0))),
+        (2, Tuple::v4(Protocol::Udp, (one, 40_000), (other, 5060))),
+        (3, Tuple::v4(Protocol::Udp, (two, 40_001), (remote, 5060))),
+        (5, Tuple::v4(Protocol::Udp, (five, 40_000), (remote, 5060))),
+        (UPLINK, Tuple::v4(Protocol::Tcp, (other, 40_000), (host, 80))),
+        (UPLINK, Tuple::v4(Protocol::Udp, (other, 40_001), (host, 53))),
+        (2, Tuple::v4(Protocol::Tcp, (one, 40_001), (host, 80))),
+        (2, Tuple::v4(Protocol::Udp, (one, 40_001), (host, 53))),
+    ];
+    let mut said = Vec::new();
+    for (port, question) in questions {
+        let asked = Said::new(world, port, &question);
+        let arrived = flow(&asked.arrived.1).expect("a packet of a flow");
+        said.push(Said::new(world, asked.arrived.0, &arrived.inverted()));
+        said.push(asked);
+    }
+    said
+}
+
+fn sessions(world: &World) -> Vec<SessionView> {
+    let edge = world.core.edge().expect("worker 0 has the edge");
+    edge.page(world.now, SessionFilter::default(), 0, 100).0
+}
+
+/// An ICMP error as an input describes it: about which packet, by which port, what is wrong with it, type and code, addresses, TTL and
+/// which fragment it is, the second word of its header, how much is quoted, how many edits follow. An edit is a place in the quote and a byte.
+struct Hostile {
+    which: u8,
+    door: Option<u16>,
+    src: Option<u8>,
+    dst: Option<u8>,
+    flags: u8,
+    what: [u8; 2],
+    shape: u8,
+    word: [u8; 4],
+    len: u16,
+    edits: Vec<[u8; 2]>,
+}
+
+/// Bits of what is wrong.
+const WRONG_SUM: u8 = 8;
+const QUOTE_OPTIONS: u8 = 16;
+const NESTED: u8 = 32;
+const OPTIONS: u8 = 64;
+
+impl Hostile {
+    fn read(input: &mut Input<'_>) -> Option<Hostile> {
+        let [which, door, flags, kind, code, src, dst, shape] = input.array()?;
+        let (word, len, edits) = (input.array()?, input.word()?, input.array::<2>()?[0] % 16);
+        let kind = if kind & 0x80 != 0 { kind } else { KINDS[usize::from(kind & 7)] };
+        Some(Hostile {
+            which,
+            door: (flags & 1 != 0).then(|| PORTS[usize::from(door) % PORTS.len()]),
+            src: (flags & 2 != 0).then_some(src),
+            dst: (flags & 4 != 0).then_some(dst),
+            flags,
+            // Echoes are no errors.
+            what: [if ECHO.contains(&kind) { 3 } else { kind }, code],
+            shape,
+            word,
+            len,
+            edits: (0..edits).map_while(|_| input.array()).collect(),
+        })
+    }
+
+    /// Whether it must pass.
+    fn is_right(&self, quoted: &[u8]) -> bool {
+        let has_ends = self.door.is_none() && self.src.is_none() && self.dst.is_none();
+        let is_plain = self.flags & (WRONG_SUM | NESTED) == 0 && self.edits.is_empty() && self.ttl() > 1;
+        let is_error = matches!(self.what[0], 3 | 4 | 11 | 12) && self.shape & 0xc0 < 0x80;
+        has_ends && is_plain && is_error && !quoted.is_empty() && quoted.len() >= header_len(quoted) + 8
+    }
+
+    fn ttl(&self) -> u8 {
+        self.shape & 0x3f
+    }
+
+    /// What it quotes of a packet.
+    fn quote(&self, packet: &[u8]) -> Vec<u8> {
+        let mut quoted = packet.to_vec();
+        if self.flags & QUOTE_OPTIONS != 0 {
+            quoted = with_options(&quoted);
+        }
+        if self.flags & NESTED != 0 {
+            let [src, dst] = ends(packet);
+            quoted = ipv4(Protocol::Icmp as u8, src, dst, (64, 0), 7, &error([3, 3], [0; 4], packet));
+        }
+        quoted.truncate(self.len.into());
+        for &[at, byte] in &self.edits {
+            if let Some(place) = quoted.get_mut(usize::from(at)) {
+                *place = byte;
+            }
+        }
+        quoted
+    }
+
+    /// The packet that it is in.
+    fn packet(&self, quoted: &[u8], about: &[u8]) -> Vec<u8> {
+        let [src, dst] = ends(about);
+        let address = |index: u8| ADDRESSES[usize::from(index) % ADDRESSES.len()];
+        // Whoever the packet was for complains to whoever sent it.
+        let (from, to) = (self.src.map_or(dst, address), self.dst.map_or(src, address));
+        let mut message = error(self.what, self.word, quoted);
+        if self.flags & WRONG_SUM != 0 {
+            message[2] ^= 0x55;
+        }
+        let (part, place) = match self.shape >> 6 {
+            0 | 1 => (&message[..], 0),
+            2 => (&message[..message.len().min(24)], 0x2000),
+            _ => (message.get(24..).unwrap_or_default(), 3),
+        };
+        let packet = ipv4(Protocol::Icmp as u8, from, to, (self.ttl(), place), 9, part);
+        if self.flags & OPTIONS != 0 { with_options(&packet) } else { packet }
+    }
+
+    fn send(&self, world: &mut World, said: &[Said]) {
+        let about = &said[usize::from(self.which) % said.len()];
+        let quoted = self.quote(&about.arrived.1);
+        let packet = self.packet(&quoted, &about.arrived.1);
+        let port = self.door.unwrap_or(about.arrived.0);
+        let frame = framed(port, &packet);
+        let verdict = world.receive(port, &Frame::plain(&frame), self.flags & WRONG_SUM == 0);
+        assert!(!world.out.has_made(), "an error is answered: {verdict}");
+        let passes = matches!(verdict, Verdict::Route { .. });
+        assert!(passes || !self.is_right(&quoted), "a right error does not pass: {verdict}");
+        let left = world.left(&Frame::plain(&frame));
+        assert_eq!(passes, left.len() == 1, "{verdict}");
+        for (egress, leaves) in &left {
+            check_passed(world, said, (port, &packet), (*egress, leaves));
+        }
+    }
+}
+
+/// Eight bytes of options behind the header that a packet begins with.
+fn with_options(packet: &[u8]) -> Vec<u8> {
+    let (header, rest) = packet.split_at(20);
+    let mut packet = [header, &[0x94, 4, 0, 0, 1, 1, 1, 0], rest].concat();
+    packet[0] += 2;
+    let len = u16::from_be_bytes([packet[2], packet[3]]).saturating_add(8);
+    packet[2..4].copy_from_slice(&len.to_be_bytes());
+    finish(&mut packet);
+    packet
+}
+
+/// An error came in by a port and left by another.
+fn check_passed(world: &World, said: &[Said], (port, came): (u16, &[u8]), (egress, left): (u16, &[u8])) {
+    let start = header_len(came) + 8;
+    let (quoted, told) = (&came[start..], &left[start..]);
+    let flow_of = |packet: &[u8]| flow(&[packet, &[0; 20]].concat()).expect("a flow is quoted");
+    let tuple = flow_of(quoted);
+    let about = said.iter().find(|said| flow(&said.arrived.1) == Some(tuple)).expect("it was said");
+    let sent = flow(&about.sent.1).expect("a packet of a flow");
+    assert_eq!(
+        (egress, flow_of(told)),
+        (about.sent.0, sent),
+        "it goes to whom it concerns, who knows his own"
+    );
+    let [[by, _], [_, to]] = [came, left].map(ends);
+    assert_eq!(to, addresses(&sent)[0]);
+    let is_uplink =
+        |port: u16| world.core.snapshot().port(PortId(port)).is_some_and(|port| port.place == Place::Uplink);
+    if is_uplink(about.arrived.0) {
+        assert!(is_uplink(port), "an error about what went outside comes from there");
+    } else {
+        // Port 4 is not guarded: whoever is there may say that he is anybody of his network.
+        assert!(port == about.arrived.0 || port == 4 && about.arrived.0 != 5, "an error by {port}");
+        assert_eq!(by, addresses(&tuple)[1], "who complains was spoken to");
+    }
+
+    assert_eq!(came.len(), left.len());
+    assert_eq!((&came[..8], came[8] - 1, came[9]), (&left[..8], left[8], left[9]));
+    assert_eq!(
+        (&came[20..start - 6], &came[start - 4..start]),
+        (&left[20..start - 6], &left[start - 4..start])
+    );
+    let transport = header_len(quoted);
+    let sum = transport + checksum_at(tuple.protocol);
+    let ends = if tuple.protocol == Protocol::Icmp {
+        transport + 4..transport + 6
+    } else {
+        transport..transport + 4
+    };
+    let may_change = |at: usize| [10..20, ends.clone(), sum..sum + 2].iter().any(|range| range.contains(&at));
+    for (at, (old, new)) in quoted.iter().zip(told).enumerate() {
+        assert!(old == new || may_change(at), "byte {at} of the quote");
+    }
+    let holds = |packet: &[u8]| {
+        packet.len() >= transport && pontoon_dataplane::checksum::checksum(&packet[..transport]) == 0
+    };
+    assert_eq!(holds(quoted), holds(told), "header checksum of the quote");
+}
