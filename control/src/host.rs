@@ -362,12 +362,16 @@ impl World for Host {
         self.engine.workers()
     }
 
-    fn free_host_interface(&self, network: &str) -> Result<String, Error> {
-        edge::hostport::free_name(network)
+    fn free_host_interface(&self, network: &str, wish: Option<&str>) -> Result<String, Error> {
+        edge::hostport::free_name(network, wish)
     }
 
     fn check_subnet(&self, subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Result<(), Error> {
         edge::hostport::check_subnet(subnet, gateway, own)
+    }
+
+    fn subnets_in_use(&self) -> Result<Vec<Ipv4Net>, Error> {
+        edge::hostport::subnets_in_use()
     }
 
     fn default_mtu(&self) -> Result<Option<u32>, Error> {

@@ -10,6 +10,8 @@ use pontoon_dataplane::network::Identity;
 
 use crate::api::types::{Mac, PortFlags};
 use crate::error::Error;
+use crate::id::Id;
+use crate::ipam::Space;
 use crate::netns::NetnsId;
 use crate::store::{
     Change, EndpointRecord, InterfaceRecord, LinkRecord, NamespaceRecord, NetworkRecord, Phase,
@@ -35,6 +37,14 @@ impl PortName {
 impl fmt::Display for PortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.port)
+    }
+}
+
+impl NetworkRecord {
+    /// What its endpoints' addresses are taken from.
+    pub fn space(&self) -> Space<'_> {
+        let NetworkRecord { subnet, range, gateway, ref reserved, .. } = *self;
+        Space { subnet, range, gateway, reserved }
     }
 }
 
@@ -121,6 +131,12 @@ impl NetworkState {
     pub fn port(&self, name: &str) -> Option<PortRecord<'_>> {
         let endpoint = self.endpoints.get(name).map(PortRecord::Endpoint);
         endpoint.or_else(|| self.interfaces.get(name).map(PortRecord::Interface))
+    }
+
+    /// The endpoint that has that name or alias, without regard to case, as DNS compares names.
+    pub fn named(&self, name: &str) -> Option<&EndpointRecord> {
+        let is = |it: &str| it.eq_ignore_ascii_case(name);
+        self.endpoints.values().find(|it| is(&it.name) || it.aliases.iter().any(|alias| is(alias)))
     }
 
     /// Who has which address.
@@ -244,6 +260,16 @@ impl State {
     pub fn network(&self, name: &str) -> Result<&NetworkState, Error> {
         let missing = || Error::Missing { what: "network", name: name.to_owned(), list: "network ls" };
         self.networks.get(name).ok_or_else(missing)
+    }
+
+    /// The network of that id.
+    pub fn network_by_id(&self, id: Id) -> Option<&NetworkState> {
+        self.networks.values().find(|it| it.record.id == id)
+    }
+
+    /// The endpoint of that id.
+    pub fn endpoint_by_id(&self, id: Id) -> Option<&EndpointRecord> {
+        self.endpoints().find(|it| it.id == id)
     }
 
     /// The endpoint of that name.

@@ -20,14 +20,17 @@ use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
-use crate::api::types::{Connection, EndpointRequest, NetworkRequest, SandboxRef, UplinkState};
+use crate::api::types::{Connection, EndpointRequest, Mac, NetworkRequest, SandboxRef, UplinkState};
 use crate::error::Error;
+use crate::id::Id;
 use crate::link::Link;
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
-use crate::plan::{PublicationPlan, Step};
+use crate::plan::{ENDPOINT_FLAGS, PublicationPlan, Step};
 use crate::state::PortName;
-use crate::store::{EndpointRecord, LinkRecord, RuleRecord, Store};
+use crate::store::{
+    DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, LinkRecord, NetworkRecord, Phase, RuleRecord, Store,
+};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
 
 /// What there is. The machine's part outlives a daemon, the engine's does not.
@@ -337,13 +340,17 @@ impl World for FakeWorld {
         1
     }
 
-    fn free_host_interface(&self, network: &str) -> Result<String, Error> {
-        Ok(format!("ptn-{network}"))
+    fn free_host_interface(&self, network: &str, wish: Option<&str>) -> Result<String, Error> {
+        Ok(wish.map_or_else(|| format!("ptn-{network}"), str::to_owned))
     }
 
     fn check_subnet(&self, subnet: Ipv4Net, _: Ipv4Addr, _: Option<&str>) -> Result<(), Error> {
         let taken = subnet == "192.0.2.0/24".parse().unwrap();
         if taken { Err(Error::Conflict("the host is on it".into())) } else { Ok(()) }
+    }
+
+    fn subnets_in_use(&self) -> Result<Vec<Ipv4Net>, Error> {
+        Ok(vec!["192.0.2.0/24".parse().unwrap(), "172.17.0.0/24".parse().unwrap()])
     }
 
     fn default_mtu(&self) -> Result<Option<u32>, Error> {
@@ -466,17 +473,58 @@ impl Lab {
 }
 
 pub(crate) fn network(name: &str, subnet: &str) -> NetworkRequest {
-    NetworkRequest { name: name.into(), subnet: subnet.parse().unwrap(), ..NetworkRequest::default() }
+    NetworkRequest { name: name.into(), subnet: Some(subnet.parse().unwrap()), ..NetworkRequest::default() }
 }
 
 pub(crate) fn endpoint(netns: &str) -> EndpointRequest {
-    EndpointRequest {
-        name: None,
-        sandbox: SandboxRef::Netns(netns.into()),
-        ifname: None,
-        ip: None,
-        mac: None,
+    EndpointRequest::of(SandboxRef::Netns(netns.into()))
+}
+
+/// A network as it is made of nothing but its name and subnet.
+pub(crate) fn network_record(name: &str, subnet: &str) -> NetworkRecord {
+    let subnet: Ipv4Net = subnet.parse().unwrap();
+    let gateway = subnet.hosts().next().unwrap();
+    NetworkRecord {
+        name: name.into(),
+        id: Id::of(name),
+        driver: DEFAULT_DRIVER.into(),
+        subnet,
+        range: None,
+        reserved: BTreeMap::new(),
+        gateway,
+        gateway_mac: Mac(MacAddr::from_ipv4(gateway)),
+        mtu: 1500,
+        ageing_seconds: 300,
+        connection: Connection::default(),
+        host_interface: Some(format!("ptn-{name}")),
+        host_interface_wish: None,
+        publish_address: None,
+        ifname_prefix: DEFAULT_PREFIX.into(),
+        attachable: false,
+        labels: BTreeMap::new(),
+        options: BTreeMap::new(),
+        created: "2025-01-01T00:00:00Z".into(),
+    }
+}
+
+/// An endpoint that is attached to the sandbox of its name.
+pub(crate) fn endpoint_record(network: &str, name: &str, address: [u8; 4]) -> EndpointRecord {
+    EndpointRecord {
+        network: network.into(),
+        name: name.into(),
+        id: Id::of(name),
+        aliases: BTreeSet::new(),
+        sandbox_id: Id::of("sandbox"),
+        sandbox: SandboxRef::Netns(name.into()),
+        netns: NetnsId { dev: 4, ino: 100, boot: 1 },
+        ifname: "eth0".into(),
+        address: address.into(),
+        mac: Mac(MacAddr::from_ipv4(address.into())),
         kind: Default::default(),
-        isolated: false,
+        device: "ptn0000000000".into(),
+        flags: ENDPOINT_FLAGS,
+        default_route: true,
+        created: "2025-01-01T00:00:00Z".into(),
+        phase: Phase::Attached,
     }
 }

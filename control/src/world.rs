@@ -160,11 +160,11 @@ pub trait World: Send + Sync {
     /// How many workers the engine has.
     fn workers(&self) -> usize;
 
-    /// A name for the host port of a network that no interface of the host has.
+    /// A name for the host port of a network that no interface of the host has: `wish`, if there is one.
     ///
     /// # Errors
-    /// Interfaces cannot be listed.
-    fn free_host_interface(&self, network: &str) -> Result<String, Error>;
+    /// Interfaces cannot be listed, or one has the name that is wished for.
+    fn free_host_interface(&self, network: &str, wish: Option<&str>) -> Result<String, Error>;
 
     /// Refuses a subnet that the host is on already, or whose gateway's address it has. `own` is the host port of the
     /// network, if it is there.
@@ -172,6 +172,12 @@ pub trait World: Send + Sync {
     /// # Errors
     /// One sentence that names the interface.
     fn check_subnet(&self, subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Result<(), Error>;
+
+    /// Subnets that the host has addresses or routes in.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    fn subnets_in_use(&self) -> Result<Vec<Ipv4Net>, Error>;
 
     /// The MTU of the interface that the host's default route leaves by, in bytes.
     ///

@@ -7,7 +7,9 @@ use std::path::Path;
 use hyper::Method;
 use serde::Serialize;
 
-use super::args::{AttachArgs, DetachArgs, EventsArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs};
+use super::args::{
+    AttachArgs, CreateArgs, DetachArgs, EventsArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs,
+};
 use super::client::{Client, encode, path};
 use super::output::Output;
 use super::show;
@@ -54,22 +56,8 @@ impl Session {
     /// The daemon's refusal, or that it cannot be reached; so for all commands.
     pub fn network(&self, command: NetworkCommand) -> Done {
         match command {
-            NetworkCommand::Create { name, subnet, gateway, mtu, ageing, connection } => {
-                let NetworkPatch { ageing_seconds, host_access, uplink, internal, icc, snat_ip, nat_mapping } =
-                    connection.patch(ageing);
-                let request = NetworkRequest {
-                    name,
-                    subnet,
-                    gateway,
-                    mtu,
-                    ageing_seconds,
-                    host_access,
-                    uplink,
-                    internal,
-                    icc,
-                    snat_ip,
-                    nat_mapping,
-                };
+            NetworkCommand::Create(args) => {
+                let request = creation(*args);
                 let made: Network = self.client.send(Method::POST, "/networks", &request)?;
                 self.out.show(&made, || {
                     format!("network {}: {}, gateway {}\n", made.name, made.subnet, made.gateway)
@@ -115,6 +103,8 @@ impl Session {
         };
         let request = EndpointRequest {
             name: args.name,
+            id: None,
+            aliases: args.aliases,
             sandbox,
             ifname: args.ifname,
             ip: args.ip,
@@ -256,6 +246,32 @@ impl Session {
             items.retain(|item| *of(item) == network);
         }
         Ok(())
+    }
+}
+
+fn creation(args: CreateArgs) -> NetworkRequest {
+    let NetworkPatch { ageing_seconds, host_access, uplink, internal, icc, snat_ip, nat_mapping } =
+        args.connection.patch(args.ageing);
+    NetworkRequest {
+        name: args.name,
+        id: None,
+        subnet: args.subnet,
+        ip_range: args.ip_range,
+        gateway: args.gateway,
+        aux_addresses: args.aux_addresses.into_iter().collect(),
+        driver: args.driver,
+        attachable: args.attachable.then_some(true),
+        ipv6: args.ipv6.then_some(true),
+        labels: args.labels.into_iter().collect(),
+        options: args.options.into_iter().collect(),
+        mtu: args.mtu,
+        ageing_seconds,
+        host_access,
+        uplink,
+        internal,
+        icc,
+        snat_ip,
+        nat_mapping,
     }
 }
 

@@ -252,30 +252,44 @@ fn flags(flags: PortFlags) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::api::types::{Connection, FdbStats};
 
     fn example_network() -> Network {
+        let id = "91f3c2389d344c7207ac17a375b0f596ed622dbdaded66564f08ab05bb1adab6".parse().unwrap();
         Network {
             name: "blue".into(),
+            id,
+            driver: "pontoon".into(),
             subnet: "10.88.0.0/24".parse().unwrap(),
+            ip_range: None,
+            aux_addresses: BTreeMap::new(),
             gateway: "10.88.0.1".parse().unwrap(),
             gateway_mac: "02:42:0a:58:00:01".parse().unwrap(),
             mtu: 1500,
             ageing_seconds: 300,
             connection: Connection::default(),
             host_interface: Some("ptn-blue".into()),
+            publish_address: None,
+            ifname_prefix: "eth".into(),
+            attachable: false,
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
             created: "2026-01-01T00:00:00Z".into(),
             endpoints: vec![Endpoint {
                 name: "web".into(),
+                id,
+                aliases: BTreeSet::new(),
+                sandbox_id: id,
                 network: "blue".into(),
                 sandbox: SandboxRef::Pid(12),
                 ifname: "eth0".into(),
                 address: "10.88.0.2/24".parse().unwrap(),
                 mac: "02:42:0a:58:00:02".parse().unwrap(),
                 kind: DeviceKind::Tap,
+                default_route: true,
                 created: "2026-01-01T00:00:00Z".into(),
             }],
             interfaces: vec![],

@@ -131,7 +131,7 @@ impl Devices {
             return Ok(Device::Tap(tap));
         }
         let device = self.create_tap(&port.interface, &Netns::current()?, |links, link| {
-            links.dress_as(link, &port.interface, port.mac, port.mtu)
+            links.dress_as(link, &port.alias(), port.mac, port.mtu)
         })?;
         let link = links.get(&port.interface)?;
         port.configure(&links, &link).inspect_err(|_| {
@@ -206,40 +206,23 @@ fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{Connection, Mac, SandboxRef};
+    use crate::api::types::SandboxRef;
     use crate::netns::NetnsId;
-    use crate::plan::ENDPOINT_FLAGS;
-    use crate::store::{NetworkRecord, Phase};
+    use crate::store::Phase;
+    use crate::testing::{endpoint_record, network_record};
 
     /// A process number may be given again, and a process may move, between the look at a sandbox and the work in it.
     #[test]
     fn a_sandbox_that_was_exchanged_is_left_alone() {
         let own = Netns::current().unwrap().id();
         let endpoint = EndpointRecord {
-            network: "red".into(),
-            name: "a".into(),
             sandbox: SandboxRef::Pid(std::process::id()),
             netns: NetnsId { ino: 1, ..own },
-            ifname: "pontoon-test".into(),
-            address: [10, 1, 0, 2].into(),
-            mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 1])),
-            kind: DeviceKind::Tap,
             device: "no-such-device".into(),
-            flags: ENDPOINT_FLAGS,
-            created: String::new(),
             phase: Phase::Attaching,
+            ..endpoint_record("red", "a", [10, 1, 0, 2])
         };
-        let network = NetworkRecord {
-            name: "red".into(),
-            subnet: "10.1.0.0/24".parse().unwrap(),
-            gateway: [10, 1, 0, 1].into(),
-            gateway_mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 9])),
-            mtu: 1500,
-            ageing_seconds: 300,
-            connection: Connection::default(),
-            host_interface: None,
-            created: String::new(),
-        };
+        let network = network_record("red", "10.1.0.0/24");
         let devices = Devices::new(Offloads::NONE);
         let error = devices.configure(&DevicePlan { endpoint, network }).unwrap_err().to_string();
         assert!(error.contains("the sandbox of red/a has gone"), "{error}");

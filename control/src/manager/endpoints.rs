@@ -133,11 +133,16 @@ impl Manager {
         self.state().network(network)?;
         let names = choose::endpoint_names(request)?;
         let netns = self.world.sandbox(&request.sandbox)?;
-        let circumstances = Circumstances { netns, device: self.unused_device_name()?, now: clock::now() };
+        let circumstances = Circumstances {
+            netns,
+            device: self.unused_device_name()?,
+            ids: [super::new_id()?, super::new_id()?],
+            now: clock::now(),
+        };
         let steps = {
             let state = self.state();
             let network = state.network(network)?;
-            let record = choose::endpoint(network, request, patch, circumstances)?;
+            let record = choose::endpoint(&state, network, request, patch, circumstances)?;
             plan::attach(&state, network, record)
         };
         if self.world.link(Some(&request.sandbox), &names.ifname)?.is_some() {

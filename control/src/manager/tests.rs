@@ -95,10 +95,10 @@ fn what_is_given_up_is_chosen_again() {
 
 #[test]
 fn bad_requests_are_refused_before_anything_is_done() {
-    let lab = Lab::new(&["a", "b"]);
+    let lab = Lab::new(&["a", "b", "c"]);
     lab.create("red", "10.1.0.0/24");
-    lab.attach("red", "a", "eth0").unwrap();
-    let before = (lab.world.snapshot(), records(&lab));
+    let www = EndpointRequest { aliases: vec!["www".into()], ..endpoint("a") };
+    lab.manager.attach("red", &www).unwrap();
     let attach = |change: &dyn Fn(&mut EndpointRequest)| {
         let mut request = endpoint("b");
         change(&mut request);
@@ -106,7 +106,10 @@ fn bad_requests_are_refused_before_anything_is_done() {
         (error.status(), error.to_string())
     };
     type Case<'a> = (&'a dyn Fn(&mut EndpointRequest), u16, &'a str);
-    let cases: [Case<'_>; 8] = [
+    lab.create("blue", "10.2.0.0/24");
+    lab.attach("blue", "b", "eth0").unwrap();
+    lab.attach("red", "c", "eth0").unwrap();
+    let cases: [Case<'_>; 12] = [
         (&|it| it.ip = Some("10.1.0.2".parse().unwrap()), 409, "in use by the endpoint a"),
         (&|it| it.ip = Some("10.9.0.2".parse().unwrap()), 400, "outside"),
         (&|it| it.ip = Some("10.1.0.1".parse().unwrap()), 400, "gateway's"),
@@ -114,12 +117,17 @@ fn bad_requests_are_refused_before_anything_is_done() {
         (&|it| it.mac = Some("02:42:0a:01:00:01".parse().unwrap()), 409, "in use by the gateway"),
         (&|it| it.ifname = Some("a-very-long-name".into()), 400, "too long"),
         (&|it| it.name = Some("a".into()), 409, "exists already"),
+        (&|it| it.name = Some("WWW".into()), 409, "the name WWW is the endpoint red/a's already"),
+        (&|it| it.aliases = vec!["x".into(), "A".into()], 409, "the name A is the endpoint red/a's already"),
+        (&|it| it.aliases = vec!["a b".into()], 400, "cannot be the name of an endpoint"),
         (
             &|it| *it = EndpointRequest { name: Some("x".into()), ..endpoint("a") },
             409,
-            "has an interface eth0",
+            "the namespace a is on the network red already, as the endpoint red/a",
         ),
+        (&|it| it.ifname = Some("eth0".into()), 409, "has an interface eth0"),
     ];
+    let before = (lab.world.snapshot(), records(&lab));
     for (change, status, words) in cases {
         let (got, sentence) = attach(change);
         assert_eq!(got, status, "{sentence}");
@@ -483,6 +491,8 @@ fn up_brings_flags_and_ageing_back_and_names_what_differs() {
     for (was, is, words) in [
         ("10.1.0.0/24", "10.1.0.0/16", "another subnet (10.1.0.0/24, not 10.1.0.0/16)"),
         ("10.1.0.9", "10.1.0.8", "the endpoint red/second exists with another ip"),
+        ("ip = \"10.1.0.9\"", "aliases = [\"two\"]", "another aliases (, not two)"),
+        ("subnet =", "labels = { a = \"b\" }\n    subnet =", "another labels (\"\", not \"a=b\")"),
         (
             "netns = \"web\"",
             "name = \"web\"\nnetns = \"a\"",
@@ -552,6 +562,67 @@ fn networks_that_cannot_be() {
         let error = lab.manager.create_network(&request).unwrap_err();
         assert_eq!(error.status(), status, "{error}");
     }
+    assert_eq!(lab.manager.networks().len(), 1);
+}
+
+#[test]
+fn a_network_is_what_docker_users_ask_for() {
+    let lab = Lab::new(&["a"]);
+    let option = |key: &str, value: &str| (format!("com.docker.network.{key}"), value.to_owned());
+    let request = NetworkRequest {
+        name: "red".into(),
+        labels: [("team".to_owned(), "blue".to_owned())].into(),
+        options: [
+            option("bridge.enable_icc", "false"),
+            option("bridge.host_binding_ipv4", "127.0.0.1"),
+            option("bridge.name", "br-red"),
+            option("driver.mtu", "1280"),
+            option("of_the_future", "x"),
+        ]
+        .into(),
+        ..NetworkRequest::default()
+    };
+    let made = lab.manager.create_network(&request).unwrap();
+    // The host has a route in 172.17.0.0/16.
+    assert_eq!(made.subnet.to_string(), "172.18.0.0/16");
+    assert_eq!(
+        (made.mtu, made.host_interface.as_deref(), made.connection.icc),
+        (1280, Some("br-red"), false)
+    );
+    assert_eq!((&made.labels, &made.options), (&request.labels, &request.options));
+    let next = NetworkRequest { name: "blue".into(), ..NetworkRequest::default() };
+    let next = lab.manager.create_network(&next).unwrap();
+    assert_eq!(next.subnet.to_string(), "172.19.0.0/16");
+    assert_ne!(next.id, made.id);
+
+    lab.attach("red", "a", "eth0").unwrap();
+    let published = publish(&lab, "a", "8080:80", &[]).unwrap();
+    assert_eq!(published.ports.to_string(), "127.0.0.1:8080:80/tcp");
+    assert_eq!(publish(&lab, "a", "8080:80", &[]).unwrap().id, published.id, "the same again");
+    assert_eq!(publish(&lab, "a", "10.0.0.1:8080:80", &[]).unwrap().host_address, Some([10, 0, 0, 1].into()));
+}
+
+#[test]
+fn what_cannot_be_of_a_network_is_said_in_a_sentence() {
+    let lab = Lab::new(&[]);
+    lab.create("red", "10.1.0.0/24");
+    let id = lab.manager.network("red").unwrap().id;
+    let refuse = |change: &dyn Fn(&mut NetworkRequest), words: &str| {
+        let mut request = network("blue", "10.2.0.0/24");
+        change(&mut request);
+        let error = lab.manager.create_network(&request).unwrap_err();
+        assert!(error.to_string().contains(words) && error.status() < 500, "{error}");
+    };
+    refuse(&|it| it.name = "none".into(), "no network can be called \"none\"");
+    refuse(&|it| it.ipv6 = Some(true), "no IPv6 gateway yet");
+    refuse(&|it| it.id = Some(id), "the network red has the id");
+    refuse(&|it| (it.subnet, it.gateway) = (None, Some([10, 2, 0, 1].into())), "need a subnet");
+    refuse(&|it| it.ip_range = Some("10.3.0.0/24".parse().unwrap()), "not inside");
+    refuse(&|it| it.aux_addresses = [("x".into(), [10, 2, 0, 1].into())].into(), "the gateway's");
+    refuse(
+        &|it| it.options = [("com.docker.network.driver.mtu".into(), "9".into())].into(),
+        "an MTU of 9 bytes is not possible",
+    );
     assert_eq!(lab.manager.networks().len(), 1);
 }
 
