@@ -17,7 +17,7 @@ use crate::ipam;
 use crate::names::{self, NameError};
 use crate::netns::NetnsId;
 use crate::plan::{ENDPOINT_FLAGS, patched};
-use crate::state::{NetworkState, State};
+use crate::state::{Holder, NetworkState, State};
 use crate::store::{DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, NetworkRecord, Phase};
 
 pub use edge::{connection, link, publication, rule};
@@ -59,12 +59,15 @@ pub fn network(
         let (id, name) = (other.record.id.short(), &other.record.name);
         return Err(Error::Conflict(format!("the network {name} has the id {id}... already")));
     }
-    let others = || state.networks.values().map(|it| (it.record.name.as_str(), it.record.subnet));
+    // The pool that was asked for is in nobody's way: it is this network's.
+    let own = |subnet: Ipv4Net| {
+        request.pooled && Some(IpNet::V4(subnet)) == request.subnet && state.network_on(subnet).is_none()
+    };
+    let others = state.subnets().filter(|(_, subnet)| !own(*subnet));
     let subnet = match request.subnet {
-        Some(subnet) => ipam::check_subnet(subnet, others())?,
+        Some(subnet) => ipam::check_subnet(subnet, others)?,
         None => {
-            let taken = others().map(|(_, subnet)| subnet).chain(circumstances.in_use.iter().copied());
-            ipam::free_subnet(taken)?
+            ipam::free_subnet(others.map(|(_, subnet)| subnet).chain(circumstances.in_use.iter().copied()))?
         }
     };
     network_record(request, subnet, circumstances)
@@ -209,7 +212,10 @@ pub fn endpoint(
     }
     let aliases = distinct(&name, &request.aliases)?;
     unique(network, aliases.iter().map(String::as_str).chain([name.as_str()]))?;
-    let address = ipam::address(record.space(), &network.addresses(), request.ip)?;
+    let (holders, memory) = (state.holders(record.subnet), state.memory(record.subnet));
+    let own = |holder: &Holder<'_>| request.leased && matches!(holder, Holder::Lease(_));
+    let holder = |address| holders.get(&address).filter(|it| !own(it));
+    let address = ipam::address(record.space(), memory, holder, request.ip)?;
     let mac = ipam::mac(address, &network.macs(), request.mac.map(|mac| mac.0))?;
     let Circumstances { netns, device, ids: [id, sandbox_id], now } = circumstances;
     let there = || state.endpoints().filter(|it| it.netns == netns);
@@ -266,8 +272,8 @@ fn unique<'a>(network: &NetworkState, names: impl IntoIterator<Item = &'a str>) 
     })
 }
 
-/// An endpoint's address with its subnet's prefix length.
-pub fn with_prefix(network: &NetworkRecord, address: std::net::Ipv4Addr) -> IpNet {
-    let subnet = Ipv4Net::new(address, network.subnet.prefix_len());
-    IpNet::V4(subnet.unwrap_or_else(|_| address.into()))
+/// An address with its subnet's prefix length.
+pub fn with_prefix(subnet: Ipv4Net, address: std::net::Ipv4Addr) -> IpNet {
+    let net = Ipv4Net::new(address, subnet.prefix_len());
+    IpNet::V4(net.unwrap_or_else(|_| address.into()))
 }

@@ -1,10 +1,14 @@
 //! Addresses: which subnets, gateways, endpoint addresses and MACs are possible, and which are chosen when none is given.
 
+mod turn;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use pontoon_dataplane::MacAddr;
+
+pub use turn::{Memory, RESTING};
 
 /// Smallest MTU that a network may have: what every IPv4 host must be able to receive (RFC 791).
 pub const MIN_MTU: u16 = 576;
@@ -43,14 +47,14 @@ pub enum IpamError {
     )]
     Reserved(Ipv4Net),
     /// Another network has some of its addresses.
-    #[error("the subnet {subnet} overlaps with {other} of the network {network}")]
+    #[error("the subnet {subnet} overlaps with {other} of {owner}")]
     Overlap {
         /// The new subnet.
         subnet: Ipv4Net,
         /// The existing one.
         other: Ipv4Net,
         /// Whose it is.
-        network: String,
+        owner: String,
     },
     /// A gateway cannot have this address.
     #[error("{address} cannot be the gateway of {subnet}: {reason}")]
@@ -131,9 +135,9 @@ impl IpamError {
 ///
 /// # Errors
 /// Why it cannot be used.
-pub fn check_subnet<'a>(
+pub fn check_subnet(
     subnet: IpNet,
-    others: impl IntoIterator<Item = (&'a str, Ipv4Net)>,
+    others: impl IntoIterator<Item = (String, Ipv4Net)>,
 ) -> Result<Ipv4Net, IpamError> {
     let IpNet::V4(subnet) = subnet else {
         return Err(IpamError::Ipv6Subnet(subnet));
@@ -154,7 +158,7 @@ pub fn check_subnet<'a>(
         return Err(IpamError::Reserved(subnet));
     }
     match others.into_iter().find(|(_, other)| overlap(subnet, *other)) {
-        Some((network, other)) => Err(IpamError::Overlap { subnet, other, network: network.to_owned() }),
+        Some((owner, other)) => Err(IpamError::Overlap { subnet, other, owner }),
         None => Ok(subnet),
     }
 }
@@ -231,46 +235,44 @@ pub fn check_reserved(
     Ok(reserved)
 }
 
-/// What addresses of endpoints are taken from.
+/// What addresses are taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space<'a> {
     /// The subnet.
     pub subnet: Ipv4Net,
     /// The part of it that addresses are chosen from; all of it when none.
     pub range: Option<Ipv4Net>,
-    /// The gateway's address.
-    pub gateway: Ipv4Addr,
-    /// Addresses that no endpoint gets, by the names of who has them.
+    /// The gateway's address; none where there is no gateway yet.
+    pub gateway: Option<Ipv4Addr>,
+    /// Addresses that nobody gets, by the names of who has them.
     pub reserved: &'a BTreeMap<String, Ipv4Addr>,
 }
 
-/// An endpoint's address: the one `wanted`, or the lowest free one. `used` says who has which.
+/// An address: the one `wanted`, or the next one that nobody has. `holder` says who has one, `memory` whose turn it is.
 ///
 /// # Errors
-/// It cannot be an endpoint's, it is in use, or none is left.
-pub fn address(
+/// It cannot be a station's, somebody has it, or none is left.
+pub fn address<H: ToString>(
     space: Space<'_>,
-    used: &BTreeMap<Ipv4Addr, &str>,
+    memory: &Memory,
+    holder: impl Fn(Ipv4Addr) -> Option<H>,
     wanted: Option<IpAddr>,
 ) -> Result<Ipv4Addr, IpamError> {
     let Space { subnet, range, gateway, reserved } = space;
+    let reserved_for =
+        |address: Ipv4Addr| reserved.iter().find(|(_, it)| **it == address).map(|(name, _)| name);
     let Some(wanted) = wanted else {
-        let free = |address: &Ipv4Addr| {
-            let kept = *address == gateway || reserved.values().any(|it| it == address);
-            !kept && range.is_none_or(|range| range.contains(address)) && !used.contains_key(address)
-        };
-        return subnet.hosts().find(free).ok_or(IpamError::Exhausted(range.unwrap_or(subnet)));
+        let free = |it| gateway != Some(it) && reserved_for(it).is_none() && holder(it).is_none();
+        return memory.next(subnet, range, free).ok_or(IpamError::Exhausted(range.unwrap_or(subnet)));
     };
     let refuse = |reason| IpamError::Address { address: wanted, subnet, reason };
     let address = host_in(subnet, wanted).map_err(refuse)?;
-    if address == gateway {
+    if gateway == Some(address) {
         return Err(refuse("it is the gateway's"));
     }
-    if let Some((name, _)) = reserved.iter().find(|(_, it)| **it == address) {
-        return Err(IpamError::AddressInUse { address, owner: format!("{name}, for whom it is reserved") });
-    }
-    match used.get(&address) {
-        Some(endpoint) => Err(IpamError::AddressInUse { address, owner: format!("the endpoint {endpoint}") }),
+    let reserved = reserved_for(address).map(|name| format!("{name}, for whom it is reserved"));
+    match reserved.or_else(|| holder(address).map(|holder| holder.to_string())) {
+        Some(owner) => Err(IpamError::AddressInUse { address, owner }),
         None => Ok(address),
     }
 }
@@ -347,8 +349,8 @@ mod tests {
 
     #[test]
     fn subnets() {
-        let others = [("old", net("10.1.0.0/16"))];
-        let check = |text: &str| check_subnet(text.parse().unwrap(), others);
+        let others = || [("the network old".to_owned(), net("10.1.0.0/16"))];
+        let check = |text: &str| check_subnet(text.parse().unwrap(), others());
         assert_eq!(check("10.88.0.0/24"), Ok(net("10.88.0.0/24")));
         assert_eq!(check("192.0.2.0/30"), Ok(net("192.0.2.0/30")));
         let says = |text: &str| check(text).unwrap_err().to_string();
@@ -432,61 +434,69 @@ mod tests {
 
     const NOBODY: &BTreeMap<String, Ipv4Addr> = &BTreeMap::new();
 
+    fn ask(
+        space: Space<'_>,
+        used: &BTreeMap<Ipv4Addr, &str>,
+        wanted: Option<IpAddr>,
+    ) -> Result<Ipv4Addr, IpamError> {
+        address(space, &Memory::default(), |address| used.get(&address).copied(), wanted)
+    }
+
     #[test]
     fn chosen_from_the_range_and_never_a_reserved_one() {
         let reserved = BTreeMap::from([("router".to_owned(), Ipv4Addr::new(10, 88, 0, 130))]);
         let space = Space {
             subnet: net("10.88.0.0/24"),
             range: Some(net("10.88.0.128/30")),
-            gateway: Ipv4Addr::new(10, 88, 0, 1),
+            gateway: Some([10, 88, 0, 1].into()),
             reserved: &reserved,
         };
         let mut used = BTreeMap::new();
         for expected in [128, 129, 131] {
-            let chosen = address(space, &used, None).unwrap();
+            let chosen = ask(space, &used, None).unwrap();
             assert_eq!(chosen, Ipv4Addr::new(10, 88, 0, expected));
             used.insert(chosen, "x");
         }
-        let error = address(space, &used, None).unwrap_err().to_string();
+        let error = ask(space, &used, None).unwrap_err().to_string();
         assert!(error.contains("10.88.0.128/30 has no free address left"), "{error}");
-        assert_eq!(address(space, &used, Some([10, 88, 0, 7].into())), Ok([10, 88, 0, 7].into()));
-        let error = address(space, &used, Some([10, 88, 0, 130].into())).unwrap_err().to_string();
+        assert_eq!(ask(space, &used, Some([10, 88, 0, 7].into())), Ok([10, 88, 0, 7].into()));
+        let error = ask(space, &used, Some([10, 88, 0, 130].into())).unwrap_err().to_string();
         assert!(error.contains("in use by router, for whom it is reserved"), "{error}");
     }
 
     #[test]
     fn lowest_free_address_until_none_is_left() {
         let subnet = net("10.88.0.0/29");
-        let space = Space { subnet, range: None, gateway: Ipv4Addr::new(10, 88, 0, 2), reserved: NOBODY };
+        let space = Space { subnet, range: None, gateway: Some([10, 88, 0, 2].into()), reserved: NOBODY };
         let mut used = BTreeMap::new();
         for expected in [1, 3, 4, 5, 6] {
-            let chosen = address(space, &used, None).unwrap();
+            let chosen = ask(space, &used, None).unwrap();
             assert_eq!(chosen, Ipv4Addr::new(10, 88, 0, expected));
             used.insert(chosen, "x");
         }
-        assert_eq!(address(space, &used, None), Err(IpamError::Exhausted(subnet)));
+        assert_eq!(ask(space, &used, None), Err(IpamError::Exhausted(subnet)));
         used.remove(&Ipv4Addr::new(10, 88, 0, 4));
-        assert_eq!(address(space, &used, None), Ok(Ipv4Addr::new(10, 88, 0, 4)));
+        assert_eq!(ask(space, &used, None), Ok(Ipv4Addr::new(10, 88, 0, 4)));
     }
 
     #[test]
     fn refuses_addresses_that_cannot_be() {
         let subnet = net("10.88.0.0/24");
         let used = BTreeMap::from([(Ipv4Addr::new(10, 88, 0, 9), "web")]);
-        let ask = |text: &str| {
-            let space = Space { subnet, range: None, gateway: [10, 88, 0, 1].into(), reserved: NOBODY };
-            address(space, &used, Some(text.parse().unwrap())).map_err(|error| error.to_string())
+        let says = |text: &str| {
+            let space = Space { subnet, range: None, gateway: Some([10, 88, 0, 1].into()), reserved: NOBODY };
+            ask(space, &used, Some(text.parse().unwrap())).map_err(|error| error.to_string())
         };
-        assert_eq!(ask("10.88.0.200"), Ok(Ipv4Addr::new(10, 88, 0, 200)));
+        assert_eq!(says("10.88.0.200"), Ok(Ipv4Addr::new(10, 88, 0, 200)));
         for (bad, reason) in [
             ("10.88.1.1", "outside"),
             ("10.88.0.0", "subnet's own"),
             ("10.88.0.255", "broadcast"),
             ("10.88.0.1", "gateway's"),
             ("fd00::2", "IPv6"),
-            ("10.88.0.9", "in use by the endpoint web"),
+            ("10.88.0.9", "in use by web"),
         ] {
-            let error = ask(bad).unwrap_err();
+            let error = says(bad).unwrap_err();
             assert!(error.contains(reason), "{error}");
         }
     }

@@ -4,6 +4,7 @@ mod document;
 mod edge;
 mod endpoints;
 mod events;
+mod ipam;
 mod nat;
 mod restore;
 mod trace;
@@ -28,6 +29,7 @@ use crate::{choose, clock};
 
 pub use events::Followed;
 use events::Journal;
+pub use ipam::{Lease, Pool};
 pub use nat::{MAX_PAGE, Whose};
 
 /// What a manager is started with.
@@ -210,7 +212,8 @@ impl Manager {
             errors.extend(self.remove_interface_now(name, interface).err());
         }
         if errors.is_empty() {
-            errors.extend(self.remove(&plan::remove_network(network)).err());
+            let steps = plan::remove_network(&self.state(), network);
+            errors.extend(self.remove(&steps).err());
         }
         if errors.is_empty() {
             self.journal.note("network-removed", name, "");

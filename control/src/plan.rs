@@ -3,6 +3,7 @@
 //! The order is always the same: a record first, then the device, then the port; and backwards to remove.
 
 mod edge;
+pub mod ipam;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -249,28 +250,33 @@ pub fn set_network(before: &NetworkRecord, after: &NetworkRecord) -> Vec<Step> {
 }
 
 /// Removes a network that nothing is on.
-pub fn remove_network(network: &NetworkState) -> Vec<Step> {
+pub fn remove_network(state: &State, network: &NetworkState) -> Vec<Step> {
     let record = network.record.clone();
     let mut steps = Vec::new();
     if record.host_interface.is_some() {
         steps.push(Step::RemoveHostPort(record.clone()));
     }
     let mut gone: Vec<Change> = edge::rules_record(network).map(Change::Remove).into_iter().collect();
+    if !state.pools.contains_key(&record.subnet) {
+        gone.extend(ipam::forget(state, record.subnet));
+    }
     gone.push(Change::Remove(Record::Network(record.clone())));
     steps.extend([Step::RemoveNetwork(record), Step::Store(gone)]);
     steps
 }
 
-/// Attaches an endpoint: `endpoint` is not in the state yet.
-pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord) -> Vec<Step> {
+/// Attaches an endpoint: `endpoint` is not in the state yet. Its address was `chosen` by us, or asked for.
+pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord, chosen: bool) -> Vec<Step> {
     let begun = EndpointRecord { phase: Phase::Attaching, ..endpoint.clone() };
     let done = EndpointRecord { phase: Phase::Attached, ..endpoint };
     let device = DevicePlan { endpoint: done.clone(), network: network.record.clone() };
     let mut with = state.clone();
     with.apply(&Change::Add(Record::Endpoint(done.clone())));
 
+    let mut begin = ipam::take(state, network.record.subnet, done.address, chosen);
+    begin.push(Change::Add(Record::Endpoint(begun.clone())));
     let mut steps = vec![
-        Step::Store(vec![Change::Add(Record::Endpoint(begun.clone()))]),
+        Step::Store(begin),
         Step::CreateDevice(device.clone()),
         Step::ConfigureDevice(device),
         Step::AddPort(endpoint_port(&with, network, &done)),
@@ -316,6 +322,11 @@ pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
     steps.push(Step::DeleteDevice(last.clone()));
     gone.extend(statics_behind(network, &endpoint.name));
     gone.push(Change::Remove(Record::Endpoint(last)));
+    if let Some(subnet) = network.map(|network| network.record.subnet)
+        && !state.is_leased(subnet, endpoint.address)
+    {
+        gone.extend(ipam::release(state, subnet, endpoint.address));
+    }
     steps.push(Step::Store(gone));
     steps
 }
@@ -448,7 +459,7 @@ mod tests {
     fn a_record_comes_before_the_device_and_goes_after_it() {
         let state = state();
         let endpoint = &state.networks["red"].endpoints["a"];
-        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone());
+        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone(), true);
         let phase = |step: &Step, phase: Phase| match step {
             Step::Store(changes) => changes.iter().any(|change| {
                 matches!(change, Change::Add(Record::Endpoint(it))
@@ -486,7 +497,7 @@ mod tests {
             });
             told.collect()
         };
-        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone());
+        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone(), true);
         assert_eq!(told(attach), [("blue/a".to_owned(), 2)]);
         assert_eq!(told(detach(&state, endpoint)), [("blue/a".to_owned(), 1)]);
     }
@@ -509,7 +520,7 @@ mod tests {
         let hairpin = PortPatch { hairpin: Some(true), ..PortPatch::default() };
         let red = &state.networks["red"];
         let steps = [
-            attach(&without(&state, endpoint), red, endpoint.clone()),
+            attach(&without(&state, endpoint), red, endpoint.clone(), true),
             set_network(&red.record, &NetworkRecord { ageing_seconds: 1, ..red.record.clone() }),
             set_port(state.networks["red"].port("a").unwrap(), &hairpin),
             add_static(&state.networks["red"], Mac("02:00:00:00:00:01".parse().unwrap()), "a"),

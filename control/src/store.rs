@@ -1,8 +1,10 @@
 //! What survives the daemon: one record for every network, endpoint, interface, static FDB entry, publication, link and
-//! created namespace, and one for each network's rules.
+//! created namespace, one for each network's rules, and what is remembered of addresses.
 //!
 //! A record comes before the thing and goes after it: whatever instant the daemon dies at, the next one finds a
 //! record for everything that is there, and [`Phase`] tells it which records stand for something unfinished.
+
+mod ipam;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,6 +25,8 @@ use crate::api::types::{
 use crate::error::write_hint;
 use crate::id::Id;
 use crate::netns::NetnsId;
+
+pub use ipam::{CursorRecord, LeaseRecord, PoolRecord, RestingRecord};
 
 /// The version of what is written below. Raise it when a record changes in a way that older code misreads.
 const SCHEMA: u64 = 3;
@@ -298,6 +302,14 @@ pub enum Record {
     Rules(RulesRecord),
     /// See [`LinkRecord`].
     Link(LinkRecord),
+    /// See [`PoolRecord`].
+    Pool(PoolRecord),
+    /// See [`LeaseRecord`].
+    Lease(LeaseRecord),
+    /// See [`CursorRecord`].
+    Cursor(CursorRecord),
+    /// See [`RestingRecord`].
+    Resting(RestingRecord),
 }
 
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -309,7 +321,24 @@ const NAMESPACES: Table = TableDefinition::new("namespaces");
 const PUBLICATIONS: Table = TableDefinition::new("publications");
 const RULES: Table = TableDefinition::new("rules");
 const LINKS: Table = TableDefinition::new("links");
-const TABLES: [Table; 8] = [NETWORKS, ENDPOINTS, INTERFACES, STATICS, NAMESPACES, PUBLICATIONS, RULES, LINKS];
+const POOLS: Table = TableDefinition::new("pools");
+const LEASES: Table = TableDefinition::new("leases");
+const CURSORS: Table = TableDefinition::new("cursors");
+const RESTING: Table = TableDefinition::new("resting");
+const TABLES: [Table; 12] = [
+    NETWORKS,
+    ENDPOINTS,
+    INTERFACES,
+    STATICS,
+    NAMESPACES,
+    PUBLICATIONS,
+    RULES,
+    LINKS,
+    POOLS,
+    LEASES,
+    CURSORS,
+    RESTING,
+];
 
 impl Record {
     fn table(&self) -> Table {
@@ -322,6 +351,10 @@ impl Record {
             Record::Publication(_) => PUBLICATIONS,
             Record::Rules(_) => RULES,
             Record::Link(_) => LINKS,
+            Record::Pool(_) => POOLS,
+            Record::Lease(_) => LEASES,
+            Record::Cursor(_) => CURSORS,
+            Record::Resting(_) => RESTING,
         }
     }
 
@@ -335,6 +368,10 @@ impl Record {
             Record::Publication(it) => it.id.to_string(),
             Record::Rules(it) => it.network.clone(),
             Record::Link(it) => format!("{}: {}", it.network, it.link),
+            Record::Pool(it) => it.subnet.to_string(),
+            Record::Lease(it) => format!("{} {}", it.subnet, it.address),
+            Record::Cursor(it) => it.subnet.to_string(),
+            Record::Resting(it) => format!("{} {}", it.subnet, it.address),
         }
     }
 
@@ -348,12 +385,18 @@ impl Record {
             Record::Publication(it) => serde_json::to_vec(it),
             Record::Rules(it) => serde_json::to_vec(it),
             Record::Link(it) => serde_json::to_vec(it),
+            Record::Pool(it) => serde_json::to_vec(it),
+            Record::Lease(it) => serde_json::to_vec(it),
+            Record::Cursor(it) => serde_json::to_vec(it),
+            Record::Resting(it) => serde_json::to_vec(it),
         }
         .map_err(|source| StoreError::Record { key: self.key(), source })
     }
 }
 
 /// A change of one record.
+// A plan has a handful of these, and they are moved rather than kept.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It was not there.
@@ -512,7 +555,7 @@ impl Store {
         transaction.commit().map_err(failed("write"))
     }
 
-    /// Every record, networks first.
+    /// Every record, networks first, pools before their leases.
     ///
     /// # Errors
     /// The database failed, or a record cannot be read.
@@ -526,6 +569,10 @@ impl Store {
         records.extend(self.table(PUBLICATIONS)?.into_iter().map(Record::Publication));
         records.extend(self.table(RULES)?.into_iter().map(Record::Rules));
         records.extend(self.table(LINKS)?.into_iter().map(Record::Link));
+        records.extend(self.table(POOLS)?.into_iter().map(Record::Pool));
+        records.extend(self.table(LEASES)?.into_iter().map(Record::Lease));
+        records.extend(self.table(CURSORS)?.into_iter().map(Record::Cursor));
+        records.extend(self.table(RESTING)?.into_iter().map(Record::Resting));
         Ok(records)
     }
 

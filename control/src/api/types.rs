@@ -75,6 +75,9 @@ pub struct NetworkRequest {
     #[schema(value_type = Option<String>, example = "10.88.0.128/25")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_range: Option<IpNet>,
+    /// Whether the subnet is a pool that whoever asks has requested before. Not for the API: nobody there has one.
+    #[serde(skip)]
+    pub pooled: bool,
     /// The gateway's address; the subnet's first when left out.
     #[schema(value_type = Option<String>, example = "10.88.0.1")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -273,10 +276,13 @@ pub struct EndpointRequest {
     /// The interface's name inside the sandbox; `eth0` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<String>,
-    /// Its address; the lowest free one when left out.
+    /// Its address; when left out the next one that is free: none is given again while others are.
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
+    /// Whether whoever asks has leased that address before. Not for the API: nobody there has a lease.
+    #[serde(skip)]
+    pub leased: bool,
     /// Its MAC; 02:42 and the address's four bytes when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
@@ -298,6 +304,7 @@ impl EndpointRequest {
             sandbox,
             ifname: None,
             ip: None,
+            leased: false,
             mac: None,
             kind: DeviceKind::default(),
             isolated: false,

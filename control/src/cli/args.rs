@@ -253,7 +253,7 @@ pub struct AttachArgs {
     /// The interface's name inside the namespace [default: eth0]
     #[arg(long, value_name = "NAME")]
     pub ifname: Option<String>,
-    /// Its address [default: the lowest free one]
+    /// Its address [default: the next one that is free; none is given again while others are]
     #[arg(long, value_name = "IP", value_parser = parse_address)]
     pub ip: Option<IpAddr>,
     /// Its MAC [default: 02:42 and the address's four bytes]

@@ -48,6 +48,7 @@ impl NetworkDecl {
             id: self.id,
             subnet: self.subnet,
             ip_range: self.ip_range,
+            pooled: false,
             gateway: self.gateway,
             aux_addresses: self.aux_addresses.clone(),
             driver: self.driver.clone(),

@@ -143,7 +143,7 @@ impl Manager {
             let state = self.state();
             let network = state.network(network)?;
             let record = choose::endpoint(&state, network, request, patch, circumstances)?;
-            plan::attach(&state, network, record)
+            plan::attach(&state, network, record, request.ip.is_none())
         };
         if self.world.link(Some(&request.sandbox), &names.ifname)?.is_some() {
             return Err(Error::IfnameTaken { sandbox: describe(&request.sandbox), ifname: names.ifname });

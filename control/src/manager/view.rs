@@ -23,7 +23,7 @@ fn endpoint(network: &NetworkRecord, record: &EndpointRecord) -> Endpoint {
         network: record.network.clone(),
         sandbox: record.sandbox.clone(),
         ifname: record.ifname.clone(),
-        address: with_prefix(network, record.address),
+        address: with_prefix(network.subnet, record.address),
         mac: record.mac,
         kind: record.kind,
         default_route: record.default_route,
