@@ -377,7 +377,7 @@ impl State {
         let missing = || Error::Missing {
             what: "endpoint",
             name: PortName::new(network, name).to_string(),
-            list: "network inspect",
+            list: "network show",
         };
         self.network(network)?.endpoints.get(name).ok_or_else(missing)
     }
@@ -390,7 +390,7 @@ impl State {
         let missing = || Error::Missing {
             what: "interface",
             name: PortName::new(network, name).to_string(),
-            list: "network inspect",
+            list: "network show",
         };
         self.network(network)?.interfaces.get(name).ok_or_else(missing)
     }

@@ -70,7 +70,7 @@ fn commands() {
         ("network create a/b --subnet 10.99.0.0/24", 1, &["a/b", "letters"]),
         ("network create red --subnet 10.99.0.0", 2, &["10.99.0.0"]),
         ("network create red", 2, &["--subnet"]),
-        ("network inspect red", 1, &["no network red", "network ls"]),
+        ("network show red", 1, &["no network red", "network ls"]),
         ("network rm red", 1, &["no network red", "network ls"]),
         ("network rm blue", 1, &["in use", "web", "force"]),
         ("network set red --ageing 3", 1, &["no network red"]),
@@ -102,7 +102,7 @@ fn commands() {
         ("attach blue --pid DAEMON", 1, &["port add"]),
         // The daemon is in a namespace of its own, and the machine's is none for endpoints either.
         ("attach blue --pid MACHINE", 1, &["the host's", "port add"]),
-        ("detach blue nobody", 1, &["nobody", "network inspect"]),
+        ("detach blue nobody", 1, &["nobody", "network show"]),
         ("detach red web", 1, &["no network red"]),
         // ports and the forwarding database
         ("port add blue --interface nope0", 1, &["nope0", "ip link"]),

@@ -29,6 +29,7 @@ mod leases;
 mod loss;
 mod many;
 mod matrix;
+mod networks;
 mod outside;
 mod pmtu;
 mod published;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         survive::tests(),
         many::tests(),
         interfaces::tests(),
+        networks::tests(),
         leases::tests(),
         command_line::tests(),
         bad_input::tests(),

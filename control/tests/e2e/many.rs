@@ -44,7 +44,7 @@ fn many() {
         assert!(!left.contains("eth0"), "{}: {left}", station.port());
     }
     assert!(daemon.fdb().is_empty());
-    let network: Network = daemon.json("network inspect blue");
+    let network: Network = daemon.json("network show blue");
     assert_eq!(network.endpoints, []);
     // The lowest address is free again.
     assert_eq!(daemon.attach("").ip(), stations[0].ip());
