@@ -112,8 +112,9 @@ fn vanishes(kind: &str, how: fn(Station)) {
     stream.stop();
     stream.finish().unwrap();
 
-    // Its place is free again.
-    assert_eq!(daemon.attach("").ip(), address);
+    // Its place is free again, and its address for those who ask for it.
+    assert_ne!(daemon.attach("").ip(), address);
+    assert_eq!(daemon.attach(&format!("--ip {address}")).ip(), address);
 }
 
 struct Finally<'a>(&'a AtomicBool);
