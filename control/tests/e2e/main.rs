@@ -25,6 +25,7 @@ mod host_access;
 mod host_ports;
 mod icmp_errors;
 mod interfaces;
+mod killed;
 mod leases;
 mod loss;
 mod many;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         flags::tests(),
         loss::tests(),
         survive::tests(),
+        killed::tests(),
         many::tests(),
         interfaces::tests(),
         networks::tests(),

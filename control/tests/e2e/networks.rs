@@ -36,7 +36,7 @@ fn lab(options: &str) -> (Daemon, Station) {
 }
 
 /// The default route of a namespace: by which interface, over which gateway.
-fn route(namespace: &Namespace) -> Option<(String, Ipv4Addr)> {
+pub(crate) fn route(namespace: &Namespace) -> Option<(String, Ipv4Addr)> {
     let table = namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/route")).unwrap().unwrap();
     let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let mut defaults = table.lines().map(fields).filter(|it| it[1] == "00000000" && it[7] == "00000000");
