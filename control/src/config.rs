@@ -135,7 +135,7 @@ mod tests {
         let document = parse(Path::new("lab.toml"), text).unwrap();
         assert!(document.namespaces[0].create);
         let network = &document.networks[0];
-        assert_eq!(network.subnet, "10.88.0.0/24".parse().unwrap());
+        assert_eq!(network.subnet, Some("10.88.0.0/24".parse().unwrap()));
         assert_eq!(network.endpoints[0].port.isolated, Some(true));
         assert_eq!((network.interfaces.len(), network.fdb.len()), (1, 1));
     }

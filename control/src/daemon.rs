@@ -21,6 +21,7 @@ use crate::api;
 use crate::config::{self, ConfigError};
 use crate::edge::EdgeSettings;
 use crate::error::{Error, write_hint};
+use crate::failpoint;
 use crate::host::Host;
 use crate::manager::{Manager, Settings};
 use crate::store::{self, Store};
@@ -310,6 +311,7 @@ async fn serve(manager: Arc<Manager>, options: &DaemonOptions) -> Result<(), Dae
         }
     };
     let listener = listen(&options.socket)?;
+    failpoint::ready();
     tracing::info!(socket = %options.socket.display(), "ready");
     let (stop, stopped) = oneshot::channel::<()>();
     let server = axum::serve(listener, api::router(Arc::clone(&manager))).with_graceful_shutdown(async {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use ipnet::Ipv4Net;
 use pontoon_dataplane::engine::EngineError;
 use pontoon_dataplane::port::tap::TapError;
 
@@ -69,6 +70,9 @@ pub enum Error {
         /// The command that lists them.
         list: &'static str,
     },
+    /// No pool of addresses has that subnet.
+    #[error("there is no pool {0}; request it first")]
+    NoPool(Ipv4Net),
     /// Something that should be made is there already.
     #[error("the {what} {name} exists already")]
     Exists {
@@ -185,7 +189,7 @@ impl Error {
                     400
                 }
             }
-            Error::Missing { .. } | Error::NoInterface(_) => 404,
+            Error::Missing { .. } | Error::NoInterface(_) | Error::NoPool(_) => 404,
             Error::Netns(
                 NetnsError::NoSuchName { .. } | NetnsError::NoSuchPath { .. } | NetnsError::NoSuchProcess(_),
             ) => 404,

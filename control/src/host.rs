@@ -223,6 +223,8 @@ impl World for Host {
                 Ok(())
             }
             Step::ConfigureDevice(plan) => self.devices.configure(plan),
+            Step::AddDefaultRoute(plan) => self.devices.set_default_route(plan, true),
+            Step::RemoveDefaultRoute(plan) => self.devices.set_default_route(plan, false),
             Step::OpenDevice(plan) => {
                 let port = plan.endpoint.port();
                 let device = self.devices.open(&plan.endpoint)?;
@@ -288,8 +290,21 @@ impl World for Host {
         }
     }
 
+    fn interface_names(&self, sandbox: &SandboxRef) -> Result<BTreeSet<String>, Error> {
+        let all = netns::run_in(&Netns::find(sandbox)?, || Links::open()?.all())??;
+        Ok(all.into_iter().map(|link| link.name).collect())
+    }
+
     fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
         self.devices.remains(endpoint)
+    }
+
+    fn place(&self, endpoint: &EndpointRecord) -> Option<Link> {
+        devices::place(endpoint)
+    }
+
+    fn own_netns(&self) -> u64 {
+        Netns::current().map_or(0, |netns| netns.id().ino)
     }
 
     fn namespace_is(&self, name: &str, netns: NetnsId) -> bool {
@@ -362,12 +377,16 @@ impl World for Host {
         self.engine.workers()
     }
 
-    fn free_host_interface(&self, network: &str) -> Result<String, Error> {
-        edge::hostport::free_name(network)
+    fn free_host_interface(&self, network: &str, wish: Option<&str>) -> Result<String, Error> {
+        edge::hostport::free_name(network, wish)
     }
 
     fn check_subnet(&self, subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Result<(), Error> {
         edge::hostport::check_subnet(subnet, gateway, own)
+    }
+
+    fn subnets_in_use(&self) -> Result<Vec<Ipv4Net>, Error> {
+        edge::hostport::subnets_in_use()
     }
 
     fn default_mtu(&self) -> Result<Option<u32>, Error> {

@@ -1,10 +1,14 @@
 //! Addresses: which subnets, gateways, endpoint addresses and MACs are possible, and which are chosen when none is given.
 
+mod turn;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use pontoon_dataplane::MacAddr;
+
+pub use turn::{Memory, RESTING};
 
 /// Smallest MTU that a network may have: what every IPv4 host must be able to receive (RFC 791).
 pub const MIN_MTU: u16 = 576;
@@ -43,14 +47,14 @@ pub enum IpamError {
     )]
     Reserved(Ipv4Net),
     /// Another network has some of its addresses.
-    #[error("the subnet {subnet} overlaps with {other} of the network {network}")]
+    #[error("the subnet {subnet} overlaps with {other} of {owner}")]
     Overlap {
         /// The new subnet.
         subnet: Ipv4Net,
         /// The existing one.
         other: Ipv4Net,
         /// Whose it is.
-        network: String,
+        owner: String,
     },
     /// A gateway cannot have this address.
     #[error("{address} cannot be the gateway of {subnet}: {reason}")]
@@ -72,16 +76,31 @@ pub enum IpamError {
         /// Why not.
         reason: &'static str,
     },
+    /// The range is no part of the subnet.
+    #[error("{range} cannot be the range that addresses of {subnet} are chosen from: {reason}")]
+    Range {
+        /// As given.
+        range: IpNet,
+        /// The network's subnet.
+        subnet: Ipv4Net,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// All default subnets are taken.
+    #[error(
+        "none of the default subnets (172.17.0.0/16 to 172.31.0.0/16, 192.168.0.0/20 to 192.168.240.0/20) is free of other networks, addresses and routes of the host; give a subnet"
+    )]
+    NoSubnetLeft,
     /// Another endpoint has it.
-    #[error("the address {address} is in use by the endpoint {endpoint}")]
+    #[error("the address {address} is in use by {owner}")]
     AddressInUse {
         /// The address.
         address: Ipv4Addr,
         /// Who has it.
-        endpoint: String,
+        owner: String,
     },
     /// No address is left.
-    #[error("the subnet {0} has no free address left; detach an endpoint or create a larger network")]
+    #[error("{0} has no free address left; detach an endpoint or create a larger network")]
     Exhausted(Ipv4Net),
     /// A station cannot have this MAC.
     #[error("{mac} cannot be a station's MAC: {reason}")]
@@ -107,8 +126,8 @@ pub enum IpamError {
 impl IpamError {
     /// Whether the request would be good if others did not stand in its way.
     pub fn is_conflict(&self) -> bool {
-        use IpamError::{AddressInUse, Exhausted, MacInUse, Overlap};
-        matches!(self, Overlap { .. } | AddressInUse { .. } | MacInUse { .. } | Exhausted(_))
+        use IpamError::{AddressInUse, Exhausted, MacInUse, NoSubnetLeft, Overlap};
+        matches!(self, Overlap { .. } | AddressInUse { .. } | MacInUse { .. } | Exhausted(_) | NoSubnetLeft)
     }
 }
 
@@ -116,9 +135,9 @@ impl IpamError {
 ///
 /// # Errors
 /// Why it cannot be used.
-pub fn check_subnet<'a>(
+pub fn check_subnet(
     subnet: IpNet,
-    others: impl IntoIterator<Item = (&'a str, Ipv4Net)>,
+    others: impl IntoIterator<Item = (String, Ipv4Net)>,
 ) -> Result<Ipv4Net, IpamError> {
     let IpNet::V4(subnet) = subnet else {
         return Err(IpamError::Ipv6Subnet(subnet));
@@ -135,12 +154,11 @@ pub fn check_subnet<'a>(
     }
     // 0.0.0.0/8, 127.0.0.0/8 and everything from 224.0.0.0 on (RFC 6890).
     let reserved = [([0, 0, 0, 0], 8), ([127, 0, 0, 0], 8), ([224, 0, 0, 0], 3)];
-    let overlaps = |a: Ipv4Net, b: Ipv4Net| a.contains(&b.network()) || b.contains(&a.network());
-    if reserved.iter().any(|&(start, prefix)| overlaps(subnet, Ipv4Net::new_assert(start.into(), prefix))) {
+    if reserved.iter().any(|&(start, prefix)| overlap(subnet, Ipv4Net::new_assert(start.into(), prefix))) {
         return Err(IpamError::Reserved(subnet));
     }
-    match others.into_iter().find(|(_, other)| overlaps(subnet, *other)) {
-        Some((network, other)) => Err(IpamError::Overlap { subnet, other, network: network.to_owned() }),
+    match others.into_iter().find(|(_, other)| overlap(subnet, *other)) {
+        Some((owner, other)) => Err(IpamError::Overlap { subnet, other, owner }),
         None => Ok(subnet),
     }
 }
@@ -156,27 +174,105 @@ pub fn gateway(subnet: Ipv4Net, wanted: Option<IpAddr>) -> Result<Ipv4Addr, Ipam
     host_in(subnet, wanted).map_err(|reason| IpamError::Gateway { address: wanted, subnet, reason })
 }
 
-/// An endpoint's address: the one `wanted`, or the lowest free one. `used` says who has which.
+/// The subnets that networks get which ask for none, in Docker's order: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in
+/// steps of /20.
+pub fn default_subnets() -> impl Iterator<Item = Ipv4Net> {
+    let large = (17..=31).map(|second| Ipv4Net::new_assert(Ipv4Addr::new(172, second, 0, 0), 16));
+    let small = (0..=240).step_by(16).map(|third| Ipv4Net::new_assert(Ipv4Addr::new(192, 168, third, 0), 20));
+    large.chain(small)
+}
+
+/// The first of the [`default_subnets`] that overlaps none of the `taken` ones.
 ///
 /// # Errors
-/// It cannot be an endpoint's, it is in use, or none is left.
-pub fn address(
+/// All of them do.
+pub fn free_subnet(taken: impl IntoIterator<Item = Ipv4Net>) -> Result<Ipv4Net, IpamError> {
+    let taken: Vec<Ipv4Net> = taken.into_iter().collect();
+    let free = |subnet: &Ipv4Net| !taken.iter().any(|other| overlap(*subnet, *other));
+    default_subnets().find(free).ok_or(IpamError::NoSubnetLeft)
+}
+
+/// Checks the part of a subnet that addresses shall be chosen from.
+///
+/// # Errors
+/// It is not in the subnet.
+pub fn check_range(subnet: Ipv4Net, range: IpNet) -> Result<Ipv4Net, IpamError> {
+    let refuse = |reason| IpamError::Range { range, subnet, reason };
+    let IpNet::V4(part) = range else { return Err(refuse("it is IPv6")) };
+    if part.addr() != part.network() {
+        return Err(IpamError::HostBits { given: part, subnet: part.trunc() });
+    }
+    if part.prefix_len() < subnet.prefix_len() || !subnet.contains(&part.network()) {
+        return Err(refuse("it is not inside"));
+    }
+    Ok(part)
+}
+
+/// Checks addresses that no endpoint shall get.
+///
+/// # Errors
+/// One of them cannot be a host's in the subnet, or is somebody else's already.
+pub fn check_reserved(
     subnet: Ipv4Net,
     gateway: Ipv4Addr,
-    used: &BTreeMap<Ipv4Addr, &str>,
+    wanted: &BTreeMap<String, IpAddr>,
+) -> Result<BTreeMap<String, Ipv4Addr>, IpamError> {
+    let mut reserved: BTreeMap<String, Ipv4Addr> = BTreeMap::new();
+    for (name, &wanted) in wanted {
+        let refuse = |reason| IpamError::Address { address: wanted, subnet, reason };
+        let address = host_in(subnet, wanted).map_err(refuse)?;
+        if address == gateway {
+            return Err(refuse("it is the gateway's"));
+        }
+        if let Some((other, _)) = reserved.iter().find(|(_, it)| **it == address) {
+            return Err(IpamError::AddressInUse {
+                address,
+                owner: format!("{other}, for whom it is reserved"),
+            });
+        }
+        reserved.insert(name.clone(), address);
+    }
+    Ok(reserved)
+}
+
+/// What addresses are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space<'a> {
+    /// The subnet.
+    pub subnet: Ipv4Net,
+    /// The part of it that addresses are chosen from; all of it when none.
+    pub range: Option<Ipv4Net>,
+    /// The gateway's address; none where there is no gateway yet.
+    pub gateway: Option<Ipv4Addr>,
+    /// Addresses that nobody gets, by the names of who has them.
+    pub reserved: &'a BTreeMap<String, Ipv4Addr>,
+}
+
+/// An address: the one `wanted`, or the next one that nobody has. `holder` says who has one, `memory` whose turn it is.
+///
+/// # Errors
+/// It cannot be a station's, somebody has it, or none is left.
+pub fn address<H: ToString>(
+    space: Space<'_>,
+    memory: &Memory,
+    holder: impl Fn(Ipv4Addr) -> Option<H>,
     wanted: Option<IpAddr>,
 ) -> Result<Ipv4Addr, IpamError> {
+    let Space { subnet, range, gateway, reserved } = space;
+    let reserved_for =
+        |address: Ipv4Addr| reserved.iter().find(|(_, it)| **it == address).map(|(name, _)| name);
     let Some(wanted) = wanted else {
-        let free = |address: &Ipv4Addr| *address != gateway && !used.contains_key(address);
-        return subnet.hosts().find(free).ok_or(IpamError::Exhausted(subnet));
+        let free = |it| gateway != Some(it) && reserved_for(it).is_none() && holder(it).is_none();
+        return memory.next(subnet, range, free).ok_or(IpamError::Exhausted(range.unwrap_or(subnet)));
     };
     let refuse = |reason| IpamError::Address { address: wanted, subnet, reason };
     let address = host_in(subnet, wanted).map_err(refuse)?;
-    if address == gateway {
+    if gateway == Some(address) {
         return Err(refuse("it is the gateway's"));
     }
-    match used.get(&address) {
-        Some(endpoint) => Err(IpamError::AddressInUse { address, endpoint: (*endpoint).to_owned() }),
+    let reserved = reserved_for(address).map(|name| format!("{name}, for whom it is reserved"));
+    match reserved.or_else(|| holder(address).map(|holder| holder.to_string())) {
+        Some(owner) => Err(IpamError::AddressInUse { address, owner }),
         None => Ok(address),
     }
 }
@@ -225,6 +321,10 @@ pub fn nearest_mtu(bytes: u32) -> u16 {
     u16::try_from(bytes).unwrap_or(u16::MAX).clamp(MIN_MTU, MAX_MTU)
 }
 
+fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
+    one.contains(&other.network()) || other.contains(&one.network())
+}
+
 fn first_host(subnet: Ipv4Net) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.network()) + 1)
 }
@@ -249,8 +349,8 @@ mod tests {
 
     #[test]
     fn subnets() {
-        let others = [("old", net("10.1.0.0/16"))];
-        let check = |text: &str| check_subnet(text.parse().unwrap(), others);
+        let others = || [("the network old".to_owned(), net("10.1.0.0/16"))];
+        let check = |text: &str| check_subnet(text.parse().unwrap(), others());
         assert_eq!(check("10.88.0.0/24"), Ok(net("10.88.0.0/24")));
         assert_eq!(check("192.0.2.0/30"), Ok(net("192.0.2.0/30")));
         let says = |text: &str| check(text).unwrap_err().to_string();
@@ -283,38 +383,120 @@ mod tests {
     }
 
     #[test]
-    fn lowest_free_address_until_none_is_left() {
-        let subnet = net("10.88.0.0/29");
-        let gateway = Ipv4Addr::new(10, 88, 0, 2);
+    fn default_subnets_are_dockers_and_avoid_what_is_taken() {
+        let all: Vec<Ipv4Net> = default_subnets().collect();
+        assert_eq!(all.len(), 15 + 16);
+        assert_eq!((all[0], all[14]), (net("172.17.0.0/16"), net("172.31.0.0/16")));
+        assert_eq!((all[15], all[30]), (net("192.168.0.0/20"), net("192.168.240.0/20")));
+        assert_eq!(free_subnet([]), Ok(all[0]));
+        assert_eq!(free_subnet([net("172.17.9.0/24"), net("172.18.0.0/15")]), Ok(net("172.20.0.0/16")));
+        assert_eq!(free_subnet([net("172.16.0.0/12"), net("192.168.1.0/24")]), Ok(net("192.168.16.0/20")));
+        let error = free_subnet([net("172.16.0.0/12"), net("192.168.0.0/16")]).unwrap_err();
+        assert!(error.is_conflict() && error.to_string().contains("give a subnet"), "{error}");
+    }
+
+    #[test]
+    fn ranges_are_parts_of_their_subnet() {
+        let subnet = net("10.88.0.0/24");
+        let check = |range: &str| check_range(subnet, range.parse().unwrap());
+        for good in ["10.88.0.0/24", "10.88.0.128/25", "10.88.0.7/32"] {
+            assert_eq!(check(good), Ok(net(good)));
+        }
+        for (bad, words) in [
+            ("10.88.0.0/16", "not inside"),
+            ("10.89.0.0/25", "not inside"),
+            ("fd00::/64", "IPv6"),
+            ("10.88.0.9/25", "its subnet is 10.88.0.0/25"),
+        ] {
+            let error = check(bad).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn reserved_addresses_are_nobody_elses() {
+        let (subnet, gateway) = (net("10.88.0.0/24"), Ipv4Addr::new(10, 88, 0, 1));
+        let check = |addresses: &[(&str, &str)]| {
+            let all = addresses.iter().map(|(name, it)| ((*name).to_owned(), it.parse().unwrap()));
+            check_reserved(subnet, gateway, &all.collect()).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&[("a", "10.88.0.5"), ("b", "10.88.0.6")]).unwrap().len(), 2);
+        for (bad, words) in [
+            (&[("a", "10.88.0.1")][..], "gateway's"),
+            (&[("a", "10.88.1.1")], "outside"),
+            (&[("a", "10.88.0.255")], "broadcast"),
+            (&[("a", "10.88.0.5"), ("b", "10.88.0.5")], "in use by a, for whom it is reserved"),
+        ] {
+            let error = check(bad).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    const NOBODY: &BTreeMap<String, Ipv4Addr> = &BTreeMap::new();
+
+    fn ask(
+        space: Space<'_>,
+        used: &BTreeMap<Ipv4Addr, &str>,
+        wanted: Option<IpAddr>,
+    ) -> Result<Ipv4Addr, IpamError> {
+        address(space, &Memory::default(), |address| used.get(&address).copied(), wanted)
+    }
+
+    #[test]
+    fn chosen_from_the_range_and_never_a_reserved_one() {
+        let reserved = BTreeMap::from([("router".to_owned(), Ipv4Addr::new(10, 88, 0, 130))]);
+        let space = Space {
+            subnet: net("10.88.0.0/24"),
+            range: Some(net("10.88.0.128/30")),
+            gateway: Some([10, 88, 0, 1].into()),
+            reserved: &reserved,
+        };
         let mut used = BTreeMap::new();
-        for expected in [1, 3, 4, 5, 6] {
-            let chosen = address(subnet, gateway, &used, None).unwrap();
+        for expected in [128, 129, 131] {
+            let chosen = ask(space, &used, None).unwrap();
             assert_eq!(chosen, Ipv4Addr::new(10, 88, 0, expected));
             used.insert(chosen, "x");
         }
-        assert_eq!(address(subnet, gateway, &used, None), Err(IpamError::Exhausted(subnet)));
+        let error = ask(space, &used, None).unwrap_err().to_string();
+        assert!(error.contains("10.88.0.128/30 has no free address left"), "{error}");
+        assert_eq!(ask(space, &used, Some([10, 88, 0, 7].into())), Ok([10, 88, 0, 7].into()));
+        let error = ask(space, &used, Some([10, 88, 0, 130].into())).unwrap_err().to_string();
+        assert!(error.contains("in use by router, for whom it is reserved"), "{error}");
+    }
+
+    #[test]
+    fn lowest_free_address_until_none_is_left() {
+        let subnet = net("10.88.0.0/29");
+        let space = Space { subnet, range: None, gateway: Some([10, 88, 0, 2].into()), reserved: NOBODY };
+        let mut used = BTreeMap::new();
+        for expected in [1, 3, 4, 5, 6] {
+            let chosen = ask(space, &used, None).unwrap();
+            assert_eq!(chosen, Ipv4Addr::new(10, 88, 0, expected));
+            used.insert(chosen, "x");
+        }
+        assert_eq!(ask(space, &used, None), Err(IpamError::Exhausted(subnet)));
         used.remove(&Ipv4Addr::new(10, 88, 0, 4));
-        assert_eq!(address(subnet, gateway, &used, None), Ok(Ipv4Addr::new(10, 88, 0, 4)));
+        assert_eq!(ask(space, &used, None), Ok(Ipv4Addr::new(10, 88, 0, 4)));
     }
 
     #[test]
     fn refuses_addresses_that_cannot_be() {
         let subnet = net("10.88.0.0/24");
         let used = BTreeMap::from([(Ipv4Addr::new(10, 88, 0, 9), "web")]);
-        let ask = |text: &str| {
-            address(subnet, Ipv4Addr::new(10, 88, 0, 1), &used, Some(text.parse().unwrap()))
-                .map_err(|error| error.to_string())
+        let says = |text: &str| {
+            let space = Space { subnet, range: None, gateway: Some([10, 88, 0, 1].into()), reserved: NOBODY };
+            ask(space, &used, Some(text.parse().unwrap())).map_err(|error| error.to_string())
         };
-        assert_eq!(ask("10.88.0.200"), Ok(Ipv4Addr::new(10, 88, 0, 200)));
+        assert_eq!(says("10.88.0.200"), Ok(Ipv4Addr::new(10, 88, 0, 200)));
         for (bad, reason) in [
             ("10.88.1.1", "outside"),
             ("10.88.0.0", "subnet's own"),
             ("10.88.0.255", "broadcast"),
             ("10.88.0.1", "gateway's"),
             ("fd00::2", "IPv6"),
-            ("10.88.0.9", "in use by the endpoint web"),
+            ("10.88.0.9", "in use by web"),
         ] {
-            let error = ask(bad).unwrap_err();
+            let error = says(bad).unwrap_err();
             assert!(error.contains(reason), "{error}");
         }
     }

@@ -6,11 +6,11 @@
 //!
 //! 1. [`cli`]: arguments, the client of the API, tables. [`demo`] and [`doctor`] need no daemon.
 //! 2. [`daemon`]: the socket, the signals, the end. [`api`]: resources and verbs.
-//! 3. [`manager`]: operations on what there is ([`state`]); names ([`names`]) and addresses ([`ipam`], [`choose`]).
+//! 3. [`manager`]: operations on what there is ([`state`]); names ([`names`]), ids ([`id`]) and addresses ([`ipam`], [`choose`]).
 //! 4. [`plan`]: a change as a list of steps, without doing it. [`apply`]: does it, and undoes it when a step fails.
 //! 5. [`store`]: what survives. [`world`]: the machine as a trait; [`host`]: this machine, with [`netns`] and [`link`];
 //!    [`edge`] keeps the engine in step with the kernel's routes, addresses and ports.
-//! 6. [`config`]: the declared state. [`error`], [`failure`]: one sentence each.
+//! 6. [`config`]: the declared state. [`error`], [`failure`]: one sentence each. `failpoint`: death at a chosen step, for tests.
 
 pub mod api;
 pub mod apply;
@@ -23,8 +23,10 @@ pub mod demo;
 pub mod doctor;
 pub mod edge;
 pub mod error;
+mod failpoint;
 pub mod failure;
 pub mod host;
+pub mod id;
 pub mod ipam;
 pub mod link;
 pub mod manager;

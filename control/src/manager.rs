@@ -4,8 +4,11 @@ mod document;
 mod edge;
 mod endpoints;
 mod events;
+mod inspect;
+mod ipam;
 mod nat;
 mod restore;
+mod sandboxes;
 mod trace;
 mod view;
 
@@ -17,7 +20,9 @@ use std::time::Instant;
 
 use crate::api::types::{Connection, Info, Network, NetworkPatch, NetworkRequest, UplinkState};
 use crate::apply::{Site, all_or_nothing, tear_down};
+use crate::choose::NetworkCircumstances;
 use crate::error::Error;
+use crate::id::Id;
 use crate::plan::{self, Step};
 use crate::state::{NetworkState, State};
 use crate::store::{NetworkRecord, Store};
@@ -26,6 +31,7 @@ use crate::{choose, clock};
 
 pub use events::Followed;
 use events::Journal;
+pub use ipam::{Lease, Pool};
 pub use nat::{MAX_PAGE, Whose};
 
 /// What a manager is started with.
@@ -132,8 +138,13 @@ impl Manager {
     }
 
     fn create_network_now(&self, request: &NetworkRequest) -> Result<Network, Error> {
-        let host_mtu = if request.mtu.is_none() { self.world.default_mtu()? } else { None };
-        let record = choose::network(&self.state(), request, host_mtu, clock::now())?;
+        let circumstances = NetworkCircumstances {
+            host_mtu: if request.mtu.is_none() { self.world.default_mtu()? } else { None },
+            in_use: if request.subnet.is_none() { self.world.subnets_in_use()? } else { Vec::new() },
+            id: new_id()?,
+            now: clock::now(),
+        };
+        let record = choose::network(&self.state(), request, circumstances)?;
         let record = self.with_host_interface(record)?;
         let name = record.name.clone();
         self.change(&plan::add_network(record))
@@ -167,9 +178,12 @@ impl Manager {
             }
             network.record.clone()
         };
-        let after = NetworkRecord { ageing_seconds, connection, ..before.clone() };
+        let after = NetworkRecord { ageing_seconds, connection, ..before };
         let after = self.with_host_interface(after)?;
-        let steps = plan::set_network(&before, &after);
+        let steps = {
+            let state = self.state();
+            plan::set_network(&state, state.network(name)?, &after)
+        };
         self.change(&steps).map_err(|error| error.during(format!("change the network {name}")))?;
         if !steps.is_empty() {
             self.journal.note("network-changed", name, "");
@@ -180,13 +194,14 @@ impl Manager {
     /// The record with a name for the host port if it must have one, and with none if not. Where the network shall meet the
     /// host, its subnet must be no other's.
     fn with_host_interface(&self, record: NetworkRecord) -> Result<NetworkRecord, Error> {
-        let NetworkRecord { name, subnet, gateway, host_interface, connection, .. } = &record;
+        let NetworkRecord { name, subnet, gateway, host_interface, host_interface_wish, connection, .. } =
+            &record;
         let host_interface = match (connection.has_host_port(), host_interface) {
             (false, _) => None,
             (true, Some(there)) => Some(there.clone()),
             (true, None) => {
                 self.world.check_subnet(*subnet, *gateway, None)?;
-                Some(self.world.free_host_interface(name)?)
+                Some(self.world.free_host_interface(name, host_interface_wish.as_deref())?)
             }
         };
         Ok(NetworkRecord { host_interface, ..record })
@@ -202,7 +217,8 @@ impl Manager {
             errors.extend(self.remove_interface_now(name, interface).err());
         }
         if errors.is_empty() {
-            errors.extend(self.remove(&plan::remove_network(network)).err());
+            let steps = plan::remove_network(&self.state(), network);
+            errors.extend(self.remove(&steps).err());
         }
         if errors.is_empty() {
             self.journal.note("network-removed", name, "");
@@ -236,6 +252,11 @@ impl Manager {
     fn remove(&self, steps: &[Step]) -> Result<(), Error> {
         tear_down(self.site(), steps)
     }
+}
+
+/// An id that nothing else has.
+fn new_id() -> Result<Id, Error> {
+    Id::random().map_err(|source| Error::Kernel { action: "get random numbers", source })
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ pub enum NameError {
         /// The name.
         name: String,
     },
+    /// A word that stands for something else.
+    #[error("no network can be called \"{0}\": `pontoon run --network {0}` means something else")]
+    NoNetwork(String),
     /// Longer than the kernel's IFNAMSIZ - 1.
     #[error("the interface name \"{0}\" is too long: it has {len} bytes, Linux allows 15", len = .0.len())]
     InterfaceTooLong(String),
@@ -42,6 +45,18 @@ pub fn check(what: &'static str, name: &str) -> Result<(), NameError> {
         && name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
         && name.bytes().all(inner);
     if good { Ok(()) } else { Err(NameError::Name { what, name: name.to_owned() }) }
+}
+
+/// Names that mean something else where the name of a network is expected (`pontoon run --network none`), as with Docker.
+const NO_NETWORKS: [&str; 2] = ["none", "host"];
+
+/// Checks the name of a network.
+///
+/// # Errors
+/// [`NameError::Name`], [`NameError::NoNetwork`].
+pub fn check_network(name: &str) -> Result<(), NameError> {
+    check("a network", name)?;
+    if NO_NETWORKS.contains(&name) { Err(NameError::NoNetwork(name.to_owned())) } else { Ok(()) }
 }
 
 /// Checks an interface's name (kernel: `dev_valid_name`).
@@ -81,6 +96,16 @@ mod tests {
         }
         for bad in ["", "-a", ".a", "_a", "a/b", "a b", "ä", &"x".repeat(64)] {
             assert!(check("a network", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks_have_names_that_mean_nothing_else() {
+        for good in ["bridge", "nonesuch", "host-1"] {
+            assert_eq!(check_network(good), Ok(()), "{good}");
+        }
+        for bad in ["none", "host", "-a"] {
+            assert!(check_network(bad).is_err(), "{bad}");
         }
     }
 

@@ -3,6 +3,8 @@
 //! The order is always the same: a record first, then the device, then the port; and backwards to remove.
 
 mod edge;
+pub mod ipam;
+pub mod routes;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -78,8 +80,12 @@ pub enum Step {
     RemoveNetwork(NetworkRecord),
     /// Make an endpoint's device, under the name that only it has, in its sandbox and open.
     CreateDevice(DevicePlan),
-    /// Name it, set MAC, MTU, address and default route, bring it and `lo` up.
+    /// Name it, set MAC, MTU, address and, if it gives one, default route, bring it and `lo` up.
     ConfigureDevice(DevicePlan),
+    /// Lead the sandbox's default route by an endpoint's gateway, unless it has another one.
+    AddDefaultRoute(DevicePlan),
+    /// Take that route away, if it is there.
+    RemoveDefaultRoute(DevicePlan),
     /// Open an endpoint's device again.
     OpenDevice(DevicePlan),
     /// Delete an endpoint's device, whatever has become of it.
@@ -170,6 +176,8 @@ impl Step {
                 Step::SetNetwork { before: after.clone(), after: before.clone() }
             }
             Step::CreateDevice(plan) => Step::DeleteDevice(plan.endpoint.clone()),
+            Step::AddDefaultRoute(plan) => Step::RemoveDefaultRoute(plan.clone()),
+            Step::RemoveDefaultRoute(plan) => Step::AddDefaultRoute(plan.clone()),
             Step::OpenDevice(plan) => Step::CloseDevice(plan.endpoint.port()),
             Step::OpenInterface(record) => Step::CloseDevice(record.port()),
             Step::SetLinkUp { interface, up } => Step::SetLinkUp { interface: interface.clone(), up: !up },
@@ -233,44 +241,53 @@ pub fn add_network(record: NetworkRecord) -> Vec<Step> {
 }
 
 /// Changes a network; nothing to do when nothing differs.
-pub fn set_network(before: &NetworkRecord, after: &NetworkRecord) -> Vec<Step> {
-    let (before, after) = (before.clone(), after.clone());
+pub fn set_network(state: &State, network: &NetworkState, after: &NetworkRecord) -> Vec<Step> {
+    let (before, after) = (network.record.clone(), after.clone());
     if before == after {
         return Vec::new();
     }
+    let (mut steps, mut changes, then) = routes::turn(state, network, &after);
     let (was, is) = (Record::Network(before.clone()), Record::Network(after.clone()));
-    let store = Step::Store(vec![Change::Replace { before: was, after: is }]);
+    changes.push(Change::Replace { before: was, after: is });
+    let store = Step::Store(changes);
     let set = Step::SetNetwork { before: before.clone(), after: after.clone() };
-    match (&before.host_interface, &after.host_interface) {
+    steps.extend(match (&before.host_interface, &after.host_interface) {
         (Some(_), None) => vec![Step::RemoveHostPort(before), set, store],
         (None, Some(_)) => vec![store, set, Step::AddHostPort(after)],
         _ => vec![store, set],
-    }
+    });
+    steps.extend(then);
+    steps
 }
 
 /// Removes a network that nothing is on.
-pub fn remove_network(network: &NetworkState) -> Vec<Step> {
+pub fn remove_network(state: &State, network: &NetworkState) -> Vec<Step> {
     let record = network.record.clone();
     let mut steps = Vec::new();
     if record.host_interface.is_some() {
         steps.push(Step::RemoveHostPort(record.clone()));
     }
     let mut gone: Vec<Change> = edge::rules_record(network).map(Change::Remove).into_iter().collect();
+    if !state.pools.contains_key(&record.subnet) {
+        gone.extend(ipam::forget(state, record.subnet));
+    }
     gone.push(Change::Remove(Record::Network(record.clone())));
     steps.extend([Step::RemoveNetwork(record), Step::Store(gone)]);
     steps
 }
 
-/// Attaches an endpoint: `endpoint` is not in the state yet.
-pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord) -> Vec<Step> {
+/// Attaches an endpoint: `endpoint` is not in the state yet. Its address was `chosen` by us, or asked for.
+pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord, chosen: bool) -> Vec<Step> {
     let begun = EndpointRecord { phase: Phase::Attaching, ..endpoint.clone() };
     let done = EndpointRecord { phase: Phase::Attached, ..endpoint };
     let device = DevicePlan { endpoint: done.clone(), network: network.record.clone() };
     let mut with = state.clone();
     with.apply(&Change::Add(Record::Endpoint(done.clone())));
 
+    let mut begin = ipam::take(state, network.record.subnet, done.address, chosen);
+    begin.push(Change::Add(Record::Endpoint(begun.clone())));
     let mut steps = vec![
-        Step::Store(vec![Change::Add(Record::Endpoint(begun.clone()))]),
+        Step::Store(begin),
         Step::CreateDevice(device.clone()),
         Step::ConfigureDevice(device),
         Step::AddPort(endpoint_port(&with, network, &done)),
@@ -304,9 +321,14 @@ pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
         Change::Replace { before: Record::Endpoint(endpoint.clone()), after: Record::Endpoint(last.clone()) };
     let mut without = state.clone();
     without.apply(&mark);
-    let mut steps = Vec::new();
+    let (passed_on, route) = routes::pass_on(state, endpoint);
+    let mut begin: Vec<Change> = passed_on.into_iter().collect();
     if endpoint.phase != Phase::Detaching {
-        steps.push(Step::Store(vec![mark]));
+        begin.push(mark);
+    }
+    let mut steps = Vec::new();
+    if !begin.is_empty() {
+        steps.push(Step::Store(begin));
     }
     let network = state.networks.get(&endpoint.network);
     let (ends, mut gone) = network.map(|network| edge::leave(network, endpoint)).unwrap_or_default();
@@ -314,8 +336,14 @@ pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
     steps.push(Step::RemovePort(endpoint.port()));
     steps.extend(new_identities(state, &without, endpoint.netns, &endpoint.port()));
     steps.push(Step::DeleteDevice(last.clone()));
+    steps.extend(route);
     gone.extend(statics_behind(network, &endpoint.name));
     gone.push(Change::Remove(Record::Endpoint(last)));
+    if let Some(subnet) = network.map(|network| network.record.subnet)
+        && !state.is_leased(subnet, endpoint.address)
+    {
+        gone.extend(ipam::release(state, subnet, endpoint.address));
+    }
     steps.push(Step::Store(gone));
     steps
 }
@@ -448,7 +476,7 @@ mod tests {
     fn a_record_comes_before_the_device_and_goes_after_it() {
         let state = state();
         let endpoint = &state.networks["red"].endpoints["a"];
-        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone());
+        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone(), true);
         let phase = |step: &Step, phase: Phase| match step {
             Step::Store(changes) => changes.iter().any(|change| {
                 matches!(change, Change::Add(Record::Endpoint(it))
@@ -486,7 +514,7 @@ mod tests {
             });
             told.collect()
         };
-        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone());
+        let attach = attach(&without(&state, endpoint), &state.networks["red"], endpoint.clone(), true);
         assert_eq!(told(attach), [("blue/a".to_owned(), 2)]);
         assert_eq!(told(detach(&state, endpoint)), [("blue/a".to_owned(), 1)]);
     }
@@ -495,7 +523,7 @@ mod tests {
     fn what_changes_nothing_has_no_steps() {
         let state = state();
         let network = &state.networks["red"];
-        assert_eq!(set_network(&network.record, &network.record), []);
+        assert_eq!(set_network(&state, network, &network.record), []);
         let port = network.port("a").unwrap();
         let same = PortPatch { guard: Some(true), ..PortPatch::default() };
         assert_eq!(set_port(port, &same), []);
@@ -509,8 +537,8 @@ mod tests {
         let hairpin = PortPatch { hairpin: Some(true), ..PortPatch::default() };
         let red = &state.networks["red"];
         let steps = [
-            attach(&without(&state, endpoint), red, endpoint.clone()),
-            set_network(&red.record, &NetworkRecord { ageing_seconds: 1, ..red.record.clone() }),
+            attach(&without(&state, endpoint), red, endpoint.clone(), true),
+            set_network(&state, red, &NetworkRecord { ageing_seconds: 1, ..red.record.clone() }),
             set_port(state.networks["red"].port("a").unwrap(), &hairpin),
             add_static(&state.networks["red"], Mac("02:00:00:00:00:01".parse().unwrap()), "a"),
         ];

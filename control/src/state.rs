@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::Ipv4Net;
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::network::Identity;
 
 use crate::api::types::{Mac, PortFlags};
 use crate::error::Error;
+use crate::id::Id;
+use crate::ipam::{Memory, Space};
 use crate::netns::NetnsId;
 use crate::store::{
-    Change, EndpointRecord, InterfaceRecord, LinkRecord, NamespaceRecord, NetworkRecord, Phase,
-    PublicationRecord, Record, RuleRecord, StaticRecord,
+    Change, EndpointRecord, InterfaceRecord, LeaseRecord, LinkRecord, NamespaceRecord, NetworkRecord, Phase,
+    PoolRecord, PublicationRecord, Record, RuleRecord, StaticRecord,
 };
 
 /// A port's name: `NETWORK/ENDPOINT` or `NETWORK/INTERFACE`.
@@ -35,6 +38,14 @@ impl PortName {
 impl fmt::Display for PortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.port)
+    }
+}
+
+impl NetworkRecord {
+    /// What its endpoints' addresses are taken from.
+    pub fn space(&self) -> Space<'_> {
+        let NetworkRecord { subnet, range, gateway, ref reserved, .. } = *self;
+        Space { subnet, range, gateway: Some(gateway), reserved }
     }
 }
 
@@ -123,9 +134,10 @@ impl NetworkState {
         endpoint.or_else(|| self.interfaces.get(name).map(PortRecord::Interface))
     }
 
-    /// Who has which address.
-    pub fn addresses(&self) -> BTreeMap<Ipv4Addr, &str> {
-        self.endpoints.values().map(|it| (it.address, it.name.as_str())).collect()
+    /// The endpoint that has that name or alias, without regard to case, as DNS compares names.
+    pub fn named(&self, name: &str) -> Option<&EndpointRecord> {
+        let is = |it: &str| it.eq_ignore_ascii_case(name);
+        self.endpoints.values().find(|it| is(&it.name) || it.aliases.iter().any(|alias| is(alias)))
     }
 
     /// Who has which MAC: the gateway, endpoints, static entries.
@@ -137,6 +149,34 @@ impl NetworkState {
     }
 }
 
+/// A subnet that somebody asked for apart from a network, and who has which address of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolState {
+    /// The pool itself.
+    pub record: PoolRecord,
+    /// Leases by address.
+    pub leases: BTreeMap<Ipv4Addr, LeaseRecord>,
+}
+
+/// Who has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder<'a> {
+    /// An endpoint.
+    Endpoint(&'a EndpointRecord),
+    /// Whoever asked for it apart from an endpoint.
+    Lease(&'a LeaseRecord),
+}
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Endpoint(it) => write!(f, "the endpoint {}", it.name),
+            Holder::Lease(LeaseRecord { owner: Some(owner), .. }) => write!(f, "{owner}, who has leased it"),
+            Holder::Lease(_) => f.write_str("whoever has leased it"),
+        }
+    }
+}
+
 /// Everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
@@ -144,6 +184,10 @@ pub struct State {
     pub networks: BTreeMap<String, NetworkState>,
     /// Namespaces that pontoon created, by name.
     pub namespaces: BTreeMap<String, NamespaceRecord>,
+    /// Pools by subnet.
+    pub pools: BTreeMap<Ipv4Net, PoolState>,
+    /// What is remembered of the addresses of networks and pools, by subnet.
+    pub memories: BTreeMap<Ipv4Net, Memory>,
 }
 
 impl State {
@@ -203,6 +247,21 @@ impl State {
                     network.links.insert(it);
                 }
             }
+            Record::Pool(it) => match self.pools.get_mut(&it.subnet) {
+                Some(pool) => pool.record = it,
+                None => {
+                    self.pools.insert(it.subnet, PoolState { record: it, leases: BTreeMap::new() });
+                }
+            },
+            Record::Lease(it) => {
+                if let Some(pool) = self.pools.get_mut(&it.subnet) {
+                    pool.leases.insert(it.address, it);
+                }
+            }
+            Record::Cursor(it) => self.memories.entry(it.subnet).or_default().cursor = Some(it.address),
+            Record::Resting(it) => {
+                self.memories.entry(it.subnet).or_default().resting.insert(it.address, it.order);
+            }
         }
     }
 
@@ -234,7 +293,61 @@ impl State {
             Record::Link(it) => network(&mut self.networks, &it.network, &|of| {
                 of.links.remove(it);
             }),
+            Record::Pool(it) => {
+                self.pools.remove(&it.subnet);
+            }
+            Record::Lease(it) => {
+                if let Some(pool) = self.pools.get_mut(&it.subnet) {
+                    pool.leases.remove(&it.address);
+                }
+            }
+            Record::Cursor(it) => self.change_memory(it.subnet, |memory| memory.cursor = None),
+            Record::Resting(it) => self.change_memory(it.subnet, |memory| {
+                memory.resting.remove(&it.address);
+            }),
         }
+    }
+
+    /// Changes what is remembered of a subnet. Nothing to remember is no memory.
+    fn change_memory(&mut self, subnet: Ipv4Net, change: impl FnOnce(&mut Memory)) {
+        if let Some(memory) = self.memories.get_mut(&subnet) {
+            change(memory);
+            if *memory == Memory::default() {
+                self.memories.remove(&subnet);
+            }
+        }
+    }
+
+    /// What is remembered of a subnet's addresses.
+    pub fn memory(&self, subnet: Ipv4Net) -> &Memory {
+        static NOTHING: Memory = Memory { cursor: None, resting: BTreeMap::new() };
+        self.memories.get(&subnet).unwrap_or(&NOTHING)
+    }
+
+    /// The network on that subnet.
+    pub fn network_on(&self, subnet: Ipv4Net) -> Option<&NetworkState> {
+        self.networks.values().find(|it| it.record.subnet == subnet)
+    }
+
+    /// Who has which address of a subnet. An endpoint comes before the lease that it has its address by.
+    pub fn holders(&self, subnet: Ipv4Net) -> BTreeMap<Ipv4Addr, Holder<'_>> {
+        let leases = self.pools.get(&subnet).into_iter().flat_map(|pool| pool.leases.values());
+        let endpoints = self.network_on(subnet).into_iter().flat_map(|it| it.endpoints.values());
+        let leases = leases.map(|it| (it.address, Holder::Lease(it)));
+        leases.chain(endpoints.map(|it| (it.address, Holder::Endpoint(it)))).collect()
+    }
+
+    /// Whether a lease says that the address is somebody's.
+    pub fn is_leased(&self, subnet: Ipv4Net, address: Ipv4Addr) -> bool {
+        self.pools.get(&subnet).is_some_and(|pool| pool.leases.contains_key(&address))
+    }
+
+    /// The subnets of networks, and those of pools that no network is on, with what they belong to.
+    pub fn subnets(&self) -> impl Iterator<Item = (String, Ipv4Net)> {
+        let networks = self.networks.values();
+        let networks = networks.map(|it| (format!("the network {}", it.record.name), it.record.subnet));
+        let pools = self.pools.keys().filter(|subnet| self.network_on(**subnet).is_none());
+        networks.chain(pools.map(|subnet| (format!("the pool {subnet}"), *subnet)))
     }
 
     /// The network of that name.
@@ -246,6 +359,16 @@ impl State {
         self.networks.get(name).ok_or_else(missing)
     }
 
+    /// The network of that id.
+    pub fn network_by_id(&self, id: Id) -> Option<&NetworkState> {
+        self.networks.values().find(|it| it.record.id == id)
+    }
+
+    /// The endpoint of that id.
+    pub fn endpoint_by_id(&self, id: Id) -> Option<&EndpointRecord> {
+        self.endpoints().find(|it| it.id == id)
+    }
+
     /// The endpoint of that name.
     ///
     /// # Errors
@@ -254,7 +377,7 @@ impl State {
         let missing = || Error::Missing {
             what: "endpoint",
             name: PortName::new(network, name).to_string(),
-            list: "network inspect",
+            list: "network show",
         };
         self.network(network)?.endpoints.get(name).ok_or_else(missing)
     }
@@ -267,7 +390,7 @@ impl State {
         let missing = || Error::Missing {
             what: "interface",
             name: PortName::new(network, name).to_string(),
-            list: "network inspect",
+            list: "network show",
         };
         self.network(network)?.interfaces.get(name).ok_or_else(missing)
     }

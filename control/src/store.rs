@@ -1,28 +1,42 @@
 //! What survives the daemon: one record for every network, endpoint, interface, static FDB entry, publication, link and
-//! created namespace, and one for each network's rules.
+//! created namespace, one for each network's rules, and what is remembered of addresses.
 //!
 //! A record comes before the thing and goes after it: whatever instant the daemon dies at, the next one finds a
 //! record for everything that is there, and [`Phase`] tells it which records stand for something unfinished.
 
+mod ipam;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::api::types::{
     Connection, DeviceKind, LinkBody, Mac, PortFlags, PublishedPorts, RuleBody, SandboxRef,
 };
 use crate::error::write_hint;
+use crate::id::Id;
 use crate::netns::NetnsId;
 
+pub use ipam::{CursorRecord, LeaseRecord, PoolRecord, RestingRecord};
+
 /// The version of what is written below. Raise it when a record changes in a way that older code misreads.
-const SCHEMA: u64 = 2;
-/// Earlier versions whose records are read as they are: 1 knew nothing of the edge, so its networks are connected to nothing.
-const OLDER: std::ops::RangeInclusive<u64> = 1..=1;
+const SCHEMA: u64 = 3;
+/// Earlier versions whose records are taken up: 1 knew nothing of the edge, so its networks are connected to nothing; neither it nor
+/// 2 had ids, which are given when the state is opened.
+const OLDER: std::ops::RangeInclusive<u64> = 1..=2;
+/// The driver that a network says it has, unless it was made with another.
+pub const DEFAULT_DRIVER: &str = "pontoon";
+/// What interfaces in sandboxes are called unless told otherwise, before their number.
+pub const DEFAULT_PREFIX: &str = "eth";
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// A state that cannot be read or written.
@@ -82,8 +96,19 @@ fn failed<E: Into<redb::Error>>(action: &'static str) -> impl FnOnce(E) -> Store
 pub struct NetworkRecord {
     /// Its name.
     pub name: String,
+    /// Its id.
+    pub id: Id,
+    /// The driver that it says it has.
+    #[serde(default = "default_driver")]
+    pub driver: String,
     /// Its subnet.
     pub subnet: Ipv4Net,
+    /// The part of the subnet that addresses are chosen from; all of it when none.
+    #[serde(default)]
+    pub range: Option<Ipv4Net>,
+    /// Addresses that no endpoint gets, by the names of who has them.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, Ipv4Addr>,
     /// The gateway's address.
     pub gateway: Ipv4Addr,
     /// The gateway's MAC.
@@ -98,8 +123,34 @@ pub struct NetworkRecord {
     /// The name of its host port; none when it has none.
     #[serde(default)]
     pub host_interface: Option<String>,
+    /// The name that its host port must have; none: any that is free.
+    #[serde(default)]
+    pub host_interface_wish: Option<String>,
+    /// The address of the host that publications stand on which name none; none: every one.
+    #[serde(default)]
+    pub publish_address: Option<Ipv4Addr>,
+    /// What interfaces in sandboxes are called, before their number.
+    #[serde(default = "default_prefix")]
+    pub ifname_prefix: String,
+    /// Shown to those who ask, without effect.
+    #[serde(default)]
+    pub attachable: bool,
+    /// Labels, for those who ask for them.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Options under Docker's keys, as they were given.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
     /// When it was created.
     pub created: String,
+}
+
+fn default_driver() -> String {
+    DEFAULT_DRIVER.to_owned()
+}
+
+fn default_prefix() -> String {
+    DEFAULT_PREFIX.to_owned()
 }
 
 /// How far an endpoint has come.
@@ -121,6 +172,13 @@ pub struct EndpointRecord {
     pub network: String,
     /// Its name.
     pub name: String,
+    /// Its id.
+    pub id: Id,
+    /// Further names of it, in its network only.
+    #[serde(default)]
+    pub aliases: BTreeSet<String>,
+    /// The id of its sandbox: the same for all endpoints there.
+    pub sandbox_id: Id,
     /// The sandbox as it was named.
     pub sandbox: SandboxRef,
     /// The sandbox as it is recognised.
@@ -137,6 +195,9 @@ pub struct EndpointRecord {
     pub device: String,
     /// What its port may do.
     pub flags: PortFlags,
+    /// Whether its network's gateway is its sandbox's way to everywhere else.
+    #[serde(default)]
+    pub default_route: bool,
     /// When it was attached.
     pub created: String,
     /// How far it has come.
@@ -241,6 +302,14 @@ pub enum Record {
     Rules(RulesRecord),
     /// See [`LinkRecord`].
     Link(LinkRecord),
+    /// See [`PoolRecord`].
+    Pool(PoolRecord),
+    /// See [`LeaseRecord`].
+    Lease(LeaseRecord),
+    /// See [`CursorRecord`].
+    Cursor(CursorRecord),
+    /// See [`RestingRecord`].
+    Resting(RestingRecord),
 }
 
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -252,7 +321,24 @@ const NAMESPACES: Table = TableDefinition::new("namespaces");
 const PUBLICATIONS: Table = TableDefinition::new("publications");
 const RULES: Table = TableDefinition::new("rules");
 const LINKS: Table = TableDefinition::new("links");
-const TABLES: [Table; 8] = [NETWORKS, ENDPOINTS, INTERFACES, STATICS, NAMESPACES, PUBLICATIONS, RULES, LINKS];
+const POOLS: Table = TableDefinition::new("pools");
+const LEASES: Table = TableDefinition::new("leases");
+const CURSORS: Table = TableDefinition::new("cursors");
+const RESTING: Table = TableDefinition::new("resting");
+const TABLES: [Table; 12] = [
+    NETWORKS,
+    ENDPOINTS,
+    INTERFACES,
+    STATICS,
+    NAMESPACES,
+    PUBLICATIONS,
+    RULES,
+    LINKS,
+    POOLS,
+    LEASES,
+    CURSORS,
+    RESTING,
+];
 
 impl Record {
     fn table(&self) -> Table {
@@ -265,6 +351,10 @@ impl Record {
             Record::Publication(_) => PUBLICATIONS,
             Record::Rules(_) => RULES,
             Record::Link(_) => LINKS,
+            Record::Pool(_) => POOLS,
+            Record::Lease(_) => LEASES,
+            Record::Cursor(_) => CURSORS,
+            Record::Resting(_) => RESTING,
         }
     }
 
@@ -278,6 +368,10 @@ impl Record {
             Record::Publication(it) => it.id.to_string(),
             Record::Rules(it) => it.network.clone(),
             Record::Link(it) => format!("{}: {}", it.network, it.link),
+            Record::Pool(it) => it.subnet.to_string(),
+            Record::Lease(it) => format!("{} {}", it.subnet, it.address),
+            Record::Cursor(it) => it.subnet.to_string(),
+            Record::Resting(it) => format!("{} {}", it.subnet, it.address),
         }
     }
 
@@ -291,12 +385,18 @@ impl Record {
             Record::Publication(it) => serde_json::to_vec(it),
             Record::Rules(it) => serde_json::to_vec(it),
             Record::Link(it) => serde_json::to_vec(it),
+            Record::Pool(it) => serde_json::to_vec(it),
+            Record::Lease(it) => serde_json::to_vec(it),
+            Record::Cursor(it) => serde_json::to_vec(it),
+            Record::Resting(it) => serde_json::to_vec(it),
         }
         .map_err(|source| StoreError::Record { key: self.key(), source })
     }
 }
 
 /// A change of one record.
+// A plan has a handful of these, and they are moved rather than kept.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It was not there.
@@ -351,6 +451,42 @@ fn is_foreign(error: &redb::Error) -> bool {
     )
 }
 
+/// Gives networks, endpoints and sandboxes of an earlier schema their ids.
+fn give_ids(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    let random = || {
+        let id = Id::random().map_err(|source| failed("give ids in")(redb::Error::Io(source)));
+        id.map(|id| Value::String(id.to_string()))
+    };
+    let mut sandboxes: BTreeMap<String, Value> = BTreeMap::new();
+    for table in [NETWORKS, ENDPOINTS] {
+        let mut table = transaction.open_table(table).map_err(failed("open"))?;
+        let mut records: Vec<(String, Value)> = Vec::new();
+        for entry in table.iter().map_err(failed("read"))? {
+            let (key, value) = entry.map_err(failed("read"))?;
+            let record = serde_json::from_slice(value.value());
+            let key = key.value().to_owned();
+            let record = record.map_err(|source| StoreError::Record { key: key.clone(), source })?;
+            records.push((key, record));
+        }
+        for (key, mut record) in records {
+            // Nothing else than an object has ever been written. What is none is refused when it is loaded.
+            let Some(fields) = record.as_object_mut() else { continue };
+            fields.insert("id".to_owned(), random()?);
+            if let Some(netns) = fields.get("netns").map(Value::to_string) {
+                let sandbox = match sandboxes.get(&netns) {
+                    Some(known) => known.clone(),
+                    None => random()?,
+                };
+                sandboxes.insert(netns, sandbox.clone());
+                fields.insert("sandbox_id".to_owned(), sandbox);
+            }
+            let bytes = record.to_string().into_bytes();
+            table.insert(key.as_str(), bytes.as_slice()).map_err(failed("write"))?;
+        }
+    }
+    Ok(())
+}
+
 /// The database. Every commit is on the disk when it returns.
 #[derive(Debug)]
 pub struct Store {
@@ -387,6 +523,7 @@ impl Store {
                 }
                 Some(_) | None => {
                     meta.insert("schema", SCHEMA).map_err(failed("write"))?;
+                    give_ids(&transaction)?;
                 }
             }
         }
@@ -418,7 +555,7 @@ impl Store {
         transaction.commit().map_err(failed("write"))
     }
 
-    /// Every record, networks first.
+    /// Every record, networks first, pools before their leases.
     ///
     /// # Errors
     /// The database failed, or a record cannot be read.
@@ -432,6 +569,10 @@ impl Store {
         records.extend(self.table(PUBLICATIONS)?.into_iter().map(Record::Publication));
         records.extend(self.table(RULES)?.into_iter().map(Record::Rules));
         records.extend(self.table(LINKS)?.into_iter().map(Record::Link));
+        records.extend(self.table(POOLS)?.into_iter().map(Record::Pool));
+        records.extend(self.table(LEASES)?.into_iter().map(Record::Lease));
+        records.extend(self.table(CURSORS)?.into_iter().map(Record::Cursor));
+        records.extend(self.table(RESTING)?.into_iter().map(Record::Resting));
         Ok(records)
     }
 
@@ -454,17 +595,7 @@ mod tests {
     use super::*;
 
     fn network(name: &str, mtu: u16) -> Record {
-        Record::Network(NetworkRecord {
-            name: name.into(),
-            subnet: "10.0.0.0/24".parse().unwrap(),
-            gateway: Ipv4Addr::new(10, 0, 0, 1),
-            gateway_mac: "02:42:0a:00:00:01".parse().unwrap(),
-            mtu,
-            ageing_seconds: 300,
-            connection: Connection::default(),
-            host_interface: Some("ptn-a".into()),
-            created: "2025-01-01T00:00:00Z".into(),
-        })
+        Record::Network(NetworkRecord { mtu, ..crate::testing::network_record(name, "10.0.0.0/24") })
     }
 
     #[test]
@@ -538,6 +669,56 @@ mod tests {
         let records = Store::open(dir.path()).unwrap().load().unwrap();
         let [Record::Network(old)] = records.as_slice() else { panic!("{records:?}") };
         assert_eq!((&old.connection, &old.host_interface), (&Connection::closed(), &None));
+    }
+
+    #[test]
+    fn what_an_earlier_schema_had_no_ids_for_gets_them_once_and_for_all() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let store = Store::open(dir.path()).unwrap();
+            let old = |record: Record, without: &[&str]| {
+                let mut value: Value = serde_json::from_slice(&record.bytes().unwrap()).unwrap();
+                without.iter().for_each(|field| drop(value.as_object_mut().unwrap().remove(*field)));
+                value.to_string().into_bytes()
+            };
+            let transaction = store.database.begin_write().unwrap();
+            {
+                transaction.open_table(META).unwrap().insert("schema", 2).unwrap();
+                let new = [
+                    "id",
+                    "driver",
+                    "range",
+                    "reserved",
+                    "host_interface_wish",
+                    "publish_address",
+                    "ifname_prefix",
+                    "attachable",
+                    "labels",
+                    "options",
+                ];
+                let network = old(network("a", 1500), &new);
+                transaction.open_table(NETWORKS).unwrap().insert("a", network.as_slice()).unwrap();
+                let mut endpoints = transaction.open_table(ENDPOINTS).unwrap();
+                for (name, ino) in [("x", 100), ("y", 100), ("z", 101)] {
+                    let mut record = crate::testing::endpoint_record("a", name, [10, 0, 0, 2]);
+                    record.netns.ino = ino;
+                    let new = ["id", "sandbox_id", "aliases", "default_route"];
+                    let bytes = old(Record::Endpoint(record), &new);
+                    endpoints.insert(format!("a/{name}").as_str(), bytes.as_slice()).unwrap();
+                }
+            }
+            transaction.commit().unwrap();
+        }
+        let records = Store::open(dir.path()).unwrap().load().unwrap();
+        let [Record::Network(a), Record::Endpoint(x), Record::Endpoint(y), Record::Endpoint(z)] =
+            records.as_slice()
+        else {
+            panic!("{records:?}")
+        };
+        assert_eq!((a.driver.as_str(), a.ifname_prefix.as_str()), ("pontoon", "eth"));
+        assert_eq!(BTreeSet::from([a.id, x.id, y.id, z.id, x.sandbox_id, z.sandbox_id]).len(), 6);
+        assert_eq!(x.sandbox_id, y.sandbox_id, "two endpoints of one sandbox");
+        assert_eq!(Store::open(dir.path()).unwrap().load().unwrap(), records);
     }
 
     #[test]

@@ -20,14 +20,19 @@ use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
-use crate::api::types::{Connection, EndpointRequest, NetworkRequest, SandboxRef, UplinkState};
+use crate::api::types::{
+    Connection, DeviceKind, EndpointRequest, Mac, NetworkRequest, SandboxRef, UplinkState,
+};
 use crate::error::Error;
+use crate::id::Id;
 use crate::link::Link;
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
-use crate::plan::{PublicationPlan, Step};
+use crate::plan::{DevicePlan, ENDPOINT_FLAGS, PublicationPlan, Step};
 use crate::state::PortName;
-use crate::store::{EndpointRecord, LinkRecord, RuleRecord, Store};
+use crate::store::{
+    DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, LinkRecord, NetworkRecord, Phase, RuleRecord, Store,
+};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
 
 /// What there is. The machine's part outlives a daemon, the engine's does not.
@@ -37,6 +42,8 @@ pub(crate) struct There {
     /// Devices: in which namespace (none: the host's), of which name.
     pub(crate) devices: BTreeSet<(Option<u64>, String)>,
     pub(crate) up: BTreeSet<String>,
+    /// The default route of each namespace: by which interface, over which gateway.
+    pub(crate) routes: BTreeMap<u64, (String, Ipv4Addr)>,
     pub(crate) networks: BTreeSet<String>,
     pub(crate) opened: BTreeSet<PortName>,
     pub(crate) ports: BTreeMap<PortName, (PortSettings, Option<Identity>)>,
@@ -64,6 +71,18 @@ pub(crate) struct FakeWorld {
 }
 
 impl There {
+    fn add_route(&mut self, plan: &DevicePlan) {
+        let DevicePlan { endpoint, network } = plan;
+        if self.devices.contains(&names_of(endpoint)[1]) {
+            let route = (endpoint.ifname.clone(), network.gateway);
+            self.routes.entry(endpoint.netns.ino).or_insert(route);
+        }
+    }
+
+    fn remove_route(&mut self, endpoint: &EndpointRecord) {
+        self.routes.retain(|netns, (ifname, _)| (*netns, &*ifname) != (endpoint.netns.ino, &endpoint.ifname));
+    }
+
     fn publish(&mut self, plan: &PublicationPlan, busy: &BTreeMap<u16, String>) -> Result<(), Error> {
         let PublicationPlan { record, .. } = plan;
         assert!(self.ports.contains_key(&PortName::new(&record.network, &record.endpoint)));
@@ -201,7 +220,12 @@ impl World for FakeWorld {
                 let [unready, ready] = names_of(&plan.endpoint);
                 assert!(there.devices.remove(&unready));
                 assert!(there.devices.insert(ready));
+                if plan.endpoint.default_route {
+                    there.add_route(plan);
+                }
             }
+            Step::AddDefaultRoute(plan) => there.add_route(plan),
+            Step::RemoveDefaultRoute(plan) => there.remove_route(&plan.endpoint),
             Step::OpenDevice(plan) => {
                 assert!(there.devices.contains(&names_of(&plan.endpoint)[1]));
                 there.opened.insert(plan.endpoint.port());
@@ -212,6 +236,7 @@ impl World for FakeWorld {
                 for name in names_of(endpoint) {
                     there.devices.remove(&name);
                 }
+                there.remove_route(endpoint);
             }
             Step::OpenInterface(record) => {
                 assert!(there.up.contains(&record.interface));
@@ -270,9 +295,17 @@ impl World for FakeWorld {
             kind: String::new(),
             loopback: name == "lo",
             enslaved: false,
+            peer: None,
             alias: String::new(),
         };
         Ok((name == "lo" || there.devices.contains(&(place, name.to_owned()))).then_some(link))
+    }
+
+    fn interface_names(&self, sandbox: &SandboxRef) -> Result<BTreeSet<String>, Error> {
+        let place = Some(self.netns(sandbox)?.ino);
+        let there = self.there.lock().unwrap();
+        let here = there.devices.iter().filter(|(of, _)| *of == place).map(|(_, name)| name.clone());
+        Ok(here.chain(["lo".to_owned()]).collect())
     }
 
     fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
@@ -282,6 +315,17 @@ impl World for FakeWorld {
         }
         let found = names_of(endpoint).iter().any(|name| there.devices.contains(name));
         Ok(if found { Remains::All } else { Remains::Sandbox })
+    }
+
+    /// Devices are numbered as the last byte of their endpoint's address is; the other end of a veth comes next.
+    fn place(&self, endpoint: &EndpointRecord) -> Option<Link> {
+        let link = self.link(Some(&endpoint.sandbox), &endpoint.ifname).ok()??;
+        let index = u32::from(endpoint.address.octets()[3]);
+        Some(Link { index, peer: (endpoint.kind == DeviceKind::Veth).then_some(index + 1), ..link })
+    }
+
+    fn own_netns(&self) -> u64 {
+        1
     }
 
     fn namespace_is(&self, name: &str, netns: NetnsId) -> bool {
@@ -337,13 +381,17 @@ impl World for FakeWorld {
         1
     }
 
-    fn free_host_interface(&self, network: &str) -> Result<String, Error> {
-        Ok(format!("ptn-{network}"))
+    fn free_host_interface(&self, network: &str, wish: Option<&str>) -> Result<String, Error> {
+        Ok(wish.map_or_else(|| format!("ptn-{network}"), str::to_owned))
     }
 
     fn check_subnet(&self, subnet: Ipv4Net, _: Ipv4Addr, _: Option<&str>) -> Result<(), Error> {
         let taken = subnet == "192.0.2.0/24".parse().unwrap();
         if taken { Err(Error::Conflict("the host is on it".into())) } else { Ok(()) }
+    }
+
+    fn subnets_in_use(&self) -> Result<Vec<Ipv4Net>, Error> {
+        Ok(vec!["192.0.2.0/24".parse().unwrap(), "172.17.0.0/24".parse().unwrap()])
     }
 
     fn default_mtu(&self) -> Result<Option<u32>, Error> {
@@ -466,17 +514,58 @@ impl Lab {
 }
 
 pub(crate) fn network(name: &str, subnet: &str) -> NetworkRequest {
-    NetworkRequest { name: name.into(), subnet: subnet.parse().unwrap(), ..NetworkRequest::default() }
+    NetworkRequest { name: name.into(), subnet: Some(subnet.parse().unwrap()), ..NetworkRequest::default() }
 }
 
 pub(crate) fn endpoint(netns: &str) -> EndpointRequest {
-    EndpointRequest {
-        name: None,
-        sandbox: SandboxRef::Netns(netns.into()),
-        ifname: None,
-        ip: None,
-        mac: None,
+    EndpointRequest::of(SandboxRef::Netns(netns.into()))
+}
+
+/// A network as it is made of nothing but its name and subnet.
+pub(crate) fn network_record(name: &str, subnet: &str) -> NetworkRecord {
+    let subnet: Ipv4Net = subnet.parse().unwrap();
+    let gateway = subnet.hosts().next().unwrap();
+    NetworkRecord {
+        name: name.into(),
+        id: Id::of(name),
+        driver: DEFAULT_DRIVER.into(),
+        subnet,
+        range: None,
+        reserved: BTreeMap::new(),
+        gateway,
+        gateway_mac: Mac(MacAddr::from_ipv4(gateway)),
+        mtu: 1500,
+        ageing_seconds: 300,
+        connection: Connection::default(),
+        host_interface: Some(format!("ptn-{name}")),
+        host_interface_wish: None,
+        publish_address: None,
+        ifname_prefix: DEFAULT_PREFIX.into(),
+        attachable: false,
+        labels: BTreeMap::new(),
+        options: BTreeMap::new(),
+        created: "2025-01-01T00:00:00Z".into(),
+    }
+}
+
+/// An endpoint that is attached to the sandbox of its name.
+pub(crate) fn endpoint_record(network: &str, name: &str, address: [u8; 4]) -> EndpointRecord {
+    EndpointRecord {
+        network: network.into(),
+        name: name.into(),
+        id: Id::of(name),
+        aliases: BTreeSet::new(),
+        sandbox_id: Id::of("sandbox"),
+        sandbox: SandboxRef::Netns(name.into()),
+        netns: NetnsId { dev: 4, ino: 100, boot: 1 },
+        ifname: "eth0".into(),
+        address: address.into(),
+        mac: Mac(MacAddr::from_ipv4(address.into())),
         kind: Default::default(),
-        isolated: false,
+        device: "ptn0000000000".into(),
+        flags: ENDPOINT_FLAGS,
+        default_route: true,
+        created: "2025-01-01T00:00:00Z".into(),
+        phase: Phase::Attached,
     }
 }

@@ -1,6 +1,6 @@
 //! The world as the [manager](crate::manager) sees it: namespaces, devices and the engine, behind one small trait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -109,11 +109,23 @@ pub trait World: Send + Sync {
     /// It cannot be looked for.
     fn link(&self, sandbox: Option<&SandboxRef>, name: &str) -> Result<Option<Link>, Error>;
 
+    /// The names of a sandbox's interfaces.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    fn interface_names(&self, sandbox: &SandboxRef) -> Result<BTreeSet<String>, Error>;
+
     /// What is left of an endpoint.
     ///
     /// # Errors
     /// It cannot be looked for.
     fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error>;
+
+    /// Where an endpoint's device is now; none when it has gone.
+    fn place(&self, endpoint: &EndpointRecord) -> Option<Link>;
+
+    /// The inode number of the daemon's own namespace; 0 when it cannot be looked at.
+    fn own_netns(&self) -> u64;
 
     /// Whether a namespace that pontoon created is still there under its name.
     fn namespace_is(&self, name: &str, netns: NetnsId) -> bool;
@@ -160,11 +172,11 @@ pub trait World: Send + Sync {
     /// How many workers the engine has.
     fn workers(&self) -> usize;
 
-    /// A name for the host port of a network that no interface of the host has.
+    /// A name for the host port of a network that no interface of the host has: `wish`, if there is one.
     ///
     /// # Errors
-    /// Interfaces cannot be listed.
-    fn free_host_interface(&self, network: &str) -> Result<String, Error>;
+    /// Interfaces cannot be listed, or one has the name that is wished for.
+    fn free_host_interface(&self, network: &str, wish: Option<&str>) -> Result<String, Error>;
 
     /// Refuses a subnet that the host is on already, or whose gateway's address it has. `own` is the host port of the
     /// network, if it is there.
@@ -172,6 +184,12 @@ pub trait World: Send + Sync {
     /// # Errors
     /// One sentence that names the interface.
     fn check_subnet(&self, subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Result<(), Error>;
+
+    /// Subnets that the host has addresses or routes in.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    fn subnets_in_use(&self) -> Result<Vec<Ipv4Net>, Error>;
 
     /// The MTU of the interface that the host's default route leaves by, in bytes.
     ///

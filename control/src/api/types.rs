@@ -1,6 +1,6 @@
 //! What goes over the API, into the store, and out of `--json`: the field names here are stable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -11,14 +11,20 @@ use pontoon_dataplane::MacAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::id::Id;
+
+mod connect;
 mod edge;
+mod inspect;
 mod published;
 
+pub use connect::{ConnectRequest, DisconnectRequest, SandboxName};
 pub use edge::{
     ByProtocol, Connection, Flow, Link, LinkBody, NatFlushed, NatGauge, NatMapping, NatSession, NatSessions,
     NatStats, Publication, PublicationRequest, Rule, RuleAction, RuleBody, RuleRequest, SnatIp, Trace,
     TraceFrame, TraceRequest, Uplink, UplinkState,
 };
+pub use inspect::{Attachment, ConfigFrom, Inspected, Ipam, IpamConfig};
 pub use published::{PortRange, PortsError, Protocol, PublishedPorts};
 
 /// A MAC address, written `02:42:0a:00:00:02`.
@@ -59,15 +65,46 @@ impl FromStr for Mac {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkRequest {
-    /// Its name: letters, digits, `_`, `.` and `-`, starting with a letter or digit, at most 63 bytes.
+    /// Its name: letters, digits, `_`, `.` and `-`, starting with a letter or digit, at most 63 bytes; neither `none` nor `host`.
     pub name: String,
-    /// Its subnet in CIDR notation; IPv4, a prefix of at most 30 bits.
-    #[schema(value_type = String, example = "10.88.0.0/24")]
-    pub subnet: IpNet,
+    /// Its id; a random one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Id>,
+    /// Its subnet in CIDR notation; IPv4, a prefix of at most 30 bits. When left out the first of Docker's default pools (172.17.0.0/16
+    /// to 172.31.0.0/16, then 192.168.0.0/20 on) that overlaps neither a network nor an address or route of the host.
+    #[schema(value_type = Option<String>, example = "10.88.0.0/24")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<IpNet>,
+    /// The part of the subnet that addresses are chosen from; all of it when left out.
+    #[schema(value_type = Option<String>, example = "10.88.0.128/25")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_range: Option<IpNet>,
+    /// Whether the subnet is a pool that whoever asks has requested before. Not for the API: nobody there has one.
+    #[serde(skip)]
+    pub pooled: bool,
     /// The gateway's address; the subnet's first when left out.
     #[schema(value_type = Option<String>, example = "10.88.0.1")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
+    /// Addresses that no endpoint gets, by the names of who has them.
+    #[schema(value_type = BTreeMap<String, String>)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aux_addresses: BTreeMap<String, IpAddr>,
+    /// The driver that it says it has, without effect; `pontoon` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Shown by `network inspect`, without effect; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachable: Option<bool>,
+    /// An IPv6 subnet as well: true is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<bool>,
+    /// Labels, for those who ask for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Options under Docker's keys, such as `com.docker.network.driver.mtu`; keys that mean nothing to pontoon are kept, without effect.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
     /// Largest layer-3 packet in bytes, 576 to 65521; that of the default route's interface when left out, 1500 without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
@@ -99,9 +136,21 @@ pub struct NetworkRequest {
 pub struct Network {
     /// Its name.
     pub name: String,
+    /// Its id.
+    pub id: Id,
+    /// The driver that it says it has.
+    pub driver: String,
     /// Its subnet.
     #[schema(value_type = String)]
     pub subnet: IpNet,
+    /// The part of the subnet that addresses are chosen from; absent when that is all of it.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_range: Option<IpNet>,
+    /// Addresses that no endpoint gets, by the names of who has them.
+    #[schema(value_type = BTreeMap<String, String>)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aux_addresses: BTreeMap<String, Ipv4Addr>,
     /// The gateway's address.
     #[schema(value_type = String)]
     pub gateway: Ipv4Addr,
@@ -117,6 +166,20 @@ pub struct Network {
     /// The interface by which the host sits on it; absent when it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_interface: Option<String>,
+    /// The address of the host that publications stand on which name none; absent when that is every one.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish_address: Option<Ipv4Addr>,
+    /// What interfaces in sandboxes are called, before their number.
+    pub ifname_prefix: String,
+    /// Shown, without effect.
+    pub attachable: bool,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Options under Docker's keys, as they were given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
     /// When it was created, RFC 3339 in UTC.
     pub created: String,
     /// Its endpoints by name.
@@ -206,15 +269,24 @@ pub struct EndpointRequest {
     /// Its name, unique in the network; the namespace's name (`pid-N` for a process) when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Its id; a random one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Id>,
+    /// Further names of it, each unique among the names and aliases of the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// The sandbox that it is put into.
     pub sandbox: SandboxRef,
-    /// The interface's name inside the sandbox; `eth0` when left out.
+    /// The interface's name inside the sandbox; when left out the network's prefix with the first number that is free: `eth0`, `eth1`, ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<String>,
-    /// Its address; the lowest free one when left out.
+    /// Its address; when left out the next one that is free: none is given again while others are.
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
+    /// Whether whoever asks has leased that address before. Not for the API: nobody there has a lease.
+    #[serde(skip)]
+    pub leased: bool,
     /// Its MAC; 02:42 and the address's four bytes when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
@@ -226,11 +298,36 @@ pub struct EndpointRequest {
     pub isolated: bool,
 }
 
+impl EndpointRequest {
+    /// An endpoint in that sandbox, all else chosen.
+    pub fn of(sandbox: SandboxRef) -> EndpointRequest {
+        EndpointRequest {
+            name: None,
+            id: None,
+            aliases: Vec::new(),
+            sandbox,
+            ifname: None,
+            ip: None,
+            leased: false,
+            mac: None,
+            kind: DeviceKind::default(),
+            isolated: false,
+        }
+    }
+}
+
 /// An endpoint as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Endpoint {
     /// Its name.
     pub name: String,
+    /// Its id.
+    pub id: Id,
+    /// Further names of it, in its network only.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub aliases: BTreeSet<String>,
+    /// The id of its sandbox: the same for all endpoints there.
+    pub sandbox_id: Id,
     /// The network that it belongs to.
     pub network: String,
     /// The sandbox as it was named when the endpoint was attached.
@@ -244,6 +341,8 @@ pub struct Endpoint {
     pub mac: Mac,
     /// The kind of device.
     pub kind: DeviceKind,
+    /// Whether its network's gateway is its sandbox's way to everywhere else.
+    pub default_route: bool,
     /// When it was attached, RFC 3339 in UTC.
     pub created: String,
 }
@@ -312,17 +411,35 @@ pub struct Port {
     pub network: String,
     /// `tap`, `veth` or `packet`.
     pub kind: String,
-    /// The interface's name: inside the sandbox for endpoints.
+    /// The interface's name as it is now: inside the sandbox for endpoints.
     pub ifname: String,
+    /// The interface's number in its namespace; absent when it has gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifindex: Option<u32>,
     /// The sandbox; absent for existing interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxRef>,
+    /// The inode number of the interface's namespace: what `lsns -t net` calls NS.
+    pub netns: u64,
+    /// The other end of a veth pair: of an endpoint the one in the daemon's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
     /// What it may do.
     pub flags: PortFlags,
     /// Largest layer-3 packet in bytes.
     pub mtu: u16,
     /// The offloads in use, a subset of `checksum`, `tso`, `uso`, in that order.
     pub offloads: Vec<String>,
+}
+
+/// The other end of a veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Peer {
+    /// Its number in the namespace that it is in.
+    pub ifindex: u32,
+    /// Its name, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<String>,
 }
 
 /// An FDB entry (`GET /fdb`).
@@ -455,13 +572,40 @@ pub struct NamespaceDecl {
 pub struct NetworkDecl {
     /// See [`NetworkRequest::name`].
     pub name: String,
+    /// See [`NetworkRequest::id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Id>,
     /// See [`NetworkRequest::subnet`].
-    #[schema(value_type = String)]
-    pub subnet: IpNet,
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<IpNet>,
+    /// See [`NetworkRequest::ip_range`].
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_range: Option<IpNet>,
     /// See [`NetworkRequest::gateway`].
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
+    /// See [`NetworkRequest::aux_addresses`].
+    #[schema(value_type = BTreeMap<String, String>)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aux_addresses: BTreeMap<String, IpAddr>,
+    /// See [`NetworkRequest::driver`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// See [`NetworkRequest::attachable`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachable: Option<bool>,
+    /// See [`NetworkRequest::ipv6`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<bool>,
+    /// See [`NetworkRequest::labels`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// See [`NetworkRequest::options`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
     /// See [`NetworkRequest::mtu`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
@@ -513,6 +657,9 @@ pub struct EndpointDecl {
     /// See [`EndpointRequest::name`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// See [`EndpointRequest::aliases`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// A named network namespace, or the path of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,

@@ -1,12 +1,12 @@
 //! The command line, defined once: parsing, `--help`, shell completions and man pages all come from here.
 
 mod edge;
+mod network;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
 use pontoon_dataplane::port::Offloads;
 
 use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
@@ -15,6 +15,7 @@ pub use edge::{
     ConnectionArgs, LinkArgs, LinkCommand, NatArgs, NatCommand, PortsArgs, PublishArgs, Published, RuleArgs,
     RuleCommand, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
 };
+pub use network::{ConnectArgs, CreateArgs, KnownSandboxArgs, NetworkCommand};
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/pontoon/pontoon.sock";
@@ -202,81 +203,6 @@ impl From<OffloadRung> for Offloads {
     }
 }
 
-/// `pontoon network`.
-#[derive(Debug, Subcommand)]
-pub enum NetworkCommand {
-    /// Create a network
-    #[command(after_help = "\
-Examples:
-  pontoon network create blue --subnet 10.88.0.0/24
-  pontoon network create jumbo --subnet 172.20.0.0/16 --gateway 172.20.255.254 --mtu 9000
-  pontoon network create vpn --subnet 10.89.0.0/24 --uplink wg0 --host-access=false
-  pontoon network create lab --subnet 10.90.0.0/24 --internal
-  pontoon network create tenants --subnet 10.91.0.0/24 --icc=false")]
-    Create {
-        /// The network's name
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// Its subnet, such as 10.88.0.0/24
-        #[arg(long, value_name = "CIDR", value_parser = parse_subnet)]
-        subnet: IpNet,
-        /// The gateway's address [default: the subnet's first]
-        #[arg(long, value_name = "IP", value_parser = parse_address)]
-        gateway: Option<IpAddr>,
-        /// Largest layer-3 packet in bytes [default: that of the default route's interface, or 1500]
-        #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse_mtu)]
-        mtu: Option<u16>,
-        /// How long learned addresses live; 0 keeps nothing [default: 300]
-        #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = parse_ageing)]
-        ageing: Option<u32>,
-        /// How it is connected
-        #[command(flatten)]
-        connection: ConnectionArgs,
-    },
-    /// List networks
-    #[command(visible_alias = "list")]
-    Ls {
-        /// How to list
-        #[command(flatten)]
-        list: ListArgs,
-    },
-    /// Show everything about a network
-    Inspect {
-        /// The network's name
-        #[arg(value_name = "NAME")]
-        name: String,
-    },
-    /// Remove a network that nothing is on any more
-    #[command(visible_alias = "remove")]
-    Rm {
-        /// The network's name
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// Detach its endpoints and give its interfaces back first
-        #[arg(short, long)]
-        force: bool,
-    },
-    /// Change a network's settings while it is in use; sessions that may not be any more end
-    #[command(
-        group(clap::ArgGroup::new("changes").required(true).multiple(true).args(edge::CHANGES)),
-        after_help = "\
-Examples:
-  pontoon network set blue --uplink none
-  pontoon network set blue --icc=false --host-access=false"
-    )]
-    Set {
-        /// The network's name
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// How long learned addresses live; 0 keeps nothing
-        #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = parse_ageing)]
-        ageing: Option<u32>,
-        /// How it is connected
-        #[command(flatten)]
-        connection: ConnectionArgs,
-    },
-}
-
 /// How to list.
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -324,15 +250,18 @@ pub struct AttachArgs {
     /// The endpoint's name [default: the namespace's name, or pid-PID]
     #[arg(long, value_name = "ENDPOINT")]
     pub name: Option<String>,
-    /// The interface's name inside the namespace [default: eth0]
+    /// The interface's name inside the namespace [default: the first free one of eth0, eth1, ...]
     #[arg(long, value_name = "NAME")]
     pub ifname: Option<String>,
-    /// Its address [default: the lowest free one]
+    /// Its address [default: the next one that is free; none is given again while others are]
     #[arg(long, value_name = "IP", value_parser = parse_address)]
     pub ip: Option<IpAddr>,
     /// Its MAC [default: 02:42 and the address's four bytes]
     #[arg(long, value_name = "MAC")]
     pub mac: Option<Mac>,
+    /// A further name for it, in this network only; may be given several times
+    #[arg(long = "alias", value_name = "NAME")]
+    pub aliases: Vec<String>,
     /// The kind of device
     #[arg(long, value_name = "KIND", value_enum, default_value_t)]
     pub kind: Kind,
@@ -561,24 +490,12 @@ pub struct FileArgs {
     pub file: PathBuf,
 }
 
-fn parse_subnet(text: &str) -> Result<IpNet, String> {
-    text.parse().map_err(|_| "write it in CIDR notation, such as 10.88.0.0/24".to_owned())
-}
-
-fn parse_ageing(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("give seconds, 0 to {}", u32::MAX))
-}
-
 fn parse_workers(text: &str) -> Result<u16, String> {
     text.parse().ok().filter(|n| *n <= 256).ok_or_else(|| "give a number, 0 to 256".to_owned())
 }
 
 fn parse_pid(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| "give a process's number, from 1 on".to_owned())
-}
-
-fn parse_mtu(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| "give bytes, 576 to 65521".to_owned())
 }
 
 fn parse_address(text: &str) -> Result<IpAddr, String> {
@@ -609,10 +526,20 @@ mod tests {
             "pontoon daemon --socket /tmp/p.sock",
             "pontoon network create blue --subnet 10.88.0.0/24",
             "pontoon network create blue --subnet 10.88.0.0/24 --gateway 10.88.0.254 --mtu 9000",
+            "pontoon network create blue",
+            "pontoon network create blue -d pontoon --attachable --label a=b --label c -o com.docker.network.driver.mtu=1400",
+            "pontoon network create blue --subnet 10.88.0.0/24 --ip-range 10.88.0.128/25 --aux-address router=10.88.0.5",
+            "pontoon network create blue --ipv6",
             "pontoon network ls",
             "pontoon network ls -q",
             "pontoon network ls --json",
-            "pontoon network inspect blue",
+            "pontoon network show blue",
+            "pontoon network inspect blue red",
+            "pontoon network connect blue web --alias www --ip 10.88.0.9 --ifname net7 --name w",
+            "pontoon network connect blue --netns web --mac 02:42:0a:58:00:09",
+            "pontoon network connect blue --pid 12",
+            "pontoon network disconnect blue web",
+            "pontoon network disconnect blue --pid 12",
             "pontoon network rm blue",
             "pontoon network rm blue --force",
             "pontoon network set blue --ageing 30",
@@ -648,6 +575,7 @@ mod tests {
             "pontoon daemon --nat-timeouts udp=30,icmp=5 --nat-timeouts tcp-established=60",
             "pontoon attach blue --netns web",
             "pontoon attach blue --netns /run/netns/web --name w --ifname net0",
+            "pontoon attach blue --netns web --alias www --alias w3",
             "pontoon attach blue --pid 12 --ip 10.88.0.9 --mac 02:42:0a:58:00:09 --kind veth --isolated",
             "pontoon detach blue web",
             "pontoon port add blue --interface eth1",
@@ -684,7 +612,16 @@ mod tests {
         for line in [
             "pontoon",
             "pontoon network",
-            "pontoon network create blue",
+            "pontoon network inspect",
+            "pontoon network connect blue",
+            "pontoon network connect blue web --pid 3",
+            "pontoon network disconnect blue web --netns web",
+            "pontoon network create",
+            "pontoon network create blue --opt mtu",
+            "pontoon network create blue --label =x",
+            "pontoon network create blue --aux-address 10.88.0.5",
+            "pontoon network create blue --aux-address router=10.88.0.0/24",
+            "pontoon network create blue --ip-range 10.88.0.128",
             "pontoon network create blue --subnet 10.88.0.0/33",
             "pontoon network create blue --subnet 10.88.0.0/24 --gateway 10.88.0.1/24",
             "pontoon network create blue --subnet 10.88.0.0/24 --mtu 70000",

@@ -81,7 +81,7 @@ mod tests {
             assert!(dir.join(page).metadata().unwrap().len() > 200, "{page}");
         }
         let page = std::fs::read_to_string(dir.join("pontoon-network-create.1")).unwrap();
-        let usage = ".SH SYNOPSIS\npontoon network create [OPTIONS] \\-\\-subnet <CIDR> <NAME>\n";
+        let usage = ".SH SYNOPSIS\npontoon network create [OPTIONS] <NAME>\n";
         assert!(page.contains(usage) && page.contains(".SH VERSION\npontoon 0"), "{page}");
     }
 }

@@ -129,6 +129,7 @@ fn wait_for(socket: &Path, daemon: JoinHandle<Result<(), String>>) -> Result<(),
 fn document() -> Result<Document, Failure> {
     let endpoint = |name: &&str| EndpointDecl {
         name: None,
+        aliases: Vec::new(),
         netns: Some((*name).to_owned()),
         pid: None,
         ifname: None,
@@ -149,7 +150,7 @@ fn document() -> Result<Document, Failure> {
             .collect(),
         networks: vec![NetworkDecl {
             name: NETWORK.to_owned(),
-            subnet: SUBNET.parse().map_err(|_| Failure::sentence("the demo's subnet is malformed"))?,
+            subnet: Some(SUBNET.parse().map_err(|_| Failure::sentence("the demo's subnet is malformed"))?),
             endpoints: NAMES.iter().map(endpoint).collect(),
             publications: vec![publish("tcp")?, publish("udp")?],
             ..NetworkDecl::default()

@@ -43,17 +43,22 @@ impl HostPort {
         check_subnet(self.subnet, self.address, Some(&self.interface))
     }
 
+    /// What it is found by whatever it is called: the name that it was made with, which begins with `ptn-` for every host port.
+    pub(crate) fn alias(&self) -> String {
+        alias_of(&self.interface)
+    }
+
     /// The device, if it is there.
     pub(crate) fn find(&self, links: &Links) -> Result<Option<Link>, Error> {
-        let all = links.all()?;
-        Ok(all.into_iter().find(|link| link.kind == "tun" && link.alias == self.interface))
+        let (all, alias) = (links.all()?, self.alias());
+        Ok(all.into_iter().find(|link| link.kind == "tun" && link.alias == alias))
     }
 
     /// Gives the device what it lacks of MAC, MTU and address, and brings it up.
     pub(crate) fn configure(&self, links: &Links, link: &Link) -> Result<(), Error> {
         links.keep_ipv6_off(link)?;
         if link.mac != Some(self.mac) || link.mtu != u32::from(self.mtu) {
-            links.dress_as(link, &self.interface, self.mac, self.mtu)?;
+            links.dress_as(link, &self.alias(), self.mac, self.mtu)?;
         }
         if !links.addresses(link)?.contains(&self.address.into()) {
             links.add_address(link, self.address.into(), self.subnet.prefix_len())?;
@@ -74,14 +79,27 @@ impl HostPort {
     }
 }
 
-/// A name for a network's host port that no interface of the calling thread's namespace has: `ptn-` and as much of the
-/// network's name as fits, with a number behind it if need be.
+/// The alias of a host port that was made with that name: nothing else begins with [`PREFIX`], whoever chose the name.
+fn alias_of(interface: &str) -> String {
+    if interface.starts_with(PREFIX) { interface.to_owned() } else { format!("{PREFIX}{interface}") }
+}
+
+/// A name for a network's host port that no interface of the calling thread's namespace has: the one that is wished for, or
+/// `ptn-` and as much of the network's name as fits, with a number behind it if need be.
 ///
 /// # Errors
-/// The interfaces cannot be listed.
-pub fn free_name(network: &str) -> Result<String, Error> {
+/// The interfaces cannot be listed, or one has the name that is wished for.
+pub fn free_name(network: &str, wish: Option<&str>) -> Result<String, Error> {
     let names: HashSet<String> =
         Links::open()?.all()?.into_iter().flat_map(|link| [link.name, link.alias]).collect();
+    if let Some(wish) = wish {
+        if names.contains(wish) || names.contains(&alias_of(wish)) {
+            return Err(Error::Conflict(format!(
+                "the host has an interface {wish} already, or a host port that was made with that name; choose another one"
+            )));
+        }
+        return Ok(wish.to_owned());
+    }
     // There are always fewer interfaces than candidates.
     candidates(network)
         .find(|name| !names.contains(name))
@@ -114,7 +132,8 @@ pub(super) fn is_host_port(interface: &Interface) -> bool {
 pub fn check_subnet(subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Result<(), Error> {
     let mut kernel = Kernel::open().map_err(super::cannot("ask the kernel for its interfaces"))?;
     let mut interfaces = kernel.interfaces().map_err(super::cannot("list the interfaces"))?;
-    let own = interfaces.values().find(|it| own.is_some_and(|own| is_host_port(it) && it.alias == own));
+    let own =
+        interfaces.values().find(|it| own.is_some_and(|own| is_host_port(it) && it.alias == alias_of(own)));
     let own = own.map(|it| it.index);
     interfaces.retain(|&index, _| Some(index) != own);
     check_addresses(subnet, gateway, &interfaces)?;
@@ -182,8 +201,16 @@ mod tests {
         let far = candidates("a-network-of-mine").nth(200_000).unwrap();
         assert_eq!(far, "ptn-a-ne-200001");
         assert_eq!(far.len(), MAX_NAME);
-        let free = free_name("red").unwrap();
+        let free = free_name("red", None).unwrap();
         assert!(free.starts_with("ptn-red"), "{free}");
+        assert_eq!(free_name("red", Some("br-none-has-it")).unwrap(), "br-none-has-it");
+        let taken = free_name("red", Some("lo")).unwrap_err().to_string();
+        assert!(taken.contains("has an interface lo already"), "{taken}");
+    }
+
+    #[test]
+    fn a_host_port_is_known_by_its_alias_whoever_named_it() {
+        assert_eq!((alias_of("ptn-red").as_str(), alias_of("br-red").as_str()), ("ptn-red", "ptn-br-red"));
     }
 
     fn on(name: &str, addresses: &[([u8; 4], u8)]) -> Interfaces {

@@ -68,7 +68,7 @@ impl Devices {
         })?
     }
 
-    /// Names the device, gives it MAC, MTU, address and default route, brings it and `lo` up.
+    /// Names the device, gives it MAC, MTU, address and, if it gives one, default route, brings it and `lo` up.
     pub(super) fn configure(&self, plan: &DevicePlan) -> Result<(), Error> {
         let DevicePlan { endpoint, network } = plan;
         run_in(&sandbox_of(endpoint)?, || {
@@ -81,8 +81,25 @@ impl Devices {
             links.add_address(&link, endpoint.address.into(), network.subnet.prefix_len())?;
             links.set_up(&links.get("lo")?, true)?;
             links.set_up(&link, true)?;
-            links.add_default_route(&link, network.gateway)?;
+            if endpoint.default_route {
+                links.add_default_route(&link, network.gateway)?;
+            }
             Ok(())
+        })?
+    }
+
+    /// Leads the sandbox's default route by the endpoint's gateway, or takes that route away. Where the sandbox or the device has gone, or
+    /// is down, there is no route and cannot be one.
+    pub(super) fn set_default_route(&self, plan: &DevicePlan, there: bool) -> Result<(), Error> {
+        let DevicePlan { endpoint, network } = plan;
+        let Some(sandbox) = Netns::recover(&endpoint.sandbox, endpoint.netns) else { return Ok(()) };
+        run_in(&sandbox, || {
+            let links = Links::open()?;
+            match find_own(&links, endpoint)?.filter(|link| link.up) {
+                Some(link) if there => Ok(links.add_default_route(&link, network.gateway)?),
+                Some(link) => Ok(links.remove_default_route(&link, network.gateway)?),
+                None => Ok(()),
+            }
         })?
     }
 
@@ -131,7 +148,7 @@ impl Devices {
             return Ok(Device::Tap(tap));
         }
         let device = self.create_tap(&port.interface, &Netns::current()?, |links, link| {
-            links.dress_as(link, &port.interface, port.mac, port.mtu)
+            links.dress_as(link, &port.alias(), port.mac, port.mtu)
         })?;
         let link = links.get(&port.interface)?;
         port.configure(&links, &link).inspect_err(|_| {
@@ -195,6 +212,12 @@ fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Er
     Ok(all.iter().find(by_name).or_else(|| all.iter().find(by_looks)).cloned())
 }
 
+/// Where an endpoint's device is now; none when it has gone.
+pub(super) fn place(endpoint: &EndpointRecord) -> Option<Link> {
+    let sandbox = Netns::recover(&endpoint.sandbox, endpoint.netns)?;
+    run_in(&sandbox, || find_own(&Links::open()?, endpoint)).ok()?.ok()?
+}
+
 fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {
     links.keep_host_off(host)?;
     // No netlink attribute says this; without IPv6 or with a read-only /proc there is nothing to say or no way to say it.
@@ -206,40 +229,23 @@ fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{Connection, Mac, SandboxRef};
+    use crate::api::types::SandboxRef;
     use crate::netns::NetnsId;
-    use crate::plan::ENDPOINT_FLAGS;
-    use crate::store::{NetworkRecord, Phase};
+    use crate::store::Phase;
+    use crate::testing::{endpoint_record, network_record};
 
     /// A process number may be given again, and a process may move, between the look at a sandbox and the work in it.
     #[test]
     fn a_sandbox_that_was_exchanged_is_left_alone() {
         let own = Netns::current().unwrap().id();
         let endpoint = EndpointRecord {
-            network: "red".into(),
-            name: "a".into(),
             sandbox: SandboxRef::Pid(std::process::id()),
             netns: NetnsId { ino: 1, ..own },
-            ifname: "pontoon-test".into(),
-            address: [10, 1, 0, 2].into(),
-            mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 1])),
-            kind: DeviceKind::Tap,
             device: "no-such-device".into(),
-            flags: ENDPOINT_FLAGS,
-            created: String::new(),
             phase: Phase::Attaching,
+            ..endpoint_record("red", "a", [10, 1, 0, 2])
         };
-        let network = NetworkRecord {
-            name: "red".into(),
-            subnet: "10.1.0.0/24".parse().unwrap(),
-            gateway: [10, 1, 0, 1].into(),
-            gateway_mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 9])),
-            mtu: 1500,
-            ageing_seconds: 300,
-            connection: Connection::default(),
-            host_interface: None,
-            created: String::new(),
-        };
+        let network = network_record("red", "10.1.0.0/24");
         let devices = Devices::new(Offloads::NONE);
         let error = devices.configure(&DevicePlan { endpoint, network }).unwrap_err().to_string();
         assert!(error.contains("the sandbox of red/a has gone"), "{error}");

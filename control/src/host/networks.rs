@@ -304,19 +304,13 @@ pub(super) fn with_prefixes(addresses: &[(Ipv4Addr, u8)]) -> Vec<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{Connection, LinkBody, Mac, Protocol, RuleBody};
+    use crate::api::types::{Connection, LinkBody, Protocol, RuleBody};
 
     fn network() -> Network {
         let record = NetworkRecord {
-            name: "red".into(),
-            subnet: "10.1.0.0/24".parse().unwrap(),
-            gateway: [10, 1, 0, 1].into(),
-            gateway_mac: Mac(pontoon_dataplane::MacAddr([2, 0, 0, 0, 0, 1])),
-            mtu: 1500,
-            ageing_seconds: 300,
             connection: Connection { icc: false, ..Connection::default() },
             host_interface: None,
-            created: String::new(),
+            ..crate::testing::network_record("red", "10.1.0.0/24")
         };
         let (rules, links, hits) = Default::default();
         Network { id: NetworkId(0), record, host_port: None, rules, links, hits }

@@ -1,6 +1,6 @@
 //! Declared state: `up` makes it so and `down` removes it. Both look at all of the declaration first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Manager;
 use crate::api::types::{
@@ -45,8 +45,17 @@ impl NetworkDecl {
     fn request(&self) -> NetworkRequest {
         NetworkRequest {
             name: self.name.clone(),
+            id: self.id,
             subnet: self.subnet,
+            ip_range: self.ip_range,
+            pooled: false,
             gateway: self.gateway,
+            aux_addresses: self.aux_addresses.clone(),
+            driver: self.driver.clone(),
+            attachable: self.attachable,
+            ipv6: self.ipv6,
+            labels: self.labels.clone(),
+            options: self.options.clone(),
             mtu: self.mtu,
             ageing_seconds: self.ageing_seconds,
             host_access: self.host_access,
@@ -77,12 +86,12 @@ impl EndpointDecl {
         };
         Ok(EndpointRequest {
             name: self.name.clone(),
-            sandbox,
+            aliases: self.aliases.clone(),
             ifname: self.ifname.clone(),
             ip: self.ip,
             mac: self.mac,
             kind: self.kind,
-            isolated: false,
+            ..EndpointRequest::of(sandbox)
         })
     }
 }
@@ -110,8 +119,8 @@ fn check(document: &Document) -> Result<(), Error> {
     let published = document.networks.iter().flat_map(|it| &it.publications);
     unique("the publication", published.map(|it| it.ports.host_side()))?;
     for network in &document.networks {
-        names::check("a network", &network.name)?;
-        choose::network_alone(&network.request())?;
+        names::check_network(&network.name)?;
+        choose::network_alone(&network.request(), None)?;
         let mut ports = Vec::new();
         for endpoint in &network.endpoints {
             ports.push(choose::endpoint_names(&endpoint.request(&network.name)?)?.name);
@@ -143,6 +152,32 @@ fn same(what: &str, field: &'static str, is: String, declared: String) -> Result
         return Ok(());
     }
     Err(Error::Differs { what: what.to_owned(), field, is, declared })
+}
+
+/// Refuses a declaration that says something else of what cannot be changed.
+fn same_network(is: &NetworkRecord, declared: &NetworkRecord, mtu: Option<u16>) -> Result<(), Error> {
+    let what = format!("the network {}", is.name);
+    let list = |map: &BTreeMap<String, String>| {
+        let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        format!("\"{}\"", pairs.join(", "))
+    };
+    let range = |it: &NetworkRecord| it.range.unwrap_or(it.subnet).to_string();
+    let reserved = |it: &NetworkRecord| {
+        list(&it.reserved.iter().map(|(name, address)| (name.clone(), address.to_string())).collect())
+    };
+    same(&what, "id", is.id.to_string(), declared.id.to_string())?;
+    same(&what, "subnet", is.subnet.to_string(), declared.subnet.to_string())?;
+    same(&what, "ip_range", range(is), range(declared))?;
+    same(&what, "gateway", is.gateway.to_string(), declared.gateway.to_string())?;
+    same(&what, "aux_addresses", reserved(is), reserved(declared))?;
+    same(&what, "driver", is.driver.clone(), declared.driver.clone())?;
+    same(&what, "attachable", is.attachable.to_string(), declared.attachable.to_string())?;
+    same(&what, "labels", list(&is.labels), list(&declared.labels))?;
+    same(&what, "options", list(&is.options), list(&declared.options))?;
+    match mtu {
+        Some(mtu) => same(&what, "mtu", is.mtu.to_string(), mtu.to_string()),
+        None => Ok(()),
+    }
 }
 
 impl Manager {
@@ -281,13 +316,8 @@ impl Up<'_> {
                 self.changed(Done::Network(name.clone()), format!("network {name} created"));
             }
             Some(is) => {
-                let declared = choose::network_alone(&declaration.request())?;
-                let what = format!("the network {name}");
-                same(&what, "subnet", is.subnet.to_string(), declared.subnet.to_string())?;
-                same(&what, "gateway", is.gateway.to_string(), declared.gateway.to_string())?;
-                if let Some(mtu) = declaration.mtu {
-                    same(&what, "mtu", is.mtu.to_string(), mtu.to_string())?;
-                }
+                let declared = choose::network_alone(&declaration.request(), Some(&is))?;
+                same_network(&is, &declared, declaration.mtu)?;
                 self.settings(&is, declared)?;
             }
         }
@@ -342,8 +372,9 @@ impl Up<'_> {
     }
 
     fn publication(&mut self, network: &str, declared: &PublicationRequest) -> Result<(), Error> {
+        let declared = self.manager.standing(network, declared)?;
         let there = self.manager.published(network, &declared.endpoint, declared.ports);
-        let (record, changed) = self.manager.publish_now(network, declared)?;
+        let (record, changed) = self.manager.publish_now(network, &declared)?;
         if changed {
             let change = format!("{network}/{}: {} published", record.endpoint, record.ports);
             self.changed(there.map_or(Done::Publication(record), Done::Republication), change);
@@ -366,7 +397,9 @@ impl Up<'_> {
             let (is, declared) = (describe(&is.sandbox), describe(&request.sandbox));
             return Err(Error::Differs { what, field: "namespace", is, declared });
         }
-        same(&what, "ifname", is.ifname.clone(), names.ifname)?;
+        if let Some(ifname) = names.ifname {
+            same(&what, "ifname", is.ifname.clone(), ifname)?;
+        }
         let kind = |kind| format!("{kind:?}").to_lowercase();
         same(&what, "kind", kind(is.kind), kind(request.kind))?;
         if let Some(ip) = request.ip {
@@ -375,6 +408,9 @@ impl Up<'_> {
         if let Some(mac) = request.mac {
             same(&what, "mac", is.mac.to_string(), mac.to_string())?;
         }
+        let list = |aliases: &BTreeSet<String>| aliases.iter().cloned().collect::<Vec<_>>().join(", ");
+        let declared = choose::distinct(&names.name, &request.aliases)?;
+        same(&what, "aliases", list(&is.aliases), list(&declared))?;
         self.flags(port, is.flags, patched(ENDPOINT_FLAGS, &declaration.port))
     }
 

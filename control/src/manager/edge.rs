@@ -129,12 +129,23 @@ impl Manager {
         there.find(|it| it.endpoint == endpoint && it.ports == ports).cloned()
     }
 
+    /// The request with the host's address that the network's publications stand on, if it names none itself.
+    pub(super) fn standing(
+        &self,
+        network: &str,
+        request: &PublicationRequest,
+    ) -> Result<PublicationRequest, Error> {
+        let ports = request.ports.or_on(self.state().network(network)?.record.publish_address);
+        Ok(PublicationRequest { ports, ..request.clone() })
+    }
+
     /// Returns the publication, and whether anything changed.
     pub(super) fn publish_now(
         &self,
         network: &str,
         request: &PublicationRequest,
     ) -> Result<(PublicationRecord, bool), Error> {
+        let request = &self.standing(network, request)?;
         let there = self.published(network, &request.endpoint, request.ports);
         let (id, now) = match &there {
             Some(there) => (there.id, there.created.clone()),

@@ -19,6 +19,12 @@ fn records(lab: &Lab) -> Vec<Record> {
     lab.manager.store.load().unwrap()
 }
 
+/// The records but for what is remembered of addresses.
+fn things(lab: &Lab) -> Vec<Record> {
+    let is_thing = |record: &Record| !matches!(record, Record::Cursor(_) | Record::Resting(_));
+    records(lab).into_iter().filter(is_thing).collect()
+}
+
 /// Makes `change` fail at its first step, its second, ... and checks each time that nothing is left of it.
 /// Returns how many steps it had.
 fn fails_cleanly<T>(lab: &Lab, change: impl Fn(&Manager) -> Result<T, Error>) -> usize {
@@ -84,21 +90,33 @@ fn endpoints_of_a_sandbox_know_each_others_addresses() {
 }
 
 #[test]
-fn what_is_given_up_is_chosen_again() {
-    let lab = Lab::new(&["a", "b", "c"]);
+fn what_is_given_up_rests_until_nothing_else_is_free() {
+    let mut lab = Lab::new(&["a", "b", "c", "d", "e", "f"]);
     lab.create("red", "10.1.0.0/29");
     assert_eq!(lab.attach("red", "a", "eth0").unwrap(), "10.1.0.2");
     assert_eq!(lab.attach("red", "b", "eth0").unwrap(), "10.1.0.3");
+    lab.manager.detach("red", "b").unwrap();
     lab.manager.detach("red", "a").unwrap();
-    assert_eq!(lab.attach("red", "c", "eth0").unwrap(), "10.1.0.2");
+    for (netns, address) in [("c", "4"), ("d", "5"), ("e", "6"), ("a", "3"), ("f", "2")] {
+        lab = lab.restart(|_| ());
+        assert_eq!(lab.attach("red", netns, "eth0").unwrap(), format!("10.1.0.{address}"));
+    }
+    let error = lab.attach("red", "b", "eth0").unwrap_err();
+    assert!(error.status() == 409 && error.to_string().contains("has no free address left"), "{error}");
+    lab.manager.remove_network("red", true).unwrap();
+    assert_eq!(
+        (records(&lab), lab.manager.known()),
+        (vec![], State::default()),
+        "nothing is remembered of it"
+    );
 }
 
 #[test]
 fn bad_requests_are_refused_before_anything_is_done() {
-    let lab = Lab::new(&["a", "b"]);
+    let lab = Lab::new(&["a", "b", "c"]);
     lab.create("red", "10.1.0.0/24");
-    lab.attach("red", "a", "eth0").unwrap();
-    let before = (lab.world.snapshot(), records(&lab));
+    let www = EndpointRequest { aliases: vec!["www".into()], ..endpoint("a") };
+    lab.manager.attach("red", &www).unwrap();
     let attach = |change: &dyn Fn(&mut EndpointRequest)| {
         let mut request = endpoint("b");
         change(&mut request);
@@ -106,7 +124,10 @@ fn bad_requests_are_refused_before_anything_is_done() {
         (error.status(), error.to_string())
     };
     type Case<'a> = (&'a dyn Fn(&mut EndpointRequest), u16, &'a str);
-    let cases: [Case<'_>; 8] = [
+    lab.create("blue", "10.2.0.0/24");
+    lab.attach("blue", "b", "eth0").unwrap();
+    lab.attach("red", "c", "eth0").unwrap();
+    let cases: [Case<'_>; 12] = [
         (&|it| it.ip = Some("10.1.0.2".parse().unwrap()), 409, "in use by the endpoint a"),
         (&|it| it.ip = Some("10.9.0.2".parse().unwrap()), 400, "outside"),
         (&|it| it.ip = Some("10.1.0.1".parse().unwrap()), 400, "gateway's"),
@@ -114,12 +135,17 @@ fn bad_requests_are_refused_before_anything_is_done() {
         (&|it| it.mac = Some("02:42:0a:01:00:01".parse().unwrap()), 409, "in use by the gateway"),
         (&|it| it.ifname = Some("a-very-long-name".into()), 400, "too long"),
         (&|it| it.name = Some("a".into()), 409, "exists already"),
+        (&|it| it.name = Some("WWW".into()), 409, "the name WWW is the endpoint red/a's already"),
+        (&|it| it.aliases = vec!["x".into(), "A".into()], 409, "the name A is the endpoint red/a's already"),
+        (&|it| it.aliases = vec!["a b".into()], 400, "cannot be the name of an endpoint"),
         (
             &|it| *it = EndpointRequest { name: Some("x".into()), ..endpoint("a") },
             409,
-            "has an interface eth0",
+            "the namespace a is on the network red already, as the endpoint red/a",
         ),
+        (&|it| it.ifname = Some("eth0".into()), 409, "has an interface eth0"),
     ];
+    let before = (lab.world.snapshot(), records(&lab));
     for (change, status, words) in cases {
         let (got, sentence) = attach(change);
         assert_eq!(got, status, "{sentence}");
@@ -286,14 +312,14 @@ fn a_restart_takes_up_what_is_there_and_sweeps_what_is_not() {
 fn a_daemon_killed_within_an_attach_leaves_nothing_after_the_next_start() {
     let lab = Lab::new(&["a"]);
     lab.create("red", "10.1.0.0/24");
-    let clean = (lab.world.snapshot().devices, records(&lab));
+    let clean = (lab.world.snapshot().devices, things(&lab));
     lab.attach("red", "a", "eth0").unwrap();
     let steps = {
         let state = lab.manager.state();
         let record = state.endpoint("red", "a").unwrap().clone();
         let mut without = state.clone();
         without.apply(&crate::store::Change::Remove(Record::Endpoint(record.clone())));
-        plan::attach(&without, &without.networks["red"], record)
+        plan::attach(&without, &without.networks["red"], record, true)
     };
     lab.manager.detach("red", "a").unwrap();
     let done = steps.iter().rposition(|step| matches!(step, Step::Store(_))).unwrap();
@@ -306,7 +332,7 @@ fn a_daemon_killed_within_an_attach_leaves_nothing_after_the_next_start() {
             }
         }
         lab = lab.restart(|_| ());
-        assert_eq!((lab.world.snapshot().devices, records(&lab)), clean, "killed after {killed_after} steps");
+        assert_eq!((lab.world.snapshot().devices, things(&lab)), clean, "killed after {killed_after} steps");
     }
 }
 
@@ -483,6 +509,8 @@ fn up_brings_flags_and_ageing_back_and_names_what_differs() {
     for (was, is, words) in [
         ("10.1.0.0/24", "10.1.0.0/16", "another subnet (10.1.0.0/24, not 10.1.0.0/16)"),
         ("10.1.0.9", "10.1.0.8", "the endpoint red/second exists with another ip"),
+        ("ip = \"10.1.0.9\"", "aliases = [\"two\"]", "another aliases (, not two)"),
+        ("subnet =", "labels = { a = \"b\" }\n    subnet =", "another labels (\"\", not \"a=b\")"),
         (
             "netns = \"web\"",
             "name = \"web\"\nnetns = \"a\"",
@@ -552,6 +580,67 @@ fn networks_that_cannot_be() {
         let error = lab.manager.create_network(&request).unwrap_err();
         assert_eq!(error.status(), status, "{error}");
     }
+    assert_eq!(lab.manager.networks().len(), 1);
+}
+
+#[test]
+fn a_network_is_what_docker_users_ask_for() {
+    let lab = Lab::new(&["a"]);
+    let option = |key: &str, value: &str| (format!("com.docker.network.{key}"), value.to_owned());
+    let request = NetworkRequest {
+        name: "red".into(),
+        labels: [("team".to_owned(), "blue".to_owned())].into(),
+        options: [
+            option("bridge.enable_icc", "false"),
+            option("bridge.host_binding_ipv4", "127.0.0.1"),
+            option("bridge.name", "br-red"),
+            option("driver.mtu", "1280"),
+            option("of_the_future", "x"),
+        ]
+        .into(),
+        ..NetworkRequest::default()
+    };
+    let made = lab.manager.create_network(&request).unwrap();
+    // The host has a route in 172.17.0.0/16.
+    assert_eq!(made.subnet.to_string(), "172.18.0.0/16");
+    assert_eq!(
+        (made.mtu, made.host_interface.as_deref(), made.connection.icc),
+        (1280, Some("br-red"), false)
+    );
+    assert_eq!((&made.labels, &made.options), (&request.labels, &request.options));
+    let next = NetworkRequest { name: "blue".into(), ..NetworkRequest::default() };
+    let next = lab.manager.create_network(&next).unwrap();
+    assert_eq!(next.subnet.to_string(), "172.19.0.0/16");
+    assert_ne!(next.id, made.id);
+
+    lab.attach("red", "a", "eth0").unwrap();
+    let published = publish(&lab, "a", "8080:80", &[]).unwrap();
+    assert_eq!(published.ports.to_string(), "127.0.0.1:8080:80/tcp");
+    assert_eq!(publish(&lab, "a", "8080:80", &[]).unwrap().id, published.id, "the same again");
+    assert_eq!(publish(&lab, "a", "10.0.0.1:8080:80", &[]).unwrap().host_address, Some([10, 0, 0, 1].into()));
+}
+
+#[test]
+fn what_cannot_be_of_a_network_is_said_in_a_sentence() {
+    let lab = Lab::new(&[]);
+    lab.create("red", "10.1.0.0/24");
+    let id = lab.manager.network("red").unwrap().id;
+    let refuse = |change: &dyn Fn(&mut NetworkRequest), words: &str| {
+        let mut request = network("blue", "10.2.0.0/24");
+        change(&mut request);
+        let error = lab.manager.create_network(&request).unwrap_err();
+        assert!(error.to_string().contains(words) && error.status() < 500, "{error}");
+    };
+    refuse(&|it| it.name = "none".into(), "no network can be called \"none\"");
+    refuse(&|it| it.ipv6 = Some(true), "no IPv6 gateway yet");
+    refuse(&|it| it.id = Some(id), "the network red has the id");
+    refuse(&|it| (it.subnet, it.gateway) = (None, Some([10, 2, 0, 1].into())), "need a subnet");
+    refuse(&|it| it.ip_range = Some("10.3.0.0/24".parse().unwrap()), "not inside");
+    refuse(&|it| it.aux_addresses = [("x".into(), [10, 2, 0, 1].into())].into(), "the gateway's");
+    refuse(
+        &|it| it.options = [("com.docker.network.driver.mtu".into(), "9".into())].into(),
+        "an MTU of 9 bytes is not possible",
+    );
     assert_eq!(lab.manager.networks().len(), 1);
 }
 
@@ -706,7 +795,7 @@ fn a_detached_endpoint_takes_its_publications_and_links_along() {
     };
     publish(&lab, "a", "8080:80", &[]).unwrap();
     publish(&lab, "b", "8081:80", &[]).unwrap();
-    let before = (lab.world.snapshot(), records(&lab));
+    let before = (lab.world.snapshot(), things(&lab));
     link("a", "b");
     link("b", "a");
     assert_eq!(lab.world.snapshot().links.len(), 2);
@@ -719,7 +808,7 @@ fn a_detached_endpoint_takes_its_publications_and_links_along() {
     publish(&lab, "a", "8080:80", &[]).unwrap();
     // All as it was, but for numbers and times.
     assert_eq!(lab.world.snapshot().published.len(), before.0.published.len());
-    assert_eq!(records(&lab).len(), before.1.len());
+    assert_eq!(things(&lab).len(), before.1.len());
 }
 
 #[test]

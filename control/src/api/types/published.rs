@@ -207,6 +207,11 @@ impl PublishedPorts {
         same_address && self.protocol == other.protocol && self.host.overlaps(other.host)
     }
 
+    /// The same, standing on `address` if it names none itself.
+    pub fn or_on(self, address: Option<Ipv4Addr>) -> PublishedPorts {
+        PublishedPorts { address: self.address.or(address), ..self }
+    }
+
     /// Where it stands on the host: `127.0.0.1:8080-8090/tcp`.
     pub fn host_side(&self) -> String {
         let address = self.address.map(|address| format!("{address}:")).unwrap_or_default();

@@ -41,7 +41,7 @@ impl Session {
             it.endpoint == endpoint
                 && match which {
                     Published::Id(id) => it.id == id,
-                    Published::Ports(ports) => it.ports == ports,
+                    Published::Ports(ports) => it.ports == ports.or_on(there.publish_address),
                 }
         };
         let Some(found) = there.publications.iter().find(wanted) else {
