@@ -294,6 +294,7 @@ impl World {
             3 => Answer::RoutesChanged,
             4 => Answer::PortsHeld { protocol, ports: vec![(port, port)] },
             5 => Answer::PortKept { protocol, port },
+            _ if kind & 0x40 != 0 => Answer::PortsLost { protocol, ports: vec![port] },
             _ => Answer::PortRefused { protocol, port },
         };
         self.core.answer(self.now, &answer);

@@ -63,7 +63,23 @@ impl Answers<'_> {
             // Before the answer: with it packets leave, and what comes back must be heard.
             self.shared.follow_leases(&self.shared.lock())?;
         }
-        answers.into_iter().try_for_each(|answer| engine.answer(answer))
+        answers.into_iter().try_for_each(|answer| self.tell(answer))
+    }
+
+    /// Tells the engine about a port. One that is kept may have been published meanwhile, and the news of that have overtaken this.
+    fn tell(&self, answer: Answer) -> Result<(), EngineError> {
+        let Shared { engine, leases, .. } = self.shared;
+        let kept = match answer {
+            Answer::PortKept { protocol, port } => Some((protocol, port)),
+            _ => None,
+        };
+        engine.answer(answer)?;
+        match kept {
+            Some((protocol, port)) if !leases.is_held(protocol, port) => {
+                engine.answer(Answer::PortsLost { protocol, ports: vec![port] })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns whether uplinks must hear other ports from now on.

@@ -220,6 +220,18 @@ impl Shared {
         Ok(())
     }
 
+    /// Has the engine give up kept ports that a publication has. Returns whether there were any.
+    pub(super) fn give_up_lost(&self) -> Result<bool, EngineError> {
+        let lost = self.leases.take_lost();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let ports: Vec<u16> = lost.iter().filter(|it| it.0 == protocol).map(|it| it.1).collect();
+            if !ports.is_empty() {
+                self.engine.answer(Answer::PortsLost { protocol, ports })?;
+            }
+        }
+        Ok(!lost.is_empty())
+    }
+
     /// Has uplinks hear the ports that are held now.
     pub(super) fn follow_leases(&self, state: &State) -> Result<(), EngineError> {
         state.uplinks.set_filters(&self.engine, &self.admitted())

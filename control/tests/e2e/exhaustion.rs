@@ -36,6 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
             half_open_make_room,
         ),
         edge_test("exhaustion/ports", Way::Direct(1500), &["--nat-ports", "50000-50063"], ports),
+        plain_test("exhaustion/kept-ports", "", kept_ports),
     ]
 }
 
@@ -171,4 +172,27 @@ fn ports(edge: &mut Edge) {
     let too = bind(&edge.outside.machine, (OUTSIDE_TOO, 4242));
     exchange(&bind(&other.namespace, ANY), &too, (OUTSIDE_TOO, 4242), 10);
     connect(&other.namespace, &listen(&edge.outside.machine, (OUTSIDE, 0))).check().unwrap();
+}
+
+/// Source ports that endpoints choose are the host's as well: one endpoint gets few of them, and only for as long as it uses them.
+fn kept_ports(edge: &mut Edge) {
+    let (greedy, other) = (edge.daemon.attach("--name greedy"), edge.daemon.attach(""));
+    let server = bind(&edge.outside.machine, (OUTSIDE, 4242));
+    let wanted = 2000..2300;
+    let clients: Vec<_> = wanted.clone().map(|port| bind(&greedy.namespace, (greedy.ip(), port))).collect();
+    let kept: Vec<u16> = wanted
+        .zip(&clients)
+        .filter(|(port, client)| exchange(client, &server, (OUTSIDE, 4242), 10).port() == *port)
+        .map(|(port, _)| port)
+        .collect();
+    assert!((1..=32).contains(&kept.len()), "{kept:?}");
+    let phone = bind(&other.namespace, (other.ip(), 5060));
+    assert_eq!(exchange(&phone, &server, (OUTSIDE, 4242), 10).port(), 5060);
+    // Those that are not kept are the host's all the while, and the others once they are not used any more.
+    let is_free = |port: u16| {
+        edge.host().run(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()).unwrap()
+    };
+    assert!((2000..2300).all(|port| is_free(port) != kept.contains(&port)));
+    edge.daemon.ok("nat flush");
+    until("the host has them back", || kept.iter().all(|&port| is_free(port)));
 }

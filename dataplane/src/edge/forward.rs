@@ -105,6 +105,7 @@ impl Edge {
         self.tell(|| Decision::SessionEnds);
         if !self.is_dry() {
             self.sessions.remove(id, it.now);
+            self.call_for_release();
         }
         Passed::Ended
     }

@@ -383,6 +383,21 @@ impl Sessions {
         }
     }
 
+    /// Ends every session that holds one of these ports of the host, in ascending order.
+    pub fn remove_users(&mut self, now: Timestamp, protocol: Protocol, ports: &[u16]) {
+        for place in 0..self.sessions.len() {
+            let (Session { tuples: [original, reply], .. }, details) =
+                (&self.sessions[place], &self.details[place]);
+            let is_user = details.used
+                && original.protocol == protocol
+                && held(details.lease, original, reply)
+                    .is_some_and(|(_, (_, port))| ports.binary_search(&port).is_ok());
+            if is_user {
+                self.remove(SessionId(place as u32), now);
+            }
+        }
+    }
+
     /// Ends those of the next few thousand sessions from place `from` on that `condemns` says. Returns where to go on, if
     /// anywhere.
     pub fn sweep(
