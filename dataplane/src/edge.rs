@@ -274,8 +274,11 @@ impl Edge {
             self.wishes.give_back(now, &released);
             out.ask(Request::ReleasePort { protocol: released.protocol, port: released.port });
         }
-        let worker = self.worker;
+        let (worker, sessions) = (self.worker, &mut self.sessions);
         let waiting = self.waiting.tick(now, |awaited, held| {
+            if let Awaited::MorePorts(protocol) = awaited {
+                sessions.count_refused(protocol);
+            }
             let reason = match awaited {
                 Awaited::Route(_) => DropReason::RouteTimeout,
                 Awaited::Neighbour(_) => DropReason::NeighbourTimeout,

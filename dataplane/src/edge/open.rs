@@ -140,6 +140,9 @@ impl Edge {
         } else if more {
             self.hold(it.now, Awaited::MorePorts(protocol), it.port.id, it.frame).map(Chosen::Wait)
         } else {
+            if !self.is_dry() {
+                self.sessions.count_refused(protocol);
+            }
             Err(it.prohibit(DropReason::PortsExhausted))
         }
     }

@@ -110,7 +110,8 @@ struct Details {
 struct Counted {
     opened: u64,
     expired: u64,
-    evicted: u64,
+    evicted_half_open: u64,
+    evicted_other: u64,
     refused_tcp: u64,
     refused_other: u64,
 }
@@ -234,12 +235,17 @@ impl Sessions {
         match self.make_way(now, new).and_then(|()| self.make_room(now, new.owner)) {
             Ok(()) => Ok(self.open(now, new, flags)),
             Err(refused) => {
-                match new.original.protocol {
-                    Protocol::Tcp => self.counted.refused_tcp += 1,
-                    Protocol::Udp | Protocol::Icmp => self.counted.refused_other += 1,
-                }
+                self.count_refused(new.original.protocol);
                 Err(refused)
             }
+        }
+    }
+
+    /// A new session found no room: in the table, or among the ports.
+    pub fn count_refused(&mut self, protocol: Protocol) {
+        match protocol {
+            Protocol::Tcp => self.counted.refused_tcp += 1,
+            Protocol::Udp | Protocol::Icmp => self.counted.refused_other += 1,
         }
     }
 
@@ -274,7 +280,11 @@ impl Sessions {
 
     fn evict(&mut self, now: Timestamp, victim: u32) {
         let victim = SessionId(victim);
-        self.counted.evicted += u64::from(self.get(victim).group() != Group::Closed);
+        match self.get(victim).group() {
+            Group::Closed => {}
+            Group::HalfOpen => self.counted.evicted_half_open += 1,
+            Group::Inbound | Group::OneWay | Group::Lasting => self.counted.evicted_other += 1,
+        }
         self.remove(victim, now);
     }
 

@@ -223,6 +223,8 @@ fn without_ports_a_flow_waits_for_more_and_is_refused_when_there_are_none() {
     // Silence is a refusal as well, and later the question is asked again.
     world.pass(Duration::from_secs(1));
     assert_eq!(world.drops(2, DropReason::PortsExhausted), 3);
+    let stats = world.core.edge().unwrap().stats();
+    assert_eq!((stats.refused_tcp, stats.refused_other), (1, 2), "each of them counts");
     world.inside(2, &connect);
     assert_eq!(world.asked.last(), Some(&Request::MorePorts { protocol: Protocol::Tcp }));
 }
