@@ -65,6 +65,8 @@ impl RouteChanges {
 pub(super) struct Ways {
     /// The uplinks that are open.
     pub(super) uplinks: Vec<Uplink>,
+    /// Numbers of interfaces whose stations nobody asks for their MAC.
+    pub(super) without_arp: BTreeSet<u32>,
     /// Every address of the host, in ascending order.
     pub(super) host_addresses: Vec<Ipv4Addr>,
     /// Where networks may go.
@@ -205,6 +207,7 @@ impl Shared {
     pub(super) fn publish_config(&self, state: &State) -> Result<(), EngineError> {
         let ways = Ways {
             uplinks: state.uplinks.config(),
+            without_arp: state.interfaces.values().filter(|it| !it.arp).map(|it| it.index).collect(),
             host_addresses: host_addresses(&state.interfaces),
             networks: state.networks.clone(),
         };

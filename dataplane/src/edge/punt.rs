@@ -96,6 +96,15 @@ pub struct Route {
     pub source: Ipv4Addr,
     /// Largest packet in bytes on the way, as far as the kernel knows.
     pub mtu: u16,
-    /// The next hop's MAC, if the kernel's neighbour table has it: a hint.
-    pub neighbour: Option<MacAddr>,
+    /// The next hop's MAC, if the kernel's neighbour table has it.
+    pub neighbour: Option<Neighbour>,
+}
+
+/// What the kernel's neighbour table says of a station.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbour {
+    /// The kernel has asked, and this was the answer some time: a hint.
+    Learned(MacAddr),
+    /// Nobody is to be asked (NUD_PERMANENT, NUD_NOARP): the administrator or the interface's kind says so.
+    Fixed(MacAddr),
 }
