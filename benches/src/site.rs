@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pontoon_dataplane::checksum::checksum;
 use pontoon_dataplane::counters::PortCounters;
 use pontoon_dataplane::edge::config::{EdgeConfig, Limits, NetworkEdge, Uplink};
-use pontoon_dataplane::edge::punt::{Answer, Route};
+use pontoon_dataplane::edge::punt::{Answer, Neighbour, Route};
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::fdb::{DEFAULT_AGEING, Fdb, FdbConfig};
 use pontoon_dataplane::network::{Gateway, Identity, Network, Place, Port, PortSettings, Snapshot};
@@ -56,7 +56,7 @@ impl Site {
             next_hop: ROUTER.1,
             source: HOST.1,
             mtu: 1500,
-            neighbour: Some(ROUTER.0),
+            neighbour: Some(Neighbour::Learned(ROUTER.0)),
         };
         site.core.answer(NOW, &Answer::Route { network: NETWORK, destination: REMOTE, route: Some(route) });
         let held = site.core.next_ready().expect("the frame that waited for the route");

@@ -266,8 +266,15 @@ impl EdgeControl {
     pub fn publish(&self, publication: PublicationSpec) -> Result<u32, Error> {
         let id = self.shared.lock().number();
         // Without the lock, for many sockets take their time.
-        self.shared.leases.publish(&publication.published(id))?;
+        let held = self.shared.leases.publish(&publication.published(id));
+        let lost = self.shared.give_up_lost()?;
         let mut state = self.shared.lock();
+        if let Err(error) = held {
+            if lost {
+                self.shared.follow_leases(&state)?;
+            }
+            return Err(error.into());
+        }
         state.add_publication(Arc::new(publication.numbered(id)));
         let done = self.shared.follow_leases(&state).and_then(|()| self.shared.publish_config(&state));
         drop(state);

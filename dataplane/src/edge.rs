@@ -62,6 +62,7 @@ use self::punt::{Answer, Request};
 use self::route::{RouteKey, Routes};
 use self::session::Sessions;
 use self::supply::Supply;
+use self::tuple::Protocol;
 use self::view::{EdgeStats, SessionFilter, SessionView};
 use self::waiting::{Awaited, Waiting};
 use self::wish::Wishes;
@@ -177,6 +178,7 @@ impl Edge {
             self.published = published;
             self.end_sessions_of(now, &ended);
         }
+        self.call_for_release();
     }
 
     /// A frame from a network to its gateway's MAC that is not for the gateway itself ([`GatewayState::is_meant`]).
@@ -238,13 +240,15 @@ impl Edge {
             }
             &Answer::PortKept { protocol, port } => {
                 // Control holds it even if nobody waits for it any more: it is given back as one that is not used.
-                self.wishes.fulfil(protocol, port);
-                self.sessions.ports_mut().keep(protocol, port, now, &snapshot.edge.timeouts);
-                self.waiting.release(Awaited::Port(protocol, port));
-                if let Some(due) = self.sessions.ports().next_release() {
-                    self.call_at(due);
+                if self.sessions.ports_mut().keep(protocol, port, now) {
+                    self.wishes.fulfil(protocol, port);
+                } else {
+                    self.wishes.settle(protocol, port);
                 }
+                self.waiting.release(Awaited::Port(protocol, port));
+                self.call_for_release();
             }
+            Answer::PortsLost { protocol, ports } => self.lose_ports(now, *protocol, ports),
             &Answer::PortRefused { protocol, port } => {
                 self.wishes.refuse(now, protocol, port);
                 self.waiting.release(Awaited::Port(protocol, port));
@@ -265,12 +269,16 @@ impl Edge {
             self.distrust_hops();
         }
         while out.may_ask()
-            && let Some((protocol, port)) = self.sessions.ports_mut().release(now, &snapshot.edge.timeouts)
+            && let Some(released) = self.sessions.ports_mut().release(now)
         {
-            out.ask(Request::ReleasePort { protocol, port });
+            self.wishes.give_back(now, &released);
+            out.ask(Request::ReleasePort { protocol: released.protocol, port: released.port });
         }
-        let worker = self.worker;
+        let (worker, sessions) = (self.worker, &mut self.sessions);
         let waiting = self.waiting.tick(now, |awaited, held| {
+            if let Awaited::MorePorts(protocol) = awaited {
+                sessions.count_refused(protocol);
+            }
             let reason = match awaited {
                 Awaited::Route(_) => DropReason::RouteTimeout,
                 Awaited::Neighbour(_) => DropReason::NeighbourTimeout,
@@ -317,6 +325,7 @@ impl Edge {
             filter.owner.is_none_or(|it| it == session.owner())
                 && filter.publication.is_none_or(|it| publication == Some(it))
         });
+        self.call_for_release();
         (u64::from(before - self.sessions.len()), next)
     }
 
@@ -333,6 +342,28 @@ impl Edge {
             from = self.sessions.sweep(now, place, |_, publication| {
                 publication.is_some_and(|id| publications.binary_search(&id).is_ok())
             });
+        }
+    }
+
+    /// Kept ports are somebody else's from now on.
+    fn lose_ports(&mut self, now: Timestamp, protocol: Protocol, ports: &[u16]) {
+        let used = |port: &u16| self.sessions.ports().is_kept_in_use(protocol, *port);
+        let mut used: Vec<u16> = ports.iter().copied().filter(used).collect();
+        used.sort_unstable();
+        if !used.is_empty() {
+            self.sessions.remove_users(now, protocol, &used);
+        }
+        for &port in ports {
+            if let Some(released) = self.sessions.ports_mut().lose(protocol, port) {
+                self.wishes.give_back(now, &released);
+            }
+        }
+    }
+
+    /// Kept ports that no session uses any more are to be given back.
+    fn call_for_release(&mut self) {
+        if let Some(due) = self.sessions.ports().next_release() {
+            self.call_at(due);
         }
     }
 

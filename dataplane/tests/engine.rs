@@ -10,7 +10,7 @@ use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::counters::TrafficSum;
 use pontoon_dataplane::edge::config::{EdgeConfig, NetworkEdge, Uplink};
-use pontoon_dataplane::edge::punt::{Answer, Request, Route};
+use pontoon_dataplane::edge::punt::{Answer, Neighbour, Request, Route};
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::edge::view::SessionFilter;
 use pontoon_dataplane::engine::{Engine, EngineConfig, NetworkSpec, PortSpec};
@@ -85,7 +85,13 @@ impl Site {
     fn tell_route(&self, uplink: PortId) {
         let asked = self.engine.requests().recv_timeout(PATIENCE).unwrap();
         assert_eq!(asked, Request::Route { network: self.network, destination: REMOTE });
-        let route = Route { uplink, next_hop: ROUTER.0, source: HOST, mtu: 1500, neighbour: Some(ROUTER.1) };
+        let route = Route {
+            uplink,
+            next_hop: ROUTER.0,
+            source: HOST,
+            mtu: 1500,
+            neighbour: Some(Neighbour::Learned(ROUTER.1)),
+        };
         let answer = Answer::Route { network: self.network, destination: REMOTE, route: Some(route) };
         self.engine.answer(answer).unwrap();
     }

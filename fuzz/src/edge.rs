@@ -9,7 +9,7 @@ use pontoon_dataplane::counters::{CounterSum, PortCounters};
 use pontoon_dataplane::edge::config::{
     Action, EdgeConfig, Limits, Link, Mapping, NetworkEdge, Publication, Rule, Uplink,
 };
-use pontoon_dataplane::edge::punt::{Answer, Route};
+use pontoon_dataplane::edge::punt::{Answer, Neighbour, Route};
 use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
 use pontoon_dataplane::edge::view::EdgeStats;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig};
@@ -264,7 +264,7 @@ impl World {
             2 => (UPLINK, destination, ADDRESSES[6], 68),
             _ => (TUNNEL, destination, ADDRESSES[7], 1500),
         };
-        let neighbour = (which & 0x10 != 0).then_some(ROUTER_MAC);
+        let neighbour = (which & 0x10 != 0).then_some(Neighbour::Learned(ROUTER_MAC));
         let route = Route { uplink: PortId(uplink), next_hop, source, mtu, neighbour };
         let network = NetworkId(u16::from(which & 0x20 != 0));
         let protocol = if which & 1 == 0 { Protocol::Tcp } else { Protocol::Udp };
@@ -274,6 +274,7 @@ impl World {
             3 => Answer::RoutesChanged,
             4 => Answer::PortsHeld { protocol, ports: vec![(port, port)] },
             5 => Answer::PortKept { protocol, port },
+            _ if kind & 0x40 != 0 => Answer::PortsLost { protocol, ports: vec![port] },
             _ => Answer::PortRefused { protocol, port },
         };
         self.core.answer(self.now, &answer);

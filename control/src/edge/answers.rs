@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, never, select};
 use pontoon_dataplane::NetworkId;
 use pontoon_dataplane::edge::config::{Uplink, UplinkChoice};
-use pontoon_dataplane::edge::punt::{Answer, Request, Route};
+use pontoon_dataplane::edge::punt::{Answer, Neighbour, Request, Route};
 use pontoon_dataplane::engine::EngineError;
 
 use super::kernel::{Kernel, KernelRoute, RouteQuery};
@@ -63,7 +63,23 @@ impl Answers<'_> {
             // Before the answer: with it packets leave, and what comes back must be heard.
             self.shared.follow_leases(&self.shared.lock())?;
         }
-        answers.into_iter().try_for_each(|answer| engine.answer(answer))
+        answers.into_iter().try_for_each(|answer| self.tell(answer))
+    }
+
+    /// Tells the engine about a port. One that is kept may have been published meanwhile, and the news of that have overtaken this.
+    fn tell(&self, answer: Answer) -> Result<(), EngineError> {
+        let Shared { engine, leases, .. } = self.shared;
+        let kept = match answer {
+            Answer::PortKept { protocol, port } => Some((protocol, port)),
+            _ => None,
+        };
+        engine.answer(answer)?;
+        match kept {
+            Some((protocol, port)) if !leases.is_held(protocol, port) => {
+                engine.answer(Answer::PortsLost { protocol, ports: vec![port] })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns whether uplinks must hear other ports from now on.
@@ -130,11 +146,12 @@ pub(super) fn route(
         tracing::debug!(%destination, "no route: the interface {} is no uplink", found.interface);
         return None;
     };
-    by_uplink(kernel, uplink, found, destination)
+    by_uplink(kernel, ways, uplink, found, destination)
 }
 
 fn by_uplink(
     kernel: &mut Kernel,
+    ways: &Ways,
     uplink: &Uplink,
     found: KernelRoute,
     destination: Ipv4Addr,
@@ -142,8 +159,12 @@ fn by_uplink(
     let next_hop = found.gateway.unwrap_or(destination);
     let source = found.source.or_else(|| source_towards(&uplink.addresses, next_hop))?;
     let neighbour = match uplink.mac {
-        // Only a hint: the data plane asks by itself.
-        Some(_) => kernel.neighbour(uplink.interface_index, next_hop).unwrap_or_default(),
+        Some(own) => {
+            let told = kernel.neighbour(uplink.interface_index, next_hop).unwrap_or_default();
+            // As the kernel does (net/ipv4/arp.c, arp_constructor).
+            let none = ways.without_arp.contains(&uplink.interface_index).then_some(Neighbour::Fixed(own));
+            told.or(none)
+        }
         None => None,
     };
     let mtu = found.mtu.map_or(uplink.mtu, |mtu| uplink.mtu.min(u16::try_from(mtu).unwrap_or(u16::MAX)));

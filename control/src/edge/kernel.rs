@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use pontoon_dataplane::MacAddr;
+use pontoon_dataplane::edge::punt::Neighbour;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
@@ -45,6 +46,9 @@ pub(super) struct Interface {
     /// It has carrier, as far as its driver knows.
     pub(super) running: bool,
     pub(super) loopback: bool,
+    /// Its stations are asked for their MAC; otherwise (IFF_NOARP) each is sent to by the interface's own, unless the neighbour
+    /// table says another.
+    pub(super) arp: bool,
     /// The bridge, bond or VRF that it is a port of.
     pub(super) controller: Option<u32>,
     /// IPv4 addresses with their prefixes, in the order in which the kernel would choose one as a source.
@@ -166,16 +170,16 @@ impl Kernel {
         })
     }
 
-    /// The MAC of a station on an interface, if the kernel has spoken to it lately. Kernels before 5.0 cannot look up a single
-    /// one and tell nothing.
-    pub(super) fn neighbour(&mut self, interface: u32, address: Ipv4Addr) -> io::Result<Option<MacAddr>> {
+    /// What the kernel knows of the MAC of a station on an interface. Kernels before 5.0 cannot look up a single one and tell
+    /// nothing.
+    pub(super) fn neighbour(&mut self, interface: u32, address: Ipv4Addr) -> io::Result<Option<Neighbour>> {
         let mut question = NeighbourMessage::default();
         question.header.family = AddressFamily::Inet;
         question.header.ifindex = interface;
         question.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
         let sequence = self.send(&[(RouteNetlinkMessage::GetNeighbour(question), 0)])?;
         Ok(match self.answer(sequence)? {
-            Ok(RouteNetlinkMessage::NewNeighbour(neighbour)) => usable_mac(&neighbour),
+            Ok(RouteNetlinkMessage::NewNeighbour(neighbour)) => usable(&neighbour),
             _ => None,
         })
     }
@@ -280,6 +284,7 @@ fn interface(message: &LinkMessage) -> Interface {
         up: flags.contains(LinkFlags::Up),
         running: flags.contains(LinkFlags::LowerUp),
         loopback: flags.contains(LinkFlags::Loopback),
+        arp: !flags.contains(LinkFlags::Noarp),
         controller: None,
         addresses: Vec::new(),
     };
@@ -399,16 +404,17 @@ fn mtu_of(metric: &RouteMetric) -> Option<u32> {
     }
 }
 
-fn usable_mac(neighbour: &NeighbourMessage) -> Option<MacAddr> {
-    let usable = matches!(
-        neighbour.header.state,
-        NeighbourState::Reachable | NeighbourState::Stale | NeighbourState::Permanent
-    );
-    let mac = neighbour.attributes.iter().find_map(|attribute| match attribute {
+fn usable(message: &NeighbourMessage) -> Option<Neighbour> {
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::LinkLayerAddress(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
         _ => None,
     });
-    mac.filter(|_| usable).map(MacAddr)
+    let mac = MacAddr(mac?);
+    match message.header.state {
+        NeighbourState::Reachable | NeighbourState::Stale => Some(Neighbour::Learned(mac)),
+        NeighbourState::Permanent | NeighbourState::Noarp => Some(Neighbour::Fixed(mac)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

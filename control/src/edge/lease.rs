@@ -4,10 +4,15 @@
 //! Both come from a socket that is bound to it (see [`socket`]); no firewall rule is needed. There are three kinds:
 //!
 //! - the pool: a range beside the one that the kernel gives its own sockets ports from, held in blocks ahead of need;
-//! - kept ports: an endpoint uses one as its source port, and it was free; given back when the edge says so;
+//! - kept ports: an endpoint uses one as its source port, and it was free; given back when the edge says so, or at once when somebody
+//!   publishes it on one address;
 //! - published ports: they lead to an endpoint, and the socket itself serves clients on the host (see [`super::relay`]).
 //!
 //! One port can be published on every address and kept, or of the pool, at the same time: one socket serves for both.
+//!
+//! Questions of the edge, each of which a packet waits for, need the table of what is held. So nobody opens or closes many sockets while
+//! he has its lock: a publication that comes or goes stands among the [`Table::changing`] ones meanwhile, and its ports are neither
+//! kept nor of the pool.
 //!
 //! Bounds: the limit of open files, of which a part is left to the rest of the daemon; for each protocol the pool
 //! (4,096 ports, unless another one is given) and 1,024 kept ports.
@@ -55,15 +60,19 @@ pub struct Leases {
     pool_most: usize,
     limit: FileLimit,
     relay: Relay,
+    filters: Filters,
     table: Mutex<Table>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Table {
-    filters: Filters,
     tcp: Held,
     udp: Held,
     published: BTreeMap<u32, Published>,
+    /// Publications whose sockets are just being opened or closed.
+    changing: BTreeMap<u32, Published>,
+    /// Kept ports that had to yield to a publication, as long as nobody has asked.
+    lost: Vec<(Protocol, u16)>,
 }
 
 /// The ports of one protocol that NAT may use for what goes out.
@@ -88,19 +97,23 @@ impl Table {
         }
     }
 
-    /// The same, to change, and the filters that new sockets get.
-    fn parts(&mut self, protocol: Protocol) -> Option<(&mut Held, &Filters)> {
+    /// The same, to change.
+    fn held_mut(&mut self, protocol: Protocol) -> Option<&mut Held> {
         match protocol {
-            Protocol::Tcp => Some((&mut self.tcp, &self.filters)),
-            Protocol::Udp => Some((&mut self.udp, &self.filters)),
+            Protocol::Tcp => Some(&mut self.tcp),
+            Protocol::Udp => Some(&mut self.udp),
             Protocol::Icmp => None,
         }
+    }
+
+    fn publications(&self) -> impl Iterator<Item = &Published> {
+        self.published.values().chain(self.changing.values())
     }
 
     /// How many sockets there are.
     fn sockets(&self) -> usize {
         let leased = self.tcp.0.len() + self.udp.0.len();
-        self.published.values().map(|it| ports(it.ports).len()).sum::<usize>() + leased
+        self.publications().map(|it| ports(it.ports).len()).sum::<usize>() + leased
     }
 }
 
@@ -150,13 +163,8 @@ impl Leases {
         let relay = Relay::start(limits.unwrap_or_else(|| limit.relay())).map_err(|source| {
             LeaseError::System { action: "start the relay for local clients".into(), source }
         })?;
-        let table = Table {
-            filters: Filters::new(settings.share_filters),
-            tcp: Held::default(),
-            udp: Held::default(),
-            published: BTreeMap::new(),
-        };
-        Ok(Leases { pool, pool_most, limit, relay, table: Mutex::new(table) })
+        let filters = Filters::new(settings.share_filters);
+        Ok(Leases { pool, pool_most, limit, relay, filters, table: Mutex::default() })
     }
 
     /// The pool's first and last port.
@@ -185,7 +193,9 @@ impl Leases {
     /// Holds the next ports of the pool that nobody else has.
     fn grow(&self, table: &mut Table, protocol: Protocol) -> Vec<PortRange> {
         let room = self.limit.ports().saturating_sub(table.sockets());
-        let Some((held, filters)) = table.parts(protocol) else { return Vec::new() };
+        let changing: Vec<PortRange> =
+            table.changing.values().filter(|it| it.protocol == protocol).map(|it| it.ports).collect();
+        let Some(held) = table.held_mut(protocol) else { return Vec::new() };
         let there = held.pool_ports().count();
         let wanted = there.clamp(BLOCK, MOST_AT_ONCE).min(room).min(self.pool_most.saturating_sub(there));
         let mut got = Vec::new();
@@ -193,11 +203,11 @@ impl Leases {
             if got.len() >= wanted {
                 break;
             }
-            if held.0.contains_key(&port) {
+            if held.0.contains_key(&port) || changing.iter().any(|it| ports(*it).contains(&port)) {
                 continue;
             }
             // One that the host uses is passed over, and tried again when more are asked for.
-            if let Ok(socket) = socket::hold(protocol, Ipv4Addr::UNSPECIFIED, port, Purpose::Nat, filters) {
+            if let Ok(socket) = self.hold(protocol, None, port, Purpose::Nat) {
                 held.0.insert(port, Lease { socket: Some(socket), kept: false });
                 got.push(port);
             }
@@ -221,8 +231,12 @@ impl Leases {
             return Ok(());
         }
         self.leave_room(&table, 1)?;
+        if let Some(changing) = table.changing.values().find(|it| it.covers(protocol, port)) {
+            let holder = Some(format!("the publication {}", changing.name));
+            return Err(Taken { address: None, protocol, port, holder }.into());
+        }
         let published = table.published.values().any(|it| it.address.is_none() && it.covers(protocol, port));
-        let (held, filters) = table.parts(protocol).ok_or_else(LeaseError::no_ports)?;
+        let held = table.held_mut(protocol).ok_or_else(LeaseError::no_ports)?;
         if held.kept_ports().count() >= KEPT {
             return Err(LeaseError::Invalid(format!(
                 "{KEPT} ports of {protocol} are kept already, the most that may be"
@@ -231,17 +245,27 @@ impl Leases {
         let socket = if published {
             None
         } else {
-            let socket = socket::hold(protocol, Ipv4Addr::UNSPECIFIED, port, Purpose::Nat, filters);
+            let socket = self.hold(protocol, None, port, Purpose::Nat);
             Some(socket.map_err(|source| cannot_hold(source, None, protocol, port, || None))?)
         };
         held.0.insert(port, Lease { socket, kept: true });
         Ok(())
     }
 
+    /// Whether [`Leases::keep`] holds the port, or the pool has it.
+    pub fn is_held(&self, protocol: Protocol, port: u16) -> bool {
+        self.table().held(protocol).is_some_and(|held| held.0.contains_key(&port))
+    }
+
+    /// Kept ports that have had to yield since the last time: NAT must not use them any more.
+    pub fn take_lost(&self) -> Vec<(Protocol, u16)> {
+        std::mem::take(&mut self.table().lost)
+    }
+
     /// Gives back a port that [`Leases::keep`] held. Ports of the pool stay, and published ones stay published.
     pub fn release(&self, protocol: Protocol, port: u16) {
         let mut table = self.table();
-        if let Some((held, _)) = table.parts(protocol)
+        if let Some(held) = table.held_mut(protocol)
             && held.0.get(&port).is_some_and(|lease| lease.kept)
         {
             held.0.remove(&port);
@@ -249,44 +273,55 @@ impl Leases {
     }
 
     /// Holds the ports of a publication, all or none, and relays to it what clients on the host itself send there. A port
-    /// that NAT holds already serves for both from then on, unless the publication stands on one address only.
+    /// that NAT holds already serves for both from then on. If the publication stands on one address only, that cannot be: a kept port
+    /// yields to it ([`Leases::take_lost`], even when it fails in the end), one of the pool does not.
     ///
     /// # Errors
     /// [`LeaseError::Taken`] for the first port that somebody else has; [`LeaseError::NoSuchAddress`],
     /// [`LeaseError::Descriptors`], [`LeaseError::Invalid`], [`LeaseError::System`].
     pub fn publish(&self, published: &Published) -> Result<(), LeaseError> {
-        let published = &published.checked()?;
+        let published = published.checked()?;
+        let mut shared = self.announce(&published)?;
+        let mut sockets = Vec::with_capacity(ports(published.ports).len());
+        let opened = ports(published.ports).try_for_each(|port| {
+            sockets.push(self.acquire(&mut shared, &published, port)?);
+            Ok(())
+        });
+        let served = opened.and_then(|()| {
+            self.relay.add(published.clone(), std::mem::take(&mut sockets)).map_err(|(source, back)| {
+                sockets = back;
+                LeaseError::System { action: format!("serve local clients of {}", published.name), source }
+            })
+        });
+        if served.is_err() {
+            self.give_back(&published, ports(published.ports).zip(sockets).chain(shared));
+        }
+        let mut table = self.table();
+        table.changing.remove(&published.id);
+        if served.is_ok() {
+            table.published.insert(published.id, published);
+        }
+        served
+    }
+
+    /// Sees to it that the ports of a publication are nobody else's, as far as we know, until its sockets are open. Returns
+    /// the sockets that there are already.
+    fn announce(&self, published: &Published) -> Result<BTreeMap<u16, Socket>, LeaseError> {
         let table = &mut *self.table();
-        if let Some(there) = table.published.get(&published.id) {
+        if let Some(there) = table.publications().find(|it| it.id == published.id) {
             return Err(LeaseError::Invalid(format!(
                 "publication {} is there already: {}",
                 there.id, there.name
             )));
         }
-        if let Some(taken) = table.published.values().find_map(|other| other.conflict(published)) {
+        if let Some(taken) = table.publications().find_map(|other| other.conflict(published)) {
             return Err(taken.into());
         }
         self.leave_room(table, ports(published.ports).len())?;
-        let (held, filters) = table.parts(published.protocol).ok_or_else(LeaseError::no_ports)?;
-        let mut sockets = Vec::with_capacity(ports(published.ports).len());
-        for port in ports(published.ports) {
-            match acquire(held, filters, published, port) {
-                Ok(socket) => sockets.push(socket),
-                Err(error) => {
-                    give_back(held, filters, published, sockets);
-                    return Err(error);
-                }
-            }
-        }
-        if let Err((source, sockets)) = self.relay.add(published.clone(), sockets) {
-            give_back(held, filters, published, sockets);
-            return Err(LeaseError::System {
-                action: format!("serve local clients of {}", published.name),
-                source,
-            });
-        }
-        table.published.insert(published.id, published.clone());
-        Ok(())
+        table.changing.insert(published.id, published.clone());
+        let held = table.held_mut(published.protocol).ok_or_else(LeaseError::no_ports)?;
+        let leases = held.0.range_mut(ports(published.ports)).filter(|_| published.address.is_none());
+        Ok(leases.filter_map(|(port, lease)| Some((*port, lease.socket.take()?))).collect())
     }
 
     /// Ends what is relayed to a publication. Its ports stay held.
@@ -297,11 +332,35 @@ impl Leases {
     /// Gives the ports of a publication back and ends what is relayed to it, at once. Nothing happens if there is none.
     pub fn unpublish(&self, id: u32) {
         let mut table = self.table();
-        let sockets = self.relay.remove(id);
-        if let Some(published) = table.published.remove(&id)
-            && let Some((held, filters)) = table.parts(published.protocol)
-        {
-            give_back(held, filters, &published, sockets);
+        let Some(published) = table.published.remove(&id) else { return };
+        table.changing.insert(id, published.clone());
+        drop(table);
+        self.give_back(&published, ports(published.ports).zip(self.relay.remove(id)));
+        self.table().changing.remove(&id);
+    }
+
+    /// Ends a publication's hold on ports: NAT has back what it shared, the rest is closed.
+    fn give_back(&self, published: &Published, sockets: impl Iterator<Item = (u16, Socket)>) {
+        let protocol = published.protocol;
+        let is_wanted = |table: &mut Table, port| {
+            table
+                .held_mut(protocol)
+                .is_some_and(|held| held.0.get(&port).is_some_and(|lease| lease.socket.is_none()))
+        };
+        for (port, socket) in sockets {
+            if !is_wanted(&mut self.table(), port)
+                || socket::turn(&socket, protocol, Purpose::Nat, &self.filters).is_err()
+            {
+                continue;
+            }
+            // Clients who were not taken up yet.
+            while let Ok((client, _)) = socket.accept() {
+                let _ = client.set_linger(Some(Duration::ZERO));
+            }
+            let table = &mut *self.table();
+            if let Some(lease) = table.held_mut(protocol).and_then(|held| held.0.get_mut(&port)) {
+                lease.socket = Some(socket);
+            }
         }
     }
 
@@ -324,6 +383,60 @@ impl Leases {
         Admitted { tcp: of(Protocol::Tcp), udp: of(Protocol::Udp) }
     }
 
+    /// A socket for one port of a publication: one of those that NAT shares, or a new one.
+    fn acquire(
+        &self,
+        shared: &mut BTreeMap<u16, Socket>,
+        published: &Published,
+        port: u16,
+    ) -> Result<Socket, LeaseError> {
+        let Published { protocol, address, .. } = *published;
+        let purpose = Purpose::Published;
+        let failed = |source| {
+            cannot_hold(source, address, protocol, port, || match self.is_held(protocol, port) {
+                true => Some("pontoon itself, which translates addresses with it".into()),
+                false => holder(protocol, address, port),
+            })
+        };
+        if let Some(socket) = shared.remove(&port) {
+            return match socket::turn(&socket, protocol, purpose, &self.filters) {
+                Ok(()) => Ok(socket),
+                Err(source) => {
+                    shared.insert(port, socket);
+                    Err(failed(source))
+                }
+            };
+        }
+        match self.hold(protocol, address, port, purpose) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && self.has_yielded(protocol, port) => {
+                self.hold(protocol, address, port, purpose)
+            }
+            held => held,
+        }
+        .map_err(failed)
+    }
+
+    /// Gives a kept port up. Returns whether it was one.
+    fn has_yielded(&self, protocol: Protocol, port: u16) -> bool {
+        let table = &mut *self.table();
+        let kept = table
+            .held_mut(protocol)
+            .filter(|held| held.0.get(&port).is_some_and(|lease| lease.kept))
+            .and_then(|held| held.0.remove(&port));
+        table.lost.extend(kept.iter().map(|_| (protocol, port)));
+        kept.is_some()
+    }
+
+    fn hold(
+        &self,
+        protocol: Protocol,
+        address: Option<Ipv4Addr>,
+        port: u16,
+        purpose: Purpose,
+    ) -> io::Result<Socket> {
+        socket::hold(protocol, address.unwrap_or(Ipv4Addr::UNSPECIFIED), port, purpose, &self.filters)
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -334,52 +447,6 @@ impl Leases {
             Ok(())
         } else {
             Err(LeaseError::Descriptors { wanted, left, limit: self.limit.files })
-        }
-    }
-}
-
-/// A socket for one port of a publication: NAT's own if it has the port and the publication stands on every address.
-fn acquire(
-    held: &mut Held,
-    filters: &Filters,
-    published: &Published,
-    port: u16,
-) -> Result<Socket, LeaseError> {
-    let Published { protocol, address, .. } = *published;
-    let purpose = Purpose::Published;
-    if let Some(lease) = held.0.get_mut(&port).filter(|_| address.is_none())
-        && let Some(shared) = lease.socket.take()
-    {
-        return match socket::turn(&shared, protocol, purpose, filters) {
-            Ok(()) => Ok(shared),
-            Err(source) => {
-                lease.socket = Some(shared);
-                Err(cannot_hold(source, address, protocol, port, || None))
-            }
-        };
-    }
-    socket::hold(protocol, address.unwrap_or(Ipv4Addr::UNSPECIFIED), port, purpose, filters).map_err(
-        |source| {
-            cannot_hold(source, address, protocol, port, || match held.0.contains_key(&port) {
-                true => Some("pontoon itself, which translates addresses with it".into()),
-                false => holder(protocol, address, port),
-            })
-        },
-    )
-}
-
-/// Ends a publication's hold on its first ports, or on all: NAT has back what it shared, the rest is closed.
-fn give_back(held: &mut Held, filters: &Filters, published: &Published, sockets: Vec<Socket>) {
-    for (port, socket) in ports(published.ports).zip(sockets) {
-        if let Some(lease) = held.0.get_mut(&port)
-            && lease.socket.is_none()
-            && socket::turn(&socket, published.protocol, Purpose::Nat, filters).is_ok()
-        {
-            // Clients who were not taken up yet.
-            while let Ok((client, _)) = socket.accept() {
-                let _ = client.set_linger(Some(Duration::ZERO));
-            }
-            lease.socket = Some(socket);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What the kernel tells of its own accord: that interfaces, addresses, routes or rules have changed.
+//! What the kernel tells of its own accord: that interfaces, addresses, routes or rules have changed, or that somebody has written into
+//! the neighbour table. What the kernel learns of neighbours by itself is no news.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,21 +15,21 @@ use super::kernel::{BUFFER_BYTES, messages};
 pub(super) struct News {
     /// Interfaces or addresses have changed.
     pub(super) interfaces: bool,
-    /// Routes or policy rules have changed.
+    /// Routes, policy rules or what the administrator says of next hops have changed.
     pub(super) routes: bool,
     /// Interfaces that are gone, by number; another one may have the number by now.
     pub(super) deleted: BTreeSet<u32>,
 }
 
-/// A socket that hears of every change of interfaces, addresses, routes and rules.
+/// A socket that hears of every change of interfaces, addresses, routes, rules and neighbours.
 #[derive(Debug)]
 pub(super) struct Monitor {
     socket: Socket,
     buffer: Vec<u8>,
 }
 
-/// Multicast groups (linux/rtnetlink.h): links, IPv4 addresses, routes and rules.
-const GROUPS: [u32; 4] = [1, 5, 7, 8];
+/// Multicast groups (linux/rtnetlink.h): links, neighbours, IPv4 addresses, routes and rules.
+const GROUPS: [u32; 5] = [1, 3, 5, 7, 8];
 
 /// Next hops that routes refer to, in kernels from 5.3 on; their changes are not told as changes of routes.
 const NEXT_HOPS: u32 = 32;
@@ -86,6 +87,7 @@ impl News {
                 self.interfaces = true;
                 self.deleted.extend(deleted_interface(message));
             }
+            libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => self.routes |= is_written_neighbour(message),
             0 => {}
             _ => self.routes = true,
         }
@@ -102,6 +104,15 @@ impl News {
     pub(super) fn is_any(&self) -> bool {
         self.interfaces || self.routes
     }
+}
+
+/// Whether an IPv4 neighbour (`struct ndmsg` behind the 16-byte header) is somebody's wish: it is permanent or needs no ARP, or a
+/// program has changed it, whose netlink port the header then names.
+fn is_written_neighbour(message: &[u8]) -> bool {
+    let asker = message.get(12..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let state = message.get(24..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u16::from_ne_bytes(*bytes));
+    let is_ipv4 = message.get(16).is_some_and(|&family| i32::from(family) == libc::AF_INET);
+    is_ipv4 && (asker != 0 || state & (libc::NUD_PERMANENT | libc::NUD_NOARP) != 0)
 }
 
 /// The number of the interface that an RTM_DELLINK is about (`struct ifinfomsg` behind the 16-byte header). Those of another
@@ -147,6 +158,22 @@ mod tests {
         let mut news = News::default();
         news.hear(&[0; 5]);
         assert!(!news.is_any());
+    }
+
+    #[test]
+    fn neighbours_are_news_when_somebody_has_written_them() {
+        let heard = |family: i32, asker: u32, state: u16| {
+            let mut message = message(libc::RTM_NEWNEIGH, family as u8, 7);
+            message[12..16].copy_from_slice(&asker.to_ne_bytes());
+            message[24..26].copy_from_slice(&state.to_ne_bytes());
+            let mut news = News::default();
+            news.hear(&message);
+            news.is_any()
+        };
+        assert!(heard(libc::AF_INET, 0, libc::NUD_PERMANENT) && heard(libc::AF_INET, 0, libc::NUD_NOARP));
+        assert!(heard(libc::AF_INET, 4242, libc::NUD_FAILED), "deleted by hand");
+        assert!(!heard(libc::AF_INET, 0, libc::NUD_REACHABLE) && !heard(libc::AF_INET, 0, libc::NUD_FAILED));
+        assert!(!heard(libc::AF_BRIDGE, 4242, libc::NUD_PERMANENT), "a bridge's table");
     }
 
     #[test]

@@ -65,6 +65,8 @@ impl RouteChanges {
 pub(super) struct Ways {
     /// The uplinks that are open.
     pub(super) uplinks: Vec<Uplink>,
+    /// Numbers of interfaces whose stations nobody asks for their MAC.
+    pub(super) without_arp: BTreeSet<u32>,
     /// Every address of the host, in ascending order.
     pub(super) host_addresses: Vec<Ipv4Addr>,
     /// Where networks may go.
@@ -205,6 +207,7 @@ impl Shared {
     pub(super) fn publish_config(&self, state: &State) -> Result<(), EngineError> {
         let ways = Ways {
             uplinks: state.uplinks.config(),
+            without_arp: state.interfaces.values().filter(|it| !it.arp).map(|it| it.index).collect(),
             host_addresses: host_addresses(&state.interfaces),
             networks: state.networks.clone(),
         };
@@ -218,6 +221,18 @@ impl Shared {
         })?;
         *self.ways.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ways);
         Ok(())
+    }
+
+    /// Has the engine give up kept ports that a publication has. Returns whether there were any.
+    pub(super) fn give_up_lost(&self) -> Result<bool, EngineError> {
+        let lost = self.leases.take_lost();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let ports: Vec<u16> = lost.iter().filter(|it| it.0 == protocol).map(|it| it.1).collect();
+            if !ports.is_empty() {
+                self.engine.answer(Answer::PortsLost { protocol, ports })?;
+            }
+        }
+        Ok(!lost.is_empty())
     }
 
     /// Has uplinks hear the ports that are held now.

@@ -219,6 +219,7 @@ mod tests {
             up: true,
             running: true,
             loopback: false,
+            arp: true,
             controller: None,
             addresses: vec![([192, 0, 2, index as u8].into(), 24)],
         };

@@ -13,13 +13,15 @@ use pontoon_tools::transfer::{Connection, Transfer};
 use serde_json::Value;
 
 use crate::daemon::{Daemon, GATEWAY, PATIENCE, Station, until};
-use crate::edge::{Edge, bind, connect, edge_test, exchange, listen, ping, plain_test, try_connect};
+use crate::edge::{Edge, SILENCE, bind, connect, edge_test, exchange, listen, ping, plain_test, try_connect};
 use crate::frames::{Segment, ethernet, flag, tcp};
 use crate::{Test, full};
 
 const ANY: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 0);
 /// How many ports NAT has in the test of that.
 const PORTS: usize = 64;
+/// How many of them one endpoint gets: all but the last eighth is anybody's, and who has half of them gets none of those.
+const MOST: usize = PORTS - PORTS / 8 + 1;
 /// EHOSTUNREACH: what Linux makes of ICMP type 3, code 13.
 const PROHIBITED: i32 = 113;
 
@@ -44,7 +46,9 @@ pub(crate) fn tests() -> Vec<Test> {
             &["--nat-sessions", "200", "--nat-sessions-per-endpoint", "200"],
             half_open_make_room,
         ),
-        edge_test("exhaustion/ports", Way::Direct(1500), &["--nat-ports", "50000-50063"], ports),
+        edge_test("exhaustion/ports/udp", Way::Direct(1500), &["--nat-ports", "50000-50063"], ports),
+        edge_test("exhaustion/ports/tcp", Way::Direct(1500), &["--nat-ports", "50000-50063"], ports_of_tcp),
+        plain_test("exhaustion/kept-ports", "", kept_ports),
     ]
 }
 
@@ -209,7 +213,7 @@ fn half_open_make_room(edge: &mut Edge) {
     until("the flood has come", || {
         flood(&station, &wire, number..number + 100, &AtomicBool::new(false));
         number += 100;
-        stats(&edge.daemon)["evicted"].as_u64().unwrap() >= 800
+        stats(&edge.daemon)["evicted_half_open"].as_u64().unwrap() >= 800
     });
     open.iter().for_each(|connection| connection.check().unwrap());
     // A new one finds room.
@@ -222,26 +226,23 @@ fn ports(edge: &mut Edge) {
     edge.daemon.network("");
     let (greedy, other) = (edge.daemon.attach("--name greedy"), edge.daemon.attach(""));
     let server = bind(&edge.outside.machine, (OUTSIDE, 4242));
-    // All but the last eighth is anybody's: who has half of them gets none of those.
-    let most = PORTS - PORTS / 8 + 1;
-    let clients: Vec<_> = (0..most).map(|_| bind(&greedy.namespace, ANY)).collect();
+    let clients: Vec<_> = (0..MOST).map(|_| bind(&greedy.namespace, ANY)).collect();
     let seen: BTreeSet<_> =
         clients.iter().map(|client| exchange(client, &server, (OUTSIDE, 4242), 10).port()).collect();
-    assert_eq!(seen.len(), most, "each has a port of its own");
-    let others: Vec<_> = (most..PORTS).map(|_| bind(&other.namespace, ANY)).collect();
+    assert_eq!(seen.len(), MOST, "each has a port of its own");
+    let others: Vec<_> = (MOST..PORTS).map(|_| bind(&other.namespace, ANY)).collect();
     let refused = |station: &Station| {
         let one_more = bind(&station.namespace, ANY);
         one_more.connect((OUTSIDE, 4242)).unwrap();
         one_more.send(b"one more").unwrap();
         let error = one_more.recv(&mut [0; 10]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(PROHIBITED), "{error}");
-        assert!(edge.daemon.dropped(station, "ports-exhausted") >= 1);
     };
-    refused(&greedy);
+    is_refused(edge, &greedy, "refused_other", &refused);
     for client in &others {
         exchange(client, &server, (OUTSIDE, 4242), 10);
     }
-    refused(&other);
+    is_refused(edge, &other, "refused_other", &refused);
     // The old ones live, and another remote has all the ports still, and so has TCP.
     for client in clients.iter().chain(&others) {
         exchange(client, &server, (OUTSIDE, 4242), 10);
@@ -249,4 +250,53 @@ fn ports(edge: &mut Edge) {
     let too = bind(&edge.outside.machine, (OUTSIDE_TOO, 4242));
     exchange(&bind(&other.namespace, ANY), &too, (OUTSIDE_TOO, 4242), 10);
     connect(&other.namespace, &listen(&edge.outside.machine, (OUTSIDE, 0))).check().unwrap();
+}
+
+/// The same with TCP, whose clients learn at once what UDP's learn from the next call.
+fn ports_of_tcp(edge: &mut Edge) {
+    edge.daemon.network("");
+    let (greedy, other) = (edge.daemon.attach("--name greedy"), edge.daemon.attach(""));
+    let listener = listen(&edge.outside.machine, (OUTSIDE, 4242));
+    let open = |station: &Station| connect(&station.namespace, &listener);
+    let refused = |station: &Station| {
+        let error = try_connect(&station.namespace, ANY, (OUTSIDE, 4242), PATIENCE).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(PROHIBITED), "{error}");
+    };
+    let connections: Vec<_> = (0..MOST).map(|_| open(&greedy)).collect();
+    is_refused(edge, &greedy, "refused_tcp", &refused);
+    let others: Vec<_> = (MOST..PORTS).map(|_| open(&other)).collect();
+    is_refused(edge, &other, "refused_tcp", &refused);
+    connections.iter().chain(&others).for_each(|connection| connection.check().unwrap());
+    connect(&other.namespace, &listen(&edge.outside.machine, (OUTSIDE_TOO, 4242))).check().unwrap();
+}
+
+/// That a station is refused a port, by name and with its counter.
+fn is_refused(edge: &Edge, station: &Station, counter: &str, refused: &dyn Fn(&Station)) {
+    let count = || stats(&edge.daemon)[counter].as_u64().unwrap();
+    let (refusals, drops) = (count(), edge.daemon.dropped(station, "ports-exhausted"));
+    refused(station);
+    assert!(edge.daemon.dropped(station, "ports-exhausted") > drops && count() > refusals, "{counter}");
+}
+
+/// Source ports that endpoints choose are the host's as well: one endpoint gets few of them, and only for as long as it uses them.
+fn kept_ports(edge: &mut Edge) {
+    let (greedy, other) = (edge.daemon.attach("--name greedy"), edge.daemon.attach(""));
+    let server = bind(&edge.outside.machine, (OUTSIDE, 4242));
+    let wanted = 2000..2300;
+    let clients: Vec<_> = wanted.clone().map(|port| bind(&greedy.namespace, (greedy.ip(), port))).collect();
+    let kept: Vec<u16> = wanted
+        .zip(&clients)
+        .filter(|(port, client)| exchange(client, &server, (OUTSIDE, 4242), 10).port() == *port)
+        .map(|(port, _)| port)
+        .collect();
+    assert!((1..=32).contains(&kept.len()), "{kept:?}");
+    let phone = bind(&other.namespace, (other.ip(), 5060));
+    assert_eq!(exchange(&phone, &server, (OUTSIDE, 4242), 10).port(), 5060);
+    // Those that are not kept are the host's all the while, and the others once they are not used any more.
+    let is_free = |port: u16| {
+        edge.host().run(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()).unwrap()
+    };
+    assert!((2000..2300).all(|port| is_free(port) != kept.contains(&port)));
+    edge.daemon.ok("nat flush");
+    until("the host has them back", || kept.iter().all(|&port| is_free(port)));
 }

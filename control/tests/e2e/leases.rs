@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test("leases/ten thousand ports", ten_thousand),
         test("leases/a taken port names its holder", taken),
         test("leases/addresses are told apart", addresses),
+        test("leases/kept ports yield", kept_ports_yield),
+        test("leases/publishing keeps nobody waiting", publishing_keeps_nobody_waiting),
         test("leases/kept and published at once", kept_and_published),
         test("leases/an endpoint that refuses", refused),
         test("leases/an endpoint that resets", reset),
@@ -490,16 +493,76 @@ fn addresses() {
     assert_eq!(error.to_string(), "the host has no address 192.0.2.77; see `ip address`");
     held.keep(Protocol::Tcp, 80).unwrap_err();
     held.keep(Protocol::Tcp, 81).unwrap();
-    let error = held.publish(&Published { ports: (81, 81), ..on(5, second, 80) }).unwrap_err();
+    held.hold_pool(Protocol::Tcp);
+    let error = held.publish(&Published { ports: (61_000, 61_000), ..on(5, second, 80) }).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "81/tcp on 127.0.0.2 is taken by pontoon itself, which translates addresses with it"
+        "61000/tcp on 127.0.0.2 is taken by pontoon itself, which translates addresses with it"
     );
     assert_eq!(
         held.leases.admitted().tcp,
         [(81, 81), (61_000, 61_999)],
         "nobody comes to loopback from outside"
     );
+}
+
+fn kept_ports_yield() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    let on = |id, address, ports| Published {
+        address: Some(address),
+        ports,
+        ..published(id, Protocol::Tcp, 1, 80)
+    };
+    for port in [8_080, 8_081, 9_000] {
+        held.keep(Protocol::Tcp, port).unwrap();
+    }
+    held.keep(Protocol::Udp, 8_080).unwrap();
+    // Nothing yields to what cannot be.
+    held.publish(&on(1, Ipv4Addr::new(192, 0, 2, 77), (8_080, 8_080))).unwrap_err();
+    assert_eq!(held.leases.take_lost(), []);
+    held.publish(&on(1, HOST, (8_079, 8_081))).unwrap();
+    assert_eq!(held.leases.take_lost(), [(Protocol::Tcp, 8_080), (Protocol::Tcp, 8_081)]);
+    assert_eq!(held.leases.take_lost(), []);
+    assert!(!held.leases.is_held(Protocol::Tcp, 8_080) && held.leases.is_held(Protocol::Udp, 8_080));
+    let server = echo(&lab, 81, 1);
+    assert_eq!(ask(lab.connect((HOST, 8_080)).unwrap(), b"it is there"), b"it is there");
+    server.join().unwrap();
+    held.keep(Protocol::Tcp, 8_080).unwrap_err();
+    // Other addresses are anybody's.
+    drop(lab.listen((Ipv4Addr::LOCALHOST, 8_080)).unwrap());
+    held.leases.unpublish(1);
+    held.keep(Protocol::Tcp, 8_080).unwrap();
+}
+
+/// Many sockets take their time, and packets wait for whoever asks for one port meanwhile.
+fn publishing_keeps_nobody_waiting() {
+    let lab = Lab::new();
+    let held = lab.leases(Limits::default());
+    let leases = &held.leases;
+    let over = AtomicBool::new(false);
+    // Only as long as its sockets are being opened or closed a publication stands in the way.
+    let ask = || -> Option<LeaseError> {
+        while !over.load(Relaxed) {
+            if let Err(error) = leases.keep(Protocol::Tcp, 29_999) {
+                return Some(error);
+            }
+            leases.release(Protocol::Tcp, 29_999);
+        }
+        None
+    };
+    let refused = thread::scope(|scope| {
+        let asking = scope.spawn(|| lab.host.run(ask).unwrap());
+        until("somebody has been answered", || {
+            held.publish(&Published { ports: (20_000, 29_999), ..published(1, Protocol::Tcp, 1, 1_000) })
+                .unwrap();
+            leases.unpublish(1);
+            asking.is_finished()
+        });
+        over.store(true, Relaxed);
+        asking.join().unwrap().unwrap()
+    });
+    assert_eq!(refused.to_string(), "29999/tcp on 0.0.0.0 is taken by the publication number 1");
 }
 
 fn kept_and_published() {

@@ -28,6 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("published/hairpin", "", hairpin),
         plain_test("published/two-loopback-addresses", "", two_loopback_addresses),
         plain_test("published/other-address-stays-free", "", other_address_stays_free),
+        plain_test("published/over-a-kept-port", "", over_a_kept_port),
         plain_test("published/by-two-uplinks", "", by_two_uplinks),
         plain_test("published/no-uplink", "--uplink none", no_uplink),
         plain_test("published/another-uplink", "--uplink wan1", another_uplink),
@@ -160,6 +161,27 @@ fn other_address_stays_free(edge: &mut Edge) {
     let on_the_host = listen(edge.host(), (LOOPBACK, 8080));
     open(edge.host(), Ipv4Addr::UNSPECIFIED, (LOOPBACK, 8080), &on_the_host).check().unwrap();
     open(&edge.outside.machine, OUTSIDE, (HOST, 8080), &inside).check().unwrap();
+}
+
+/// What an endpoint uses as its source port yields to who publishes it on one address; on every address one socket serves both.
+fn over_a_kept_port(edge: &mut Edge) {
+    let (served, other) = (edge.daemon.attach(""), edge.daemon.attach(""));
+    let outside = bind(&edge.outside.machine, (OUTSIDE, 4242));
+    for (port, address, yields) in
+        [(5060, Some(HOST), true), (5061, Some(LOOPBACK), true), (5062, None, false)]
+    {
+        let client = bind(&other.namespace, (other.ip(), port));
+        assert_eq!(exchange(&client, &outside, (OUTSIDE, 4242), 100).port(), port);
+        let address_part = address.map_or(String::new(), |address| format!("{address}:"));
+        publish(&edge.daemon, &served, &format!("{address_part}{port}:53/udp"));
+        let server = bind(&served.namespace, (served.ip(), 53));
+        let from = if address == Some(LOOPBACK) { edge.host() } else { &edge.outside.machine };
+        let target = (address.unwrap_or(HOST), port);
+        exchange(&bind(from, (Ipv4Addr::UNSPECIFIED, 0)), &server, target, 100);
+        // The endpoint goes on, by another port if need be.
+        let seen = exchange(&client, &outside, (OUTSIDE, 4242), 100).port();
+        assert_eq!(seen != port, yields, "{port} is seen as {seen}");
+    }
 }
 
 fn by_two_uplinks(edge: &mut Edge) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
+use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_tools::kernel::{Kernel, Route};
 use pontoon_tools::lab::{LabError, Namespace};
 use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, ROUTER, SECOND_HOST, SECOND_ROUTER, UPLINK};
@@ -39,6 +40,8 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("uplink/two-at-once", "", two_at_once),
         plain_test("uplink/next-hop-moves", "", next_hop_moves),
         plain_test("uplink/next-hop-announced", "", next_hop_announced),
+        plain_test("uplink/next-hop-fixed", "", next_hop_fixed),
+        plain_test("uplink/without-arp", "", without_arp),
     ]
 }
 
@@ -360,4 +363,65 @@ fn next_hop_moves(edge: &mut Edge) {
     };
     edge.outside.machine.run(move_it).unwrap().unwrap();
     until("the new router is found", || seen_as(edge, &station) == Some(HOST));
+}
+
+fn mac(at: &Namespace, interface: &str) -> MacAddr {
+    at.run(|| Links::open()?.get(interface)).unwrap().unwrap().mac.expect("an Ethernet interface")
+}
+
+/// That pings of the station are answered for longer than a next hop would be asked in vain.
+fn stays_reached(station: &Station) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        assert!(pings(&station.namespace, OUTSIDE));
+    }
+}
+
+/// A router that answers no ARP, and that the administrator has named the MAC of.
+fn next_hop_fixed(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let machine = &edge.outside.machine;
+    let name_host = || {
+        let host = mac(edge.host(), UPLINK);
+        ip(machine, &format!("neigh replace {HOST} lladdr {host} nud permanent dev eth0"));
+    };
+    let name_router = || {
+        let router = mac(machine, "eth0");
+        ip(edge.host(), &format!("neigh replace {ROUTER} lladdr {router} nud permanent dev {UPLINK}"));
+    };
+    ip(machine, "link set eth0 arp off");
+    name_host();
+    name_router();
+    let ears = Peek::open(machine, "eth0").unwrap();
+    assert!(pings(&station.namespace, OUTSIDE) && pings(&station.namespace, OUTSIDE));
+    let mut pings_left = 2;
+    let is_last = |frame: &OwnedFrame| {
+        pings_left -= u8::from(frame.bytes[12..14] == [0x08, 0x00] && frame.bytes[23] == 1);
+        pings_left == 0
+    };
+    let seen = ears.until(PATIENCE, is_last).unwrap();
+    assert!(seen.iter().all(|frame| frame.bytes[12..14] != [0x08, 0x06]), "nobody is asked");
+    stays_reached(&station);
+    // Another one takes its place, and then one that answers for itself.
+    for (last, answers) in [(0x51, false), (0x52, true)] {
+        ip(machine, &format!("link set eth0 address 02:00:00:00:00:{last:02x}"));
+        if answers {
+            ip(edge.host(), &format!("neigh del {ROUTER} dev {UPLINK}"));
+            ip(machine, "link set eth0 arp on");
+        } else {
+            name_router();
+        }
+        name_host();
+        until("it is reached", || pings(&station.namespace, OUTSIDE));
+    }
+}
+
+/// Nobody asks for MACs there: whatever leaves is sent to the interface's own.
+fn without_arp(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    ip(&edge.outside.machine, &format!("link set eth0 address {}", mac(edge.host(), UPLINK)));
+    ip(&edge.outside.machine, "link set eth0 arp off");
+    ip(edge.host(), &format!("link set {UPLINK} arp off"));
+    until("the endpoint reaches the outside", || pings(&station.namespace, OUTSIDE));
+    assert!(pings(edge.host(), OUTSIDE), "as the host does");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pontoon::edge::{EdgeControl, EdgeSettings, UplinkStatus, UplinkWish};
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::edge::config::{NetworkEdge, UplinkChoice};
-use pontoon_dataplane::edge::punt::Route;
+use pontoon_dataplane::edge::punt::{Neighbour, Route};
 use pontoon_dataplane::engine::{Engine, EngineConfig, NetworkSpec};
 use pontoon_dataplane::network::{Gateway, NetworkId, PortId};
 use pontoon_tools::lab::Namespace;
@@ -385,11 +385,25 @@ fn neighbour() {
     let host = Host::connected(UplinkWish::Auto);
     let known = || host.route([203, 0, 113, 9]).unwrap().neighbour;
     assert_eq!(known(), None);
-    for (state, usable) in
-        [("permanent", true), ("reachable", true), ("stale", true), ("failed", false), ("incomplete", false)]
-    {
+    let mac = MacAddr([2, 0, 0, 0, 0, 0x42]);
+    let (learned, fixed) = (Some(Neighbour::Learned(mac)), Some(Neighbour::Fixed(mac)));
+    for (state, expected) in [
+        ("permanent", fixed),
+        ("reachable", learned),
+        ("noarp", fixed),
+        ("stale", learned),
+        ("failed", None),
+        ("incomplete", None),
+    ] {
         host.ip(&format!("neigh replace 198.51.100.1 lladdr 02:00:00:00:00:42 nud {state} dev wan0"));
-        let expected = usable.then_some(MacAddr([2, 0, 0, 0, 0, 0x42]));
         assert_eq!(known(), expected, "{state}");
     }
+    // Where nobody is asked the kernel sends to the interface's own MAC.
+    host.ip("neigh flush dev wan0 nud all");
+    host.ip("link set wan0 address 02:00:00:00:00:43");
+    host.ip("link set wan0 arp off");
+    let own = MacAddr([2, 0, 0, 0, 0, 0x43]);
+    until("it is known", || known() == Some(Neighbour::Fixed(own)));
+    host.ip("neigh replace 198.51.100.1 lladdr 02:00:00:00:00:42 nud permanent dev wan0");
+    assert_eq!(known(), fixed);
 }

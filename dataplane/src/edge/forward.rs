@@ -105,6 +105,7 @@ impl Edge {
         self.tell(|| Decision::SessionEnds);
         if !self.is_dry() {
             self.sessions.remove(id, it.now);
+            self.call_for_release();
         }
         Passed::Ended
     }
@@ -282,8 +283,8 @@ impl Edge {
             None => Resolved::Mac(Uplink::PEER_MAC),
             Some(_) if self.is_dry() => self.neighbours.known(it.now, key, route.neighbour),
             Some(_) => {
-                let hint = route.neighbour;
-                self.neighbours.resolve(it.now, uplink, (route.next_hop, hint), may_wait, it.out)
+                let told = route.neighbour;
+                self.neighbours.resolve(it.now, uplink, (route.next_hop, told), may_wait, it.out)
             }
         };
         let generation = self.generation(it.now);

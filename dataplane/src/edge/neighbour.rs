@@ -8,7 +8,8 @@
 //! | probed | goes | request, the first one by unicast, three in all, then *failed* |
 //! | failed | is refused | unknown again after one second |
 //!
-//! What the kernel's table says is a hint: it is used, and probed at once.
+//! What the kernel has learned is a hint: it is used, and probed at once. What the kernel itself asks nobody about ([`Neighbour::Fixed`])
+//! is believed, and remembered nowhere here.
 //!
 //! Bound: 1024 next hops, as the kernel's neighbour table (gc_thresh3), half of every eight for one uplink at most where others
 //! want them ([`Cache`]). Nothing is learned from who was not asked about.
@@ -18,6 +19,7 @@ use std::net::Ipv4Addr;
 
 use super::cache::{Cache, Key};
 use super::config::{EdgeConfig, Uplink};
+use super::punt::Neighbour;
 use crate::addr::MacAddr;
 use crate::gateway::arp;
 use crate::network::PortId;
@@ -102,15 +104,20 @@ impl Neighbours {
     }
 
     /// The MAC of `address` behind `uplink`; asks on the link where needed, about who is unknown only if the packet `may_wait` for
-    /// the answer. `hint` is what the kernel thinks.
+    /// the answer. `told` is what the kernel's table says.
     pub(super) fn resolve(
         &mut self,
         now: Timestamp,
         uplink: &Uplink,
-        (address, hint): (Ipv4Addr, Option<MacAddr>),
+        (address, told): (Ipv4Addr, Option<Neighbour>),
         may_wait: bool,
         out: &mut Out,
     ) -> Resolved {
+        let hint = match told {
+            Some(Neighbour::Fixed(mac)) => return Resolved::Mac(mac),
+            Some(Neighbour::Learned(mac)) => Some(mac),
+            None => None,
+        };
         let key = NeighbourKey { uplink: uplink.port, address };
         let due = now + RETRY;
         let (state, resolved) = match (self.cache.get(&key, now).copied(), hint) {
@@ -136,12 +143,18 @@ impl Neighbours {
     }
 
     /// The MAC of a next hop as far as it is known, without asking.
-    pub(super) fn known(&mut self, now: Timestamp, key: NeighbourKey, hint: Option<MacAddr>) -> Resolved {
+    pub(super) fn known(&mut self, now: Timestamp, key: NeighbourKey, told: Option<Neighbour>) -> Resolved {
+        if let Some(Neighbour::Fixed(mac)) = told {
+            return Resolved::Mac(mac);
+        }
         match self.cache.get(&key, now).copied() {
             Some(State::Reachable { mac, .. } | State::Probed { mac, .. }) => Resolved::Mac(mac),
             Some(State::Failed { until }) if now < until => Resolved::Failed,
             Some(State::Asked { .. } | State::Failed { .. }) => Resolved::Asked,
-            None => hint.map_or(Resolved::Asked, Resolved::Mac),
+            None => match told {
+                Some(Neighbour::Learned(mac) | Neighbour::Fixed(mac)) => Resolved::Mac(mac),
+                None => Resolved::Asked,
+            },
         }
     }
 
@@ -254,8 +267,16 @@ mod tests {
     }
 
     fn resolve(neighbours: &mut Neighbours, secs: u64, hint: Option<MacAddr>) -> (Resolved, Vec<MacAddr>) {
+        resolve_told(neighbours, secs, hint.map(Neighbour::Learned))
+    }
+
+    fn resolve_told(
+        neighbours: &mut Neighbours,
+        secs: u64,
+        told: Option<Neighbour>,
+    ) -> (Resolved, Vec<MacAddr>) {
         let mut out = Out::new();
-        let resolved = neighbours.resolve(Timestamp::from_secs(secs), &uplink(), (HOP, hint), true, &mut out);
+        let resolved = neighbours.resolve(Timestamp::from_secs(secs), &uplink(), (HOP, told), true, &mut out);
         (resolved, asked(&out))
     }
 
@@ -317,6 +338,21 @@ mod tests {
         assert_eq!(resolve(&mut neighbours, 0, Some(MAC)), (Resolved::Mac(MAC), vec![MAC]));
         assert_eq!(pass(&mut neighbours, 1..=3), (vec![MacAddr::BROADCAST; 2], true));
         assert_eq!(resolve(&mut neighbours, 3, Some(MAC)), (Resolved::Failed, vec![]));
+    }
+
+    #[test]
+    fn whom_the_kernel_does_not_ask_is_never_asked() {
+        let mut neighbours = Neighbours::new();
+        // Not even if he was before, and failed.
+        resolve(&mut neighbours, 0, Some(MAC));
+        pass(&mut neighbours, 1..=3);
+        let fixed = MacAddr([2, 0, 0, 0, 0, 8]);
+        for second in [3, 4, 100] {
+            let told = Some(Neighbour::Fixed(fixed));
+            assert_eq!(resolve_told(&mut neighbours, second, told), (Resolved::Mac(fixed), vec![]));
+            assert_eq!(neighbours.known(Timestamp::from_secs(second), KEY, told), Resolved::Mac(fixed));
+        }
+        assert_eq!(pass(&mut neighbours, 5..=10), (vec![], false));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::session::tcp::TcpFlags;
 use super::session::{Hop, NewSession, Refused};
 use super::tuple::Tuple;
 use super::waiting::Awaited;
-use super::wish::Wishes;
+use super::wish::{Asker, Wishes};
 use crate::addr::MacAddr;
 use crate::gateway::Received;
 use crate::gateway::errors::{TIME_EXCEEDED, is_single_host};
@@ -107,13 +107,14 @@ impl Edge {
             if Wishes::is_wish(protocol, own) {
                 self.tell(|| Decision::PortWish(own));
             }
-        } else if !is_held
-            && self.wishes.is_worth_waiting(it.now, protocol, own, self.sessions.ports().kept())
-        {
-            let wait = self.hold(it.now, Awaited::Port(protocol, own), it.port.id, it.frame)?;
-            // Only for a packet that waits.
-            self.wishes.ask(it.now, protocol, own, it.out);
-            return Ok(Chosen::Wait(wait));
+        } else if !is_held {
+            let asker = Asker { endpoint: it.port.id, address: tuple.src };
+            if self.wishes.is_worth_waiting(it.now, &asker, protocol, own) {
+                let wait = self.hold(it.now, Awaited::Port(protocol, own), it.port.id, it.frame)?;
+                // Only for a packet that waits.
+                self.wishes.ask(it.now, asker.endpoint, protocol, own, it.out);
+                return Ok(Chosen::Wait(wait));
+            }
         }
         self.choose_any_port(it, tuple, reply, lease)
     }
@@ -139,6 +140,9 @@ impl Edge {
         } else if more {
             self.hold(it.now, Awaited::MorePorts(protocol), it.port.id, it.frame).map(Chosen::Wait)
         } else {
+            if !self.is_dry() {
+                self.sessions.count_refused(protocol);
+            }
             Err(it.prohibit(DropReason::PortsExhausted))
         }
     }

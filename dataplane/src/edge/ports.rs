@@ -24,10 +24,12 @@
 //!
 //! # Bounds
 //!
-//! There are no more than 65536 ports of a protocol, in all some 2 MB; kept ones count among them.
+//! There are no more than 65536 ports of a protocol, in all some 2 MB; kept ones count among them. How many of those there are, and
+//! whose, is said in `wish.rs`: a few hundred, so all are looked at when one may go. A kept port goes back to the kernel [`KEPT_IDLE`] after its
+//! last session, for the host's programs cannot have it meanwhile.
 
 use core::time::Duration;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::Ipv6Addr;
 
 use super::config::Timeouts;
@@ -50,6 +52,22 @@ const VAIN_SEARCHES: usize = 8;
 pub const ICMP_IDENTIFIERS: u16 = 16384;
 /// Fewer unused ports than this, or than an eighth of those held: more are wanted.
 const LOW_WATER: usize = 64;
+
+/// How long a kept port is held that no session uses: somebody may be about to use it again.
+const KEPT_IDLE: Duration = Duration::from_secs(2);
+
+/// A port that was kept and is held no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Released {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// Nobody else shall have it before this.
+    pub rests_until: Timestamp,
+    /// The address that it was last translated from.
+    pub last_user: Ipv6Addr,
+}
 
 /// What a port is to a new flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,9 +117,14 @@ impl Ports {
         pools[number(protocol)].hold(&fresh);
     }
 
-    /// This port is held for flows that have it as their own.
-    pub fn keep(&mut self, protocol: Protocol, port: u16, now: Timestamp, timeouts: &Timeouts) {
-        self.pool_mut(protocol).keep(port, Moment::at(now).after(timeouts.port_reuse));
+    /// This port is held for flows that have it as their own. Returns whether it is a single one; otherwise it is of the pool.
+    pub fn keep(&mut self, protocol: Protocol, port: u16, now: Timestamp) -> bool {
+        self.pool_mut(protocol).keep(port, Moment::at(now))
+    }
+
+    /// Whether that is a single port that is kept, and a session uses it.
+    pub fn is_kept_in_use(&self, protocol: Protocol, port: u16) -> bool {
+        self.pool(protocol).kept.get(&port).is_some_and(|kept| kept.entry.users > 0)
     }
 
     /// Whether NAT may use the port.
@@ -144,7 +167,8 @@ impl Ports {
         now: Timestamp,
         timeouts: &Timeouts,
     ) {
-        self.pool_mut(protocol).give_back(port, user, Moment::at(now).after(timeouts.port_reuse));
+        let now = Moment::at(now);
+        self.pool_mut(protocol).give_back(port, user, now, now.after(timeouts.port_reuse));
     }
 
     /// Whether control should be asked for more ports. It stays so until there are more, or sessions have ended.
@@ -154,24 +178,27 @@ impl Ports {
         protocol != Protocol::Icmp && (pool.unused.len() as usize) < LOW_WATER.max(pool.entries.len() / 8)
     }
 
-    /// A kept port that nobody has used for [`Timeouts::port_reuse`]: it is held no longer, and control should be told
+    /// A kept port that no session has used for [`KEPT_IDLE`]: it is held no longer, and control should be told
     /// ([`Request::ReleasePort`](super::punt::Request::ReleasePort)). To be asked again until there is none.
-    pub fn release(&mut self, now: Timestamp, timeouts: &Timeouts) -> Option<(Protocol, u16)> {
+    pub fn release(&mut self, now: Timestamp) -> Option<Released> {
         let now = Moment::at(now);
         [Protocol::Tcp, Protocol::Udp].into_iter().find_map(|protocol| {
-            let port = self.pool_mut(protocol).release(now, now.after(timeouts.port_reuse))?;
-            Some((protocol, port))
+            let (due, port) = self.pool(protocol).next_release()?;
+            (due <= now).then(|| self.lose(protocol, port)).flatten()
         })
     }
 
-    /// When [`Ports::release`] may have something, if ever.
-    pub fn next_release(&self) -> Option<Timestamp> {
-        self.pools.iter().filter_map(Pool::next_release).min().map(Moment::timestamp)
+    /// A kept port is held no longer, whoever uses it.
+    pub fn lose(&mut self, protocol: Protocol, port: u16) -> Option<Released> {
+        let pool = self.pool_mut(protocol);
+        let Entry { users, rests_until, last_user, .. } = pool.kept.remove(&port)?.entry;
+        pool.used -= u32::from(users > 0);
+        Some(Released { protocol, port, rests_until: rests_until.timestamp(), last_user })
     }
 
-    /// How many single ports are kept.
-    pub fn kept(&self) -> usize {
-        self.pools.iter().map(|pool| pool.kept.len()).sum()
+    /// When [`Ports::release`] has something, if sessions do not change that.
+    pub fn next_release(&self) -> Option<Timestamp> {
+        self.pools.iter().filter_map(Pool::next_release).min().map(|(due, _)| due.timestamp())
     }
 
     /// How many ports are held, kept ones included, and how many of them are in use.
@@ -227,6 +254,14 @@ impl Entry {
     }
 }
 
+/// A single port.
+#[derive(Debug)]
+struct Kept {
+    entry: Entry,
+    /// Since when no session uses it, if none does.
+    unused_since: Moment,
+}
+
 /// The ports of one protocol.
 #[derive(Debug)]
 struct Pool {
@@ -241,9 +276,7 @@ struct Pool {
     /// Kinds of flows that a search was in vain for, and until when that counts.
     vain: [(u32, Moment); VAIN_SEARCHES],
     /// Single ports, which only flows get that want them.
-    kept: HashMap<u16, Entry>,
-    /// All kept ports, and when each is to be looked at, to be given back if it is unused.
-    kept_queue: VecDeque<(Moment, u16)>,
+    kept: HashMap<u16, Kept>,
     /// Ports in use.
     used: u32,
 }
@@ -258,7 +291,6 @@ impl Pool {
             busy: List::EMPTY,
             vain: [(0, Moment::START); VAIN_SEARCHES],
             kept: HashMap::new(),
-            kept_queue: VecDeque::new(),
             used: 0,
         }
     }
@@ -272,14 +304,14 @@ impl Pool {
     fn entry(&self, port: u16) -> Option<&Entry> {
         match self.place(port) {
             Some(place) => self.entries.get(place),
-            None => self.kept.get(&port),
+            None => self.kept.get(&port).map(|kept| &kept.entry),
         }
     }
 
     fn entry_mut(&mut self, port: u16) -> Option<&mut Entry> {
         match self.place(port) {
             Some(place) => self.entries.get_mut(place),
-            None => self.kept.get_mut(&port),
+            None => self.kept.get_mut(&port).map(|kept| &mut kept.entry),
         }
     }
 
@@ -296,11 +328,11 @@ impl Pool {
         }
     }
 
-    fn keep(&mut self, port: u16, look_at: Moment) {
+    fn keep(&mut self, port: u16, now: Moment) -> bool {
         if port != 0 && self.entry(port).is_none() {
-            self.kept.insert(port, Entry::new(port));
-            self.kept_queue.push_back((look_at, port));
+            self.kept.insert(port, Kept { entry: Entry::new(port), unused_since: now });
         }
+        self.kept.contains_key(&port)
     }
 
     fn choose(
@@ -373,7 +405,7 @@ impl Pool {
         }
     }
 
-    fn give_back(&mut self, port: u16, user: Ipv6Addr, rests_until: Moment) {
+    fn give_back(&mut self, port: u16, user: Ipv6Addr, now: Moment, rests_until: Moment) {
         let place = self.place(port);
         let Some(entry) = self.entry_mut(port).filter(|entry| entry.users > 0) else { return };
         entry.users -= 1;
@@ -387,29 +419,16 @@ impl Pool {
                     self.busy.remove(&mut self.links, place as u32);
                 }
                 self.unused.push_last(&mut self.links, place as u32);
+            } else if let Some(kept) = self.kept.get_mut(&port) {
+                kept.unused_since = now;
             }
         }
     }
 
-    fn release(&mut self, now: Moment, look_again: Moment) -> Option<u16> {
-        while let Some((due, port)) = self.kept_queue.pop_front() {
-            let Some(entry) = self.kept.get(&port) else { continue };
-            if due > now {
-                self.kept_queue.push_front((due, port));
-                return None;
-            }
-            if entry.users == 0 && entry.rests_until <= now {
-                self.kept.remove(&port);
-                return Some(port);
-            }
-            let due = if entry.users == 0 { entry.rests_until } else { look_again };
-            self.kept_queue.push_back((due, port));
-        }
-        None
-    }
-
-    fn next_release(&self) -> Option<Moment> {
-        self.kept_queue.front().map(|&(due, _)| due)
+    /// The kept port that has been unused for longest, and when it may go.
+    fn next_release(&self) -> Option<(Moment, u16)> {
+        let unused = self.kept.iter().filter(|(_, kept)| kept.entry.users == 0);
+        unused.map(|(&port, kept)| (kept.unused_since.after(KEPT_IDLE), port)).min()
     }
 }
 

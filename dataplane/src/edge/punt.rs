@@ -26,7 +26,7 @@ pub enum Request {
         /// The port.
         port: u16,
     },
-    /// NAT has not used this kept port for long: the kernel may have it back.
+    /// NAT does not use this kept port any more: the kernel may have it back.
     ReleasePort {
         /// TCP or UDP.
         protocol: Protocol,
@@ -62,12 +62,19 @@ pub enum Answer {
         /// Ports, both ends included.
         ports: Vec<(u16, u16)>,
     },
-    /// The port of a [`Request::KeepPort`] is held for NAT until [`Request::ReleasePort`].
+    /// The port of a [`Request::KeepPort`] is held for NAT until [`Request::ReleasePort`] or [`Answer::PortsLost`].
     PortKept {
         /// TCP or UDP.
         protocol: Protocol,
         /// The port.
         port: u16,
+    },
+    /// Kept ports that are held no longer, for they are published: what used them ends.
+    PortsLost {
+        /// TCP or UDP.
+        protocol: Protocol,
+        /// The ports.
+        ports: Vec<u16>,
     },
     /// The port of a [`Request::KeepPort`] is taken.
     PortRefused {
@@ -89,6 +96,15 @@ pub struct Route {
     pub source: Ipv4Addr,
     /// Largest packet in bytes on the way, as far as the kernel knows.
     pub mtu: u16,
-    /// The next hop's MAC, if the kernel's neighbour table has it: a hint.
-    pub neighbour: Option<MacAddr>,
+    /// The next hop's MAC, if the kernel's neighbour table has it.
+    pub neighbour: Option<Neighbour>,
+}
+
+/// What the kernel's neighbour table says of a station.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbour {
+    /// The kernel has asked, and this was the answer some time: a hint.
+    Learned(MacAddr),
+    /// Nobody is to be asked (NUD_PERMANENT, NUD_NOARP): the administrator or the interface's kind says so.
+    Fixed(MacAddr),
 }

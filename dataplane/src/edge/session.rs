@@ -110,7 +110,8 @@ struct Details {
 struct Counted {
     opened: u64,
     expired: u64,
-    evicted: u64,
+    evicted_half_open: u64,
+    evicted_other: u64,
     refused_tcp: u64,
     refused_other: u64,
 }
@@ -234,12 +235,17 @@ impl Sessions {
         match self.make_way(now, new).and_then(|()| self.make_room(now, new.owner)) {
             Ok(()) => Ok(self.open(now, new, flags)),
             Err(refused) => {
-                match new.original.protocol {
-                    Protocol::Tcp => self.counted.refused_tcp += 1,
-                    Protocol::Udp | Protocol::Icmp => self.counted.refused_other += 1,
-                }
+                self.count_refused(new.original.protocol);
                 Err(refused)
             }
+        }
+    }
+
+    /// A new session found no room: in the table, or among the ports.
+    pub fn count_refused(&mut self, protocol: Protocol) {
+        match protocol {
+            Protocol::Tcp => self.counted.refused_tcp += 1,
+            Protocol::Udp | Protocol::Icmp => self.counted.refused_other += 1,
         }
     }
 
@@ -274,7 +280,11 @@ impl Sessions {
 
     fn evict(&mut self, now: Timestamp, victim: u32) {
         let victim = SessionId(victim);
-        self.counted.evicted += u64::from(self.get(victim).group() != Group::Closed);
+        match self.get(victim).group() {
+            Group::Closed => {}
+            Group::HalfOpen => self.counted.evicted_half_open += 1,
+            Group::Inbound | Group::OneWay | Group::Lasting => self.counted.evicted_other += 1,
+        }
         self.remove(victim, now);
     }
 
@@ -380,6 +390,21 @@ impl Sessions {
     pub fn remove_owner(&mut self, owner: PortId, now: Timestamp) {
         while let Some(id) = self.owners.any_of(owner) {
             self.remove(SessionId(id), now);
+        }
+    }
+
+    /// Ends every session that holds one of these ports of the host, in ascending order.
+    pub fn remove_users(&mut self, now: Timestamp, protocol: Protocol, ports: &[u16]) {
+        for place in 0..self.sessions.len() {
+            let (Session { tuples: [original, reply], .. }, details) =
+                (&self.sessions[place], &self.details[place]);
+            let is_user = details.used
+                && original.protocol == protocol
+                && held(details.lease, original, reply)
+                    .is_some_and(|(_, (_, port))| ports.binary_search(&port).is_ok());
+            if is_user {
+                self.remove(SessionId(place as u32), now);
+            }
         }
     }
 

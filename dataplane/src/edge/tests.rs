@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::config::{EdgeConfig, Publication, Uplink};
-use super::punt::{Answer, Request, Route};
+use super::punt::{Answer, Neighbour, Request, Route};
 use super::specimen::Specimen;
 use super::tuple::{Protocol, Tuple};
 use crate::addr::MacAddr;
@@ -103,7 +103,7 @@ impl World {
             next_hop: ROUTER,
             source: HOST,
             mtu: 1500,
-            neighbour: Some(ROUTER_MAC),
+            neighbour: Some(Neighbour::Learned(ROUTER_MAC)),
         };
         self.answer(&Answer::Route { network: NETWORK, destination, route: Some(route) });
     }

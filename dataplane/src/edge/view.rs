@@ -46,8 +46,10 @@ pub struct EdgeStats {
     pub opened: u64,
     /// Sessions that ended by silence.
     pub expired: u64,
-    /// Half-open sessions that made room for others.
-    pub evicted: u64,
+    /// Half-open TCP sessions that made room for others.
+    pub evicted_half_open: u64,
+    /// Sessions of UDP and ICMP that made room for others: begun outside, or answered by nobody.
+    pub evicted_other: u64,
     /// New sessions that were refused for want of room, TCP.
     pub refused_tcp: u64,
     /// New sessions that were refused for want of room, the rest.

@@ -1,16 +1,36 @@
 //! Wishes: ports of the host that flows would like to keep, because somebody inside chose them on purpose, and that control was
 //! asked for.
 //!
-//! Bound: there are never more than [`MAX_KEPT`] ports that are kept or asked for; who comes then makes do with another port.
-//! A wish that is refused, or that nobody answers within a second, is not asked for again for ten. Until then an answer that comes
-//! late is still expected, so the question counts. Refusals are remembered in a [`Cache`] of 512.
+//! # Which ports
+//!
+//! Those from 1024 to 32767. Below are the host's own services; from 32768 on the kernel of a namespace chooses source ports by itself
+//! (its `net.ipv4.ip_local_port_range`, which no namespace takes over from another), and nobody can tell such a port from one that was
+//! chosen on purpose: each new flow would cost a socket of the host's, to no avail.
+//!
+//! # Bound and share
+//!
+//! There are never more than [`MAX_KEPT`] ports that are kept or asked for, of both protocols together: what is kept the host's programs
+//! cannot have. Nobody loses one that a session uses, as with sessions, so room must stay for whoever comes: an endpoint gets one more
+//! only while it has fewer than an eighth of those that are left (Choudhury and Hahne, "Dynamic queue length thresholds", 1998); who
+//! has none gets one as long as there is any. Alone an endpoint gets 28; eight that want all that they can get have 16 each and leave
+//! half, 20 that come one after another leave a tenth. Whoever gets none makes do with another port.
+//!
+//! # Ageing
+//!
+//! A port goes back soon after its last session ([`super::ports`]). For as long as it would rest in the pool nobody but who had
+//! it last asks for it. A wish that is refused, or that nobody answers within a second, its endpoint does not repeat for ten. Until then
+//! an answer that comes late is still expected, so the question counts. Refusals and rests are remembered in a [`Cache`] of 512 each;
+//! of refusals half of every eight are one endpoint's at most, where others want them.
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::Ipv6Addr;
 
 use super::cache::{Cache, Key};
+use super::ports::Released;
 use super::punt::Request;
 use super::tuple::Protocol;
+use crate::id::{MAX_PORTS, PortId};
 use crate::out::Out;
 use crate::time::Timestamp;
 
@@ -21,35 +41,80 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const REFUSED: Duration = Duration::from_secs(10);
 /// Ports below are for the host's own services (RFC 6335, section 6): an endpoint must not be able to take them from it.
 const FIRST_USER: u16 = 1024;
-/// Ports from here on are the kernel's choice (net.ipv4.ip_local_port_range), below somebody's.
+/// Ports from here on are the kernel's choice in every new namespace (net/ipv4/af_inet.c, inet_init_net), below somebody's.
 const FIRST_EPHEMERAL: u16 = 32_768;
-/// How many ports are kept or asked for at once, of TCP and UDP together: what is kept the host's programs cannot have.
+/// How many ports are kept or asked for at once, of TCP and UDP together.
 const MAX_KEPT: usize = 256;
+/// An endpoint has fewer than this part of those that are left, or gets no more.
+const PART: usize = 8;
 
+/// A port that somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct WishKey {
+struct Wish {
     protocol: Protocol,
     port: u16,
 }
 
-impl Key for WishKey {
+impl Key for Wish {
     fn owner(&self) -> u16 {
         self.protocol as u16
     }
 }
 
+/// A port that an endpoint wanted and did not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Refusal {
+    asker: PortId,
+    wish: Wish,
+}
+
+impl Key for Refusal {
+    fn owner(&self) -> u16 {
+        self.asker.0
+    }
+}
+
+/// Who wants a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asker {
+    /// The endpoint whose share it counts for.
+    pub(super) endpoint: PortId,
+    /// The address that the flow comes from.
+    pub(super) address: Ipv6Addr,
+}
+
+/// A question that control has not answered.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    wish: Wish,
+    asker: PortId,
+    asked: Timestamp,
+}
+
 /// The memory of wishes.
 #[derive(Debug)]
 pub(super) struct Wishes {
-    /// Those that control was asked for, in that order, and when.
-    open: VecDeque<(WishKey, Timestamp)>,
+    /// In the order in which control was asked.
+    open: VecDeque<Open>,
+    /// Ports that are kept, and for whom; none: nobody remembers, for the answer came late.
+    kept: HashMap<Wish, Option<PortId>>,
+    /// How many of both each endpoint has, by its port.
+    shares: Box<[u16]>,
     /// Until when those that cannot be had are not asked for.
-    refused: Cache<WishKey, Timestamp>,
+    refused: Cache<Refusal, Timestamp>,
+    /// Those that were given back: until when they rest, and who may have them meanwhile.
+    resting: Cache<Wish, (Timestamp, Ipv6Addr)>,
 }
 
 impl Wishes {
     pub(super) fn new() -> Self {
-        Self { open: VecDeque::with_capacity(MAX_KEPT), refused: Cache::new(CAPACITY) }
+        Self {
+            open: VecDeque::with_capacity(MAX_KEPT),
+            kept: HashMap::with_capacity(MAX_KEPT),
+            shares: vec![0; MAX_PORTS].into(),
+            refused: Cache::new(CAPACITY),
+            resting: Cache::new(CAPACITY),
+        }
     }
 
     /// Whether somebody chose this port on purpose.
@@ -57,53 +122,110 @@ impl Wishes {
         protocol != Protocol::Icmp && (FIRST_USER..FIRST_EPHEMERAL).contains(&port)
     }
 
-    /// A flow has this port, which is not held, as its own: whether it should wait for it. `kept` ports are kept already.
+    /// A flow of `asker` has this port, which is not held, as its own: whether it should wait for it.
     pub(super) fn is_worth_waiting(
         &mut self,
         now: Timestamp,
+        asker: &Asker,
         protocol: Protocol,
         port: u16,
-        kept: usize,
     ) -> bool {
         if !Self::is_wish(protocol, port) {
             return false;
         }
-        while self.open.front().is_some_and(|&(_, asked)| now >= asked + PATIENCE + REFUSED) {
-            self.open.pop_front();
-        }
-        let key = WishKey { protocol, port };
-        match self.asked(key) {
-            Some(asked) => now < asked + PATIENCE,
-            None => {
-                kept + self.open.len() < MAX_KEPT
-                    && self.refused.get(&key, now).is_none_or(|until| now >= *until)
-            }
+        self.forget_lost(now);
+        let wish = Wish { protocol, port };
+        match self.open.iter().find(|open| open.wish == wish) {
+            Some(open) => now < open.asked + PATIENCE,
+            None => self.has_share(asker.endpoint) && self.may_be_had(now, asker, wish),
         }
     }
 
-    /// A packet waits for the port: control is asked for it, unless it was.
-    pub(super) fn ask(&mut self, now: Timestamp, protocol: Protocol, port: u16, out: &mut Out) {
-        let key = WishKey { protocol, port };
-        if self.asked(key).is_none() {
-            self.open.push_back((key, now));
+    /// A packet of `asker` waits for the port: control is asked for it, unless it was.
+    pub(super) fn ask(
+        &mut self,
+        now: Timestamp,
+        asker: PortId,
+        protocol: Protocol,
+        port: u16,
+        out: &mut Out,
+    ) {
+        let wish = Wish { protocol, port };
+        if self.open.iter().all(|open| open.wish != wish) {
+            self.open.push_back(Open { wish, asker, asked: now });
+            self.count(Some(asker), 1);
             out.ask(Request::KeepPort { protocol, port });
         }
     }
 
-    /// Control has answered: the port is held now.
+    /// Control has answered: the port is kept from now on.
     pub(super) fn fulfil(&mut self, protocol: Protocol, port: u16) {
-        self.open.retain(|(key, _)| *key != WishKey { protocol, port });
+        let wish = Wish { protocol, port };
+        let asker = self.close(wish);
+        if let Some(before) = self.kept.insert(wish, asker) {
+            self.count(before, -1);
+        }
+    }
+
+    /// Control has answered, and the port needs not be kept: it is of the pool by now.
+    pub(super) fn settle(&mut self, protocol: Protocol, port: u16) {
+        let asker = self.close(Wish { protocol, port });
+        self.count(asker, -1);
     }
 
     /// The port cannot be had.
     pub(super) fn refuse(&mut self, now: Timestamp, protocol: Protocol, port: u16) {
-        self.fulfil(protocol, port);
-        self.refused.insert(WishKey { protocol, port }, now, now + REFUSED);
+        let wish = Wish { protocol, port };
+        if let Some(asker) = self.close(wish) {
+            self.count(Some(asker), -1);
+            self.refused.insert(Refusal { asker, wish }, now, now + REFUSED);
+        }
     }
 
-    /// When control was asked for a port; none: it was not, or has answered.
-    fn asked(&self, wanted: WishKey) -> Option<Timestamp> {
-        self.open.iter().find(|(key, _)| *key == wanted).map(|&(_, asked)| asked)
+    /// A port that was kept is not any more.
+    pub(super) fn give_back(&mut self, now: Timestamp, released: &Released) {
+        let &Released { protocol, port, rests_until, last_user } = released;
+        let wish = Wish { protocol, port };
+        if let Some(owner) = self.kept.remove(&wish) {
+            self.count(owner, -1);
+            self.resting.insert(wish, now, (rests_until, last_user));
+        }
+    }
+
+    fn has_share(&self, endpoint: PortId) -> bool {
+        let left = MAX_KEPT.saturating_sub(self.kept.len() + self.open.len());
+        self.shares
+            .get(endpoint.index())
+            .is_some_and(|&own| own == 0 && left > 0 || usize::from(own) < left / PART)
+    }
+
+    fn may_be_had(&mut self, now: Timestamp, asker: &Asker, wish: Wish) -> bool {
+        let refusal = Refusal { asker: asker.endpoint, wish };
+        let is_refused = self.refused.get(&refusal, now).is_some_and(|until| now < *until);
+        let rests = self.resting.get(&wish, now);
+        !is_refused && rests.is_none_or(|&mut (until, user)| now >= until || user == asker.address)
+    }
+
+    /// Questions that nobody answers any more count no longer.
+    fn forget_lost(&mut self, now: Timestamp) {
+        while let Some(&Open { asker, asked, .. }) = self.open.front()
+            && now >= asked + PATIENCE + REFUSED
+        {
+            self.open.pop_front();
+            self.count(Some(asker), -1);
+        }
+    }
+
+    /// The question is answered. Returns whose it was; his share still has it.
+    fn close(&mut self, wish: Wish) -> Option<PortId> {
+        let place = self.open.iter().position(|open| open.wish == wish)?;
+        self.open.remove(place).map(|open| open.asker)
+    }
+
+    fn count(&mut self, endpoint: Option<PortId>, change: i16) {
+        if let Some(share) = endpoint.and_then(|endpoint| self.shares.get_mut(endpoint.index())) {
+            *share = share.saturating_add_signed(change);
+        }
     }
 }
 
@@ -115,47 +237,104 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    /// Whether a flow waits for a port of UDP; if so, it is asked for.
-    fn waits(wishes: &mut Wishes, now: Timestamp, port: u16, kept: usize, out: &mut Out) -> bool {
-        let waits = wishes.is_worth_waiting(now, Protocol::Udp, port, kept);
+    fn asker(endpoint: u16) -> Asker {
+        let address = std::net::Ipv4Addr::new(10, 0, 0, endpoint as u8).to_ipv6_mapped();
+        Asker { endpoint: PortId(endpoint), address }
+    }
+
+    /// Whether a flow of an endpoint waits for a port of UDP; if so, it is asked for.
+    fn waits(wishes: &mut Wishes, now: Timestamp, endpoint: u16, port: u16, out: &mut Out) -> bool {
+        let waits = wishes.is_worth_waiting(now, &asker(endpoint), Protocol::Udp, port);
         if waits {
-            wishes.ask(now, Protocol::Udp, port, out);
+            wishes.ask(now, PortId(endpoint), Protocol::Udp, port, out);
         }
         waits
+    }
+
+    /// How many ports of UDP an endpoint gets of those, one after another.
+    fn gets(wishes: &mut Wishes, endpoint: u16, ports: core::ops::Range<u16>) -> usize {
+        let mut out = Out::new();
+        let gets = |port: &u16| {
+            let waits = waits(wishes, at(0), endpoint, *port, &mut out);
+            if waits {
+                wishes.fulfil(Protocol::Udp, *port);
+            }
+            waits
+        };
+        ports.filter(gets).count()
+    }
+
+    fn released(port: u16, rests_until: Timestamp, last_user: u16) -> Released {
+        Released { protocol: Protocol::Udp, port, rests_until, last_user: asker(last_user).address }
     }
 
     #[test]
     fn a_chosen_port_is_asked_for_once_and_waited_for_a_second() {
         let (mut wishes, mut out) = (Wishes::new(), Out::new());
-        assert!(waits(&mut wishes, at(0), 5060, 0, &mut out));
-        assert!(waits(&mut wishes, at(500), 5060, 0, &mut out));
+        assert!(waits(&mut wishes, at(0), 1, 5060, &mut out));
+        assert!(waits(&mut wishes, at(500), 2, 5060, &mut out));
         assert_eq!(out.requests(), [Request::KeepPort { protocol: Protocol::Udp, port: 5060 }]);
-        assert!(!waits(&mut wishes, at(1000), 5060, 0, &mut out));
-        assert!(!waits(&mut wishes, at(10_999), 5060, 0, &mut out));
-        assert!(waits(&mut wishes, at(11_000), 5060, 0, &mut out), "and asked for again");
+        assert!(!waits(&mut wishes, at(1000), 1, 5060, &mut out));
+        assert!(!waits(&mut wishes, at(10_999), 1, 5060, &mut out));
+        assert!(waits(&mut wishes, at(11_000), 1, 5060, &mut out), "and asked for again");
     }
 
     #[test]
     fn a_refusal_holds_for_a_while_and_ephemeral_ports_are_no_wish() {
+        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        assert!(!wishes.is_worth_waiting(at(0), &asker(1), Protocol::Tcp, 40_000));
+        assert!(!wishes.is_worth_waiting(at(0), &asker(1), Protocol::Icmp, 2000));
+        assert!(!wishes.is_worth_waiting(at(0), &asker(1), Protocol::Tcp, 1023), "the host's own");
+        assert!(waits(&mut wishes, at(0), 1, 8080, &mut out));
+        wishes.refuse(at(0), Protocol::Udp, 8080);
+        assert!(!waits(&mut wishes, at(9999), 1, 8080, &mut out));
+        assert!(waits(&mut wishes, at(10_000), 1, 8080, &mut out));
+    }
+
+    #[test]
+    fn one_endpoint_gets_a_share_and_others_theirs() {
         let mut wishes = Wishes::new();
-        assert!(!wishes.is_worth_waiting(at(0), Protocol::Tcp, 40_000, 0));
-        assert!(!wishes.is_worth_waiting(at(0), Protocol::Icmp, 7, 0));
-        assert!(!wishes.is_worth_waiting(at(0), Protocol::Tcp, 1023, 0), "the host's own");
-        wishes.refuse(at(0), Protocol::Tcp, 8080);
-        assert!(!wishes.is_worth_waiting(at(9999), Protocol::Tcp, 8080, 0));
-        assert!(wishes.is_worth_waiting(at(10_000), Protocol::Tcp, 8080, 0));
+        assert_eq!(gets(&mut wishes, 1, 2000..2300), 28);
+        assert_eq!(gets(&mut wishes, 2, 5060..5061), 1);
+        // What one gives back he may have again, and no more.
+        wishes.give_back(at(0), &released(2000, at(0), 1));
+        assert_eq!(gets(&mut wishes, 1, 3000..3300), 1);
+        // Twenty who want all that there is leave some to those who come later.
+        let mut wishes = Wishes::new();
+        let got: Vec<usize> =
+            (0..50).map(|who| gets(&mut wishes, who, 2000 + who * 300..2300 + who * 300)).collect();
+        assert_eq!(got.iter().take(20).sum::<usize>(), 230, "{got:?}");
+        assert!(got.iter().take(40).all(|&it| it >= 1) && got.is_sorted_by(|a, b| a >= b), "{got:?}");
+        assert_eq!(got.iter().sum::<usize>(), MAX_KEPT);
     }
 
     #[test]
     fn ports_that_are_kept_and_asked_for_are_bounded_together() {
         let (mut wishes, mut out) = (Wishes::new(), Out::new());
-        let wanted = 2000..2200;
-        assert_eq!(wanted.filter(|&port| waits(&mut wishes, at(0), port, 200, &mut out)).count(), 56);
-        assert!(!waits(&mut wishes, at(5000), 3000, 200, &mut out), "an answer may come late");
+        let asked = (2000..2200).filter(|&port| waits(&mut wishes, at(0), 1, port, &mut out)).count();
+        assert_eq!(asked, 28);
+        assert!(!waits(&mut wishes, at(5000), 1, 3000, &mut out), "an answer may come late");
         wishes.fulfil(Protocol::Udp, 2000);
-        assert!(!waits(&mut wishes, at(5000), 3000, 201, &mut out), "it is kept instead");
+        assert!(!waits(&mut wishes, at(5000), 1, 3000, &mut out), "it is kept instead");
         wishes.refuse(at(5000), Protocol::Udp, 2001);
-        assert!(waits(&mut wishes, at(5000), 3000, 201, &mut out));
-        assert!(waits(&mut wishes, at(11_000), 3001, 201, &mut out), "those questions were lost");
+        assert!(waits(&mut wishes, at(5000), 1, 3000, &mut out));
+        wishes.settle(Protocol::Udp, 2002);
+        assert!(waits(&mut wishes, at(5000), 1, 3001, &mut out));
+        assert!(waits(&mut wishes, at(11_000), 1, 3002, &mut out), "those questions were lost");
+        // A late answer is nobody's, and still counts in all.
+        (2003..2028).for_each(|port| wishes.fulfil(Protocol::Udp, port));
+        assert_eq!((wishes.kept.len(), wishes.open.len()), (26, 3));
+        assert_eq!(wishes.shares[1], 4);
+    }
+
+    #[test]
+    fn a_port_that_rests_goes_to_who_had_it_last_and_to_nobody_else() {
+        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        assert_eq!(gets(&mut wishes, 1, 5060..5061), 1);
+        wishes.give_back(at(2000), &released(5060, at(120_000), 1));
+        assert!(!waits(&mut wishes, at(2000), 2, 5060, &mut out));
+        assert!(waits(&mut wishes, at(2000), 1, 5060, &mut out));
+        wishes.refuse(at(2000), Protocol::Udp, 5060);
+        assert!(waits(&mut wishes, at(120_000), 2, 5060, &mut out));
     }
 }

@@ -422,8 +422,10 @@ pub struct NatStats {
     pub opened: u64,
     /// Sessions that ended by silence.
     pub expired: u64,
-    /// Half-open sessions that made room for others.
-    pub evicted: u64,
+    /// Half-open TCP sessions that made room for others.
+    pub evicted_half_open: u64,
+    /// Sessions of UDP and ICMP that made room for others: begun outside, or answered by nobody.
+    pub evicted_other: u64,
     /// New TCP sessions that were refused for want of room.
     pub refused_tcp: u64,
     /// Other new sessions that were refused for want of room.

@@ -156,7 +156,7 @@ pub fn flushed(done: NatFlushed) -> String {
 pub fn nat_stats(stats: &NatStats) -> String {
     let mut out = format!(
         "Sessions:   {} of {} ({} half open, {} frames waiting)\n\
-         Opened:     {}, {} expired, {} evicted half open\n\
+         Opened:     {}, {} expired, {} half open and {} other evicted\n\
          Refused:    {} TCP, {} other, for want of room\n\
          TCP ports:  {} of {} in use\n\
          UDP ports:  {} of {} in use\n",
@@ -166,7 +166,8 @@ pub fn nat_stats(stats: &NatStats) -> String {
         count(stats.waiting.into()),
         count(stats.opened),
         count(stats.expired),
-        count(stats.evicted),
+        count(stats.evicted_half_open),
+        count(stats.evicted_other),
         count(stats.refused_tcp),
         count(stats.refused_other),
         count(stats.ports_used.tcp.into()),
@@ -336,11 +337,17 @@ mod tests {
             sessions_per_endpoint_max: 32_768,
             ports_held: ByProtocol { tcp: 4096, udp: 4096 },
             ports_used: ByProtocol { tcp: 12, udp: 0 },
+            opened: 9000,
+            evicted_half_open: 800,
+            evicted_other: 3,
+            refused_tcp: 2,
             endpoints: vec![NatGauge { endpoint: "blue/web".into(), sessions: 1500 }],
             ..NatStats::default()
         };
         let text = nat_stats(&stats);
         assert!(text.starts_with("Sessions:   1,500 of 262,144 (0 half open, 0 frames waiting)\n"), "{text}");
+        assert!(text.contains("9,000, 0 expired, 800 half open and 3 other evicted\n"), "{text}");
+        assert!(text.contains("2 TCP, 0 other, for want of room\n"), "{text}");
         assert!(text.contains("TCP ports:  12 of 4,096 in use\n"), "{text}");
         assert!(text.ends_with("blue/web     1,500  32,768   4%\n"), "{text}");
     }

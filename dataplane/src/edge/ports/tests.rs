@@ -231,32 +231,48 @@ fn more_are_wanted_when_few_are_unused() {
 }
 
 #[test]
-fn kept_ports_are_for_flows_that_want_them_and_go_back() {
-    let timeouts = Timeouts::default();
-    let mut ports = Ports::new(3);
-    ports.keep(Protocol::Udp, 123, START, &timeouts);
-    ports.keep(Protocol::Udp, 5060, START, &timeouts);
-    assert_eq!(choose(&mut ports, START), None, "it wants another");
+fn kept_ports_are_for_flows_that_want_them_and_go_back_soon_after() {
+    let soon = KEPT_IDLE + Duration::from_millis(200);
+    let mut ports = pool(1);
+    assert!(ports.keep(Protocol::Udp, 123, START));
+    assert!(ports.keep(Protocol::Udp, 5060, START + Duration::from_secs(1)));
+    assert!(!ports.keep(Protocol::Udp, 1000, START), "it is of the pool");
+    take(&mut ports, 1000);
+    assert_eq!(
+        pick(&mut ports, Protocol::Udp, own(1, 7), Lease::Mapped, START, |_| true),
+        None,
+        "it wants another"
+    );
     let wish = pick(&mut ports, Protocol::Udp, own(1, 123), Lease::Shared, START, |_| true);
     assert_eq!(wish, Some(123));
     take(&mut ports, 123);
-    assert_eq!(ports.count(Protocol::Udp), (2, 1));
-    assert_eq!(ports.release(START + Duration::from_secs(119), &timeouts), None);
-
-    let later = START + Duration::from_secs(600);
-    assert_eq!(ports.release(later, &timeouts), Some((Protocol::Udp, 5060)));
-    assert_eq!(ports.release(later, &timeouts), None, "the other is in use");
-    assert!(!ports.is_held(Protocol::Udp, 5060));
+    assert_eq!(ports.count(Protocol::Udp), (3, 2));
+    let due = ports.next_release().expect("the other one is not used");
+    assert!(due > START + Duration::from_secs(1) + KEPT_IDLE && due <= START + Duration::from_secs(1) + soon);
+    assert_eq!(ports.release(START + KEPT_IDLE), None);
+    assert_eq!(ports.release(due).map(|it| it.port), Some(5060));
+    assert_eq!((ports.release(due), ports.next_release()), (None, None), "this one is in use");
+    assert!(!ports.is_held(Protocol::Udp, 5060) && ports.is_kept_in_use(Protocol::Udp, 123));
 
     let end = START + Duration::from_secs(650);
     give_back(&mut ports, 123, end);
-    let look_at = ports.next_release().expect("one is kept");
-    assert!(look_at > later && look_at <= later + REUSE + Duration::from_millis(200));
-    assert_eq!(ports.release(look_at, &timeouts), None, "it rests");
-    let look_at = ports.next_release().expect("one is kept");
-    assert!(look_at.since(end + REUSE) <= Duration::from_millis(200) && look_at > end);
-    assert_eq!(ports.release(look_at, &timeouts), Some((Protocol::Udp, 123)));
-    assert_eq!((ports.next_release(), ports.count(Protocol::Udp)), (None, (0, 0)));
+    let due = ports.next_release().expect("one is kept");
+    assert!(due > end + KEPT_IDLE && due <= end + soon);
+    let released = ports.release(due).expect("nobody has used it since");
+    assert_eq!((released.protocol, released.port, released.last_user), (Protocol::Udp, 123, own(1, 0).0));
+    assert!(released.rests_until > end + REUSE && released.rests_until <= end + REUSE + soon);
+    assert_eq!((ports.next_release(), ports.count(Protocol::Udp)), (None, (1, 1)));
+}
+
+#[test]
+fn a_kept_port_can_be_lost_while_it_is_used_and_a_port_of_the_pool_cannot() {
+    let mut ports = pool(1);
+    ports.keep(Protocol::Udp, 5060, START);
+    take(&mut ports, 5060);
+    assert_eq!(ports.lose(Protocol::Udp, 5060).map(|it| it.port), Some(5060));
+    assert_eq!(ports.lose(Protocol::Udp, 5060), None);
+    assert_eq!(ports.lose(Protocol::Udp, 1000), None);
+    assert_eq!(ports.count(Protocol::Udp), (1, 0));
 }
 
 #[test]

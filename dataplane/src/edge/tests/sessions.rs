@@ -223,6 +223,8 @@ fn without_ports_a_flow_waits_for_more_and_is_refused_when_there_are_none() {
     // Silence is a refusal as well, and later the question is asked again.
     world.pass(Duration::from_secs(1));
     assert_eq!(world.drops(2, DropReason::PortsExhausted), 3);
+    let stats = world.core.edge().unwrap().stats();
+    assert_eq!((stats.refused_tcp, stats.refused_other), (1, 2), "each of them counts");
     world.inside(2, &connect);
     assert_eq!(world.asked.last(), Some(&Request::MorePorts { protocol: Protocol::Tcp }));
 }
@@ -280,8 +282,9 @@ fn a_burst_of_chosen_ports_takes_few_of_the_hosts_and_gives_all_back() {
     for port in 1024..3024 {
         world.inside(2, &udp((address(2), port), (REMOTE, 5060)));
     }
-    let wished = std::mem::take(&mut world.asked);
-    assert_eq!(wished.len(), 64, "one for each packet that found room to wait");
+    let mut wished = std::mem::take(&mut world.asked);
+    wished.retain(|request| matches!(request, Request::KeepPort { .. }));
+    assert_eq!(wished.len(), 28, "an endpoint's share");
     // Control answers when nobody waits any more.
     world.pass(Duration::from_secs(2));
     world.resume();
@@ -292,13 +295,66 @@ fn a_burst_of_chosen_ports_takes_few_of_the_hosts_and_gives_all_back() {
         world.answer(&Answer::PortKept { protocol, port });
         kept.push(Request::ReleasePort { protocol, port });
     }
-    assert_eq!(world.core.edge().unwrap().stats().ports_held.1, 1000 + 64);
+    assert_eq!(world.core.edge().unwrap().stats().ports_held.1, 1000 + 28);
+    // Others get theirs meanwhile, and none is for everybody.
+    assert_eq!(world.inside(3, &udp((address(3), 5060), (REMOTE, 5060))).0, Verdict::Wait(Wait::Port));
+    world.asked.clear();
     let other = udp((address(3), 40_000), (REMOTE, 53));
     assert!((POOL.0..=POOL.1).contains(&world.inside(3, &other).1[0].ports().0), "none is for everybody");
-    world.pass(Duration::from_secs(700));
+    world.pass(Duration::from_secs(3));
     world.asked.retain(|request| kept.contains(request));
     assert_eq!(world.asked, kept);
     assert_eq!(world.core.edge().unwrap().stats().ports_held.1, 1000);
+}
+
+/// As [`World::inside`], with a port that control keeps at once.
+fn call_and_keep(world: &mut World, endpoint: u8, port: u16) -> Vec<Left> {
+    let call = udp((address(endpoint), port), (REMOTE, 5060));
+    assert_eq!(world.inside(endpoint, &call).0, Verdict::Wait(Wait::Port));
+    world.answer(&Answer::PortKept { protocol: Protocol::Udp, port });
+    world.resume().remove(0).1
+}
+
+#[test]
+fn a_kept_port_goes_back_soon_after_its_last_session_however_that_ends() {
+    let flush = |world: &mut World| {
+        let filter = super::super::view::SessionFilter::default();
+        let now = world.now;
+        world.core.edge_mut().unwrap().flush(now, filter, 0);
+    };
+    let detach = |world: &mut World| world.change(|snapshot| snapshot.ports[2] = None);
+    let deny = |world: &mut World| {
+        world.change_network(|network| network.edge.internal = true);
+        world.change_edge(|_| {});
+        let again = udp((address(2), 5060), (REMOTE, 5060));
+        assert_eq!(world.inside(2, &again).0, Verdict::Drop(DropReason::NetworkInternal));
+    };
+    let silence = |world: &mut World| drop(world.pass(Duration::from_secs(310)));
+    for end in [&flush as &dyn Fn(&mut World), &detach, &deny, &silence] {
+        let mut world = World::ready();
+        call_and_keep(&mut world, 2, 5060);
+        world.pass(Duration::from_secs(60));
+        end(&mut world);
+        world.pass(Duration::from_secs(3));
+        let back = Request::ReleasePort { protocol: Protocol::Udp, port: 5060 };
+        assert_eq!(world.asked.iter().filter(|request| **request == back).count(), 1);
+    }
+}
+
+#[test]
+fn what_uses_a_kept_port_ends_when_that_is_lost_and_goes_on_by_another() {
+    let mut world = World::ready();
+    assert_eq!(call_and_keep(&mut world, 2, 5060)[0].ports().0, 5060);
+    assert_eq!(call_and_keep(&mut world, 2, 5062)[0].ports().0, 5062);
+    world.answer(&Answer::PortsLost { protocol: Protocol::Udp, ports: vec![5061, 5060] });
+    assert_eq!(world.sessions(), 1, "the other one lives");
+    let answer = udp((REMOTE, 5060), (HOST, 5060));
+    assert_eq!(world.outside(&answer).0, Verdict::Taken(Taken::HostsOwn));
+    let call = udp((address(2), 5060), (REMOTE, 5060));
+    assert_eq!(world.inside(2, &call).0, Verdict::Wait(Wait::Port));
+    world.answer(&Answer::PortRefused { protocol: Protocol::Udp, port: 5060 });
+    let [(_, left)] = &world.resume()[..] else { panic!("it goes on") };
+    assert!((POOL.0..=POOL.1).contains(&left[0].ports().0));
 }
 
 /// From one port to two publications of one service: the endpoint must be able to answer both.

@@ -189,7 +189,7 @@ fn what_is_too_large_is_refused_or_cut() {
         next_hop: ROUTER,
         source: HOST,
         mtu: 600,
-        neighbour: Some(ROUTER_MAC),
+        neighbour: Some(Neighbour::Learned(ROUTER_MAC)),
     };
     world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: Some(narrow) });
     let free = long((address(2), 40_000), (REMOTE, 53));

@@ -114,7 +114,7 @@ impl Crossing {
             Way::OutByTunnel => (TUNNEL, TUNNEL_HOST),
             _ => (UPLINK, HOST),
         };
-        let neighbour = Some(ROUTER_MAC);
+        let neighbour = Some(Neighbour::Learned(ROUTER_MAC));
         let route = Route { uplink: PortId(uplink), next_hop: ROUTER, source, mtu, neighbour };
         world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: Some(route) });
         world.publish(1, None, Protocol::Tcp, service, (3, 8080));

@@ -16,7 +16,7 @@ fn at_its_share_an_endpoint_loses_its_oldest_half_open_one() {
     assert!(lives(&table, &kept) && lives(&table, &others));
     let left: Vec<u16> = (1..=4).filter(|&port| lives(&table, &outbound(Protocol::Tcp, 1, port))).collect();
     assert_eq!(left, [2, 3, 4]);
-    assert_eq!(table.stats().evicted, 1);
+    assert_eq!((table.stats().evicted_half_open, table.stats().evicted_other), (1, 0));
 }
 
 /// Many connections, one after the other: what has ended makes room, not what is just beginning.
@@ -32,7 +32,7 @@ fn closed_ones_yield_before_half_open_ones() {
     open(&mut table, START, &outbound(Protocol::Tcp, 1, 4));
     assert!(lives(&table, &beginning));
     assert!(!lives(&table, &outbound(Protocol::Tcp, 1, 1)) && lives(&table, &outbound(Protocol::Tcp, 1, 2)));
-    assert_eq!(table.stats().evicted, 0);
+    assert_eq!((table.stats().evicted_half_open, table.stats().evicted_other), (0, 0));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn what_lasts_never_yields() {
     assert_eq!(table.insert(later, &outbound(Protocol::Udp, 2, 5), None), Err(Refused::Full));
     assert!(lives(&table, &established) && lives(&table, &udp) && lives(&table, &icmp));
     let stats = table.stats();
-    assert_eq!((stats.refused_tcp, stats.refused_other, stats.evicted), (1, 1, 0));
+    assert_eq!((stats.refused_tcp, stats.refused_other, stats.evicted_half_open), (1, 1, 0));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn at_the_tables_limit_the_endpoint_with_most_half_open_ones_yields() {
     }
     let stats = table.stats();
     assert_eq!(stats.per_endpoint, [(PortId(1), 3), (PortId(2), 3), (PortId(3), 4)]);
-    assert_eq!(stats.evicted, 4);
+    assert_eq!((stats.evicted_half_open, stats.evicted_other), (4, 0));
 }
 
 #[test]
