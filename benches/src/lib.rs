@@ -44,6 +44,7 @@ pub fn snapshot(ports: u16, guard: bool) -> Arc<Snapshot> {
             addresses: vec![host(number).into()],
             sandbox_addresses: vec![host(number).into()],
         })),
+        own_mac: None,
         mtu: 1500,
         counters: Arc::new([PortCounters::default()]),
     };

@@ -54,7 +54,7 @@ pub struct NetworkEdge {
     pub host_port: Option<PortId>,
     /// Reaches neither uplink nor host.
     pub internal: bool,
-    /// Endpoints may talk only to the gateway's side, and by links (docker's `--icc=false`).
+    /// Members may talk only to the gateway's side, and endpoints by links (docker's `--icc=false`).
     pub isolated: bool,
     /// Which uplinks its packets may leave by.
     pub uplinks: UplinkChoice,
