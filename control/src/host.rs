@@ -3,9 +3,11 @@
 //! The manager speaks of networks and ports by name; the engine's numbers stay in here.
 
 mod devices;
+mod gate;
 mod networks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
@@ -35,6 +37,7 @@ use crate::state::PortName;
 use crate::store::{EndpointRecord, StaticRecord};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
 use devices::Devices;
+use gate::Gate;
 use networks::Network;
 
 /// How long a trace waits for a route before it looks again, and how often it does.
@@ -50,6 +53,8 @@ pub struct Host {
     devices: Devices,
     /// Devices that are open and not yet ports.
     opened: Mutex<HashMap<PortName, Device>>,
+    /// What keeps the host off the interfaces of this namespace that are ports, or about to be.
+    gates: Mutex<HashMap<PortName, Gate>>,
     numbers: RwLock<Numbers>,
     limits: Limits,
     /// The machine's own namespace. Looked at once, as the process that started us may end.
@@ -89,6 +94,7 @@ impl Host {
             engine,
             devices: Devices::new(offloads),
             opened: Mutex::default(),
+            gates: Mutex::default(),
             numbers: RwLock::default(),
             limits,
             machine: netns::of_the_machine(),
@@ -97,6 +103,21 @@ impl Host {
 
     fn opened(&self) -> MutexGuard<'_, HashMap<PortName, Device>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gates(&self) -> MutexGuard<'_, HashMap<PortName, Gate>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the host's IP stack from what the port's interface will hear, where the kernel can; its settings do in any case.
+    fn close_gate(&self, port: &PortName, interface: &str) {
+        let link = Links::open().and_then(|links| links.get(interface)).map_err(io::Error::other);
+        match link.and_then(|link| Gate::close(link.index)) {
+            Ok(gate) => drop(self.gates().insert(port.clone(), gate)),
+            Err(error) => {
+                tracing::info!(interface, "kept from the host's IP stack by settings alone: {error}")
+            }
+        }
     }
 
     /// Looks something up in the engine's numbers.
@@ -158,6 +179,7 @@ impl Host {
 
     /// An existing interface that was a port is the host's own again.
     fn let_go(&self, port: &PortName) {
+        self.gates().remove(port);
         let mut was_claimed = false;
         self.change(|numbers| was_claimed = numbers.claimed.remove(port));
         if was_claimed {
@@ -165,11 +187,20 @@ impl Host {
         }
     }
 
+    /// An endpoint's device is open.
+    fn open(&self, endpoint: &EndpointRecord, device: Device) {
+        if endpoint.kind == DeviceKind::Veth {
+            self.close_gate(&endpoint.port(), &endpoint.device);
+        }
+        self.opened().insert(endpoint.port(), device);
+    }
+
     fn open_interface(&self, port: PortName) -> Result<(), Error> {
         self.edge.claim(&port.port);
         self.change(|numbers| {
             numbers.claimed.insert(port.clone());
         });
+        self.close_gate(&port, &port.port);
         let device = self.devices.open_packet(&port.port).inspect_err(|_| self.let_go(&port))?;
         self.opened().insert(port, device);
         Ok(())
@@ -219,7 +250,7 @@ impl World for Host {
             Step::Republish { after, .. } => self.republish(after),
             Step::CreateDevice(plan) => {
                 let device = self.devices.create(plan)?;
-                self.opened().insert(plan.endpoint.port(), device);
+                self.open(&plan.endpoint, device);
                 Ok(())
             }
             Step::ConfigureDevice(plan) => self.devices.configure(plan),
@@ -229,14 +260,15 @@ impl World for Host {
                 if plan.endpoint.kind == DeviceKind::Tap {
                     let sandbox = (plan.endpoint.sandbox.clone(), plan.endpoint.netns);
                     self.change(|numbers| {
-                        numbers.pinned.insert(port.clone(), sandbox);
+                        numbers.pinned.insert(port, sandbox);
                     });
                 }
-                self.opened().insert(port, device);
+                self.open(&plan.endpoint, device);
                 Ok(())
             }
             Step::DeleteDevice(endpoint) => {
                 self.opened().remove(&endpoint.port());
+                self.gates().remove(&endpoint.port());
                 self.devices.delete(endpoint)
             }
             Step::OpenInterface(record) => self.open_interface(record.port()),
@@ -250,6 +282,14 @@ impl World for Host {
                 match links.find(interface)? {
                     Some(link) => Ok(links.set_up(&link, *up)?),
                     None if *up => Err(Error::NoInterface(interface.clone())),
+                    None => Ok(()),
+                }
+            }
+            Step::SetHostStack { interface, after, .. } => {
+                let links = Links::open()?;
+                match links.find(interface)? {
+                    Some(link) => Ok(links.set_host_stack(&link, *after)?),
+                    // It has taken its settings along.
                     None => Ok(()),
                 }
             }

@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use pontoon_dataplane::network::{Identity, PortSettings};
 
 use crate::api::types::{Mac, PortFlags, PortPatch};
+use crate::link::HostStack;
 use crate::netns::NetnsId;
 use crate::state::{NetworkState, PortName, PortRecord, State};
 use crate::store::{
@@ -95,6 +96,15 @@ pub enum Step {
         /// Up or down.
         up: bool,
     },
+    /// Change what the host's own IP stack makes of an interface, if it is there.
+    SetHostStack {
+        /// The interface.
+        interface: String,
+        /// As it was.
+        before: HostStack,
+        /// As it will be.
+        after: HostStack,
+    },
     /// Give the engine a port with the device that was opened for it.
     AddPort(PortPlan),
     /// Take a port from the engine.
@@ -173,6 +183,9 @@ impl Step {
             Step::OpenDevice(plan) => Step::CloseDevice(plan.endpoint.port()),
             Step::OpenInterface(record) => Step::CloseDevice(record.port()),
             Step::SetLinkUp { interface, up } => Step::SetLinkUp { interface: interface.clone(), up: !up },
+            Step::SetHostStack { interface, before, after } => {
+                Step::SetHostStack { interface: interface.clone(), before: *after, after: *before }
+            }
             Step::AddPort(plan) => Step::RemovePort(plan.port.clone()),
             Step::SetPort { port, before, after } => {
                 Step::SetPort { port: port.clone(), before: *after, after: *before }
@@ -342,12 +355,20 @@ fn new_identities(before: &State, after: &State, netns: NetnsId, except: &PortNa
 /// Puts an existing interface on a network.
 pub fn add_interface(network: &NetworkState, interface: InterfaceRecord) -> Vec<Step> {
     let mut steps = vec![Step::Store(vec![Change::Add(Record::Interface(interface.clone()))])];
+    // First: what comes before the port hears is not the host's any more.
+    steps.extend(keep_host_off(&interface));
     if !interface.was_up {
         steps.push(Step::SetLinkUp { interface: interface.interface.clone(), up: true });
     }
     steps.extend(reopen_interface(network, &interface));
     steps.push(Step::Announce(network.record.name.clone()));
     steps
+}
+
+/// Keeps the host's own IP stack off an interface that is a port.
+pub fn keep_host_off(interface: &InterfaceRecord) -> Option<Step> {
+    let (interface, before) = (interface.interface.clone(), interface.host_stack?);
+    Some(Step::SetHostStack { interface, before, after: HostStack::KEPT_OFF })
 }
 
 /// Opens an interface again after a restart.
@@ -367,6 +388,7 @@ pub fn remove_interface(network: &NetworkState, interface: &InterfaceRecord) -> 
     if !interface.was_up {
         steps.push(Step::SetLinkUp { interface: interface.interface.clone(), up: false });
     }
+    steps.extend(keep_host_off(interface).as_ref().and_then(Step::inverse));
     let mut gone = statics_behind(Some(network), &interface.interface);
     gone.push(Change::Remove(Record::Interface(interface.clone())));
     steps.push(Step::Store(gone));

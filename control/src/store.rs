@@ -17,6 +17,7 @@ use crate::api::types::{
     Connection, DeviceKind, LinkBody, Mac, PortFlags, PublishedPorts, RuleBody, SandboxRef,
 };
 use crate::error::write_hint;
+use crate::link::HostStack;
 use crate::netns::NetnsId;
 
 /// The version of what is written below. Raise it when a record changes in a way that older code misreads.
@@ -154,6 +155,9 @@ pub struct InterfaceRecord {
     pub flags: PortFlags,
     /// Whether it was up before: it is given back as it was.
     pub was_up: bool,
+    /// What the host's own IP stack made of it before; none in records of earlier versions, which did not change that.
+    #[serde(default)]
+    pub host_stack: Option<HostStack>,
     /// When it was put there.
     pub created: String,
 }

@@ -22,7 +22,7 @@ use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
 use crate::api::types::{Connection, EndpointRequest, NetworkRequest, SandboxRef, UplinkState};
 use crate::error::Error;
-use crate::link::Link;
+use crate::link::{HostStack, Link};
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
 use crate::plan::{PublicationPlan, Step};
@@ -37,6 +37,8 @@ pub(crate) struct There {
     /// Devices: in which namespace (none: the host's), of which name.
     pub(crate) devices: BTreeSet<(Option<u64>, String)>,
     pub(crate) up: BTreeSet<String>,
+    /// Interfaces that the host's own IP stack is kept off.
+    pub(crate) kept_off: BTreeSet<String>,
     pub(crate) networks: BTreeSet<String>,
     pub(crate) opened: BTreeSet<PortName>,
     pub(crate) ports: BTreeMap<PortName, (PortSettings, Option<Identity>)>,
@@ -49,6 +51,9 @@ pub(crate) struct There {
     pub(crate) links: BTreeSet<LinkRecord>,
     pub(crate) published: BTreeMap<u32, PublicationPlan>,
 }
+
+/// What the host's IP stack makes of an interface that is no port.
+pub(crate) const USUAL: HostStack = HostStack { arp: true, rp_filter: 2 };
 
 #[derive(Debug, Default)]
 pub(crate) struct FakeWorld {
@@ -64,6 +69,10 @@ pub(crate) struct FakeWorld {
 }
 
 impl There {
+    fn host_stack(&self, interface: &str) -> HostStack {
+        if self.kept_off.contains(interface) { HostStack::KEPT_OFF } else { USUAL }
+    }
+
     fn publish(&mut self, plan: &PublicationPlan, busy: &BTreeMap<u16, String>) -> Result<(), Error> {
         let PublicationPlan { record, .. } = plan;
         assert!(self.ports.contains_key(&PortName::new(&record.network, &record.endpoint)));
@@ -215,6 +224,7 @@ impl World for FakeWorld {
             }
             Step::OpenInterface(record) => {
                 assert!(there.up.contains(&record.interface));
+                assert!(there.kept_off.contains(&record.interface));
                 there.opened.insert(record.port());
             }
             Step::CloseDevice(port) => {
@@ -222,6 +232,13 @@ impl World for FakeWorld {
             }
             Step::SetLinkUp { interface, up: true } => assert!(there.up.insert(interface.clone())),
             Step::SetLinkUp { interface, up: false } => assert!(there.up.remove(interface)),
+            Step::SetHostStack { interface, after: HostStack::KEPT_OFF, .. } => {
+                there.kept_off.insert(interface.clone());
+            }
+            Step::SetHostStack { interface, after, .. } => {
+                assert_eq!(*after, USUAL);
+                there.kept_off.remove(interface);
+            }
             Step::AddPort(plan) => {
                 assert!(there.networks.contains(&plan.port.network));
                 assert!(there.opened.remove(&plan.port));
@@ -271,6 +288,7 @@ impl World for FakeWorld {
             loopback: name == "lo",
             enslaved: false,
             alias: String::new(),
+            host_stack: there.host_stack(name),
         };
         Ok((name == "lo" || there.devices.contains(&(place, name.to_owned()))).then_some(link))
     }

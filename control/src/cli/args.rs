@@ -375,7 +375,12 @@ pub struct DetachArgs {
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
     /// Put an existing interface on a network
-    #[command(after_help = "Example:\n  pontoon port add blue --interface eth1")]
+    #[command(after_help = "\
+While it is a port the host itself neither hears nor speaks by it, whatever addresses it has there:
+do not give away the interface that you reach this machine by. `port rm` gives it back as it was.
+
+Example:
+  pontoon port add blue --interface eth1")]
     Add {
         /// The network's name
         #[arg(value_name = "NETWORK")]

@@ -12,7 +12,7 @@ use crate::api::types::{
 };
 use crate::config;
 use crate::state::PortName;
-use crate::store::Record;
+use crate::store::{Change, InterfaceRecord, Record};
 use crate::testing::{FakeWorld, Lab, endpoint, network};
 
 fn records(lab: &Lab) -> Vec<Record> {
@@ -55,8 +55,9 @@ fn an_interface_that_fails_anywhere_is_given_back() {
     lab.create("red", "10.1.0.0/24");
     let before = lab.world.snapshot();
     let request = InterfaceRequest { interface: "nic0".into() };
-    assert_eq!(fails_cleanly(&lab, |manager| manager.add_interface("red", &request)), 4);
-    assert!(lab.world.snapshot().up.contains("nic0"));
+    assert_eq!(fails_cleanly(&lab, |manager| manager.add_interface("red", &request)), 5);
+    let there = lab.world.snapshot();
+    assert!(there.up.contains("nic0") && there.kept_off.contains("nic0"));
     lab.manager.remove_interface("red", "nic0").unwrap();
     assert_eq!(lab.world.snapshot(), before);
 }
@@ -242,6 +243,27 @@ fn a_network_in_use_goes_only_by_force() {
     lab.manager.remove_network("red", true).unwrap();
     assert_eq!(lab.world.snapshot(), before);
     assert_eq!(records(&lab), []);
+}
+
+#[test]
+fn the_host_is_kept_off_an_interface_whatever_became_of_it_meanwhile() {
+    let lab = Lab::new(&[]);
+    lab.create("red", "10.1.0.0/24");
+    let before = lab.world.snapshot();
+    let forgets = |world: &FakeWorld| world.there.lock().unwrap().kept_off.clear();
+    lab.manager.add_interface("red", &InterfaceRequest { interface: "nic0".into() }).unwrap();
+    let lab = lab.restart(forgets);
+    assert!(lab.world.snapshot().kept_off.contains("nic0"));
+    // A version that knew nothing of it wrote the record.
+    let record = lab.manager.known().interfaces().next().unwrap().clone();
+    let older = InterfaceRecord { host_stack: None, ..record.clone() };
+    let (was, is) = (Record::Interface(record.clone()), Record::Interface(older));
+    lab.manager.change(&[Step::Store(vec![Change::Replace { before: was, after: is }])]).unwrap();
+    let lab = lab.restart(forgets);
+    assert!(lab.world.snapshot().kept_off.contains("nic0"));
+    assert_eq!(lab.manager.known().interfaces().next(), Some(&record));
+    lab.manager.remove_interface("red", "nic0").unwrap();
+    assert_eq!(lab.world.snapshot(), before);
 }
 
 #[test]
@@ -845,6 +867,10 @@ fn sessions_come_in_pages_and_by_network() {
     assert_eq!(page(&whose(Some("red"), Some("b")), 0, 1000), (vec!["red/b".into()], None));
     let flush = |whose: &Whose| lab.manager.nat_flush(whose).unwrap().flushed;
     assert_eq!([flush(&whose(None, None)), flush(&whose(Some("red"), None))], [3, 2]);
+    // Whoever is behind an interface has sessions as well.
+    lab.manager.add_interface("red", &InterfaceRequest { interface: "nic0".into() }).unwrap();
+    assert_eq!([flush(&whose(Some("red"), None)), flush(&whose(None, Some("red/nic0")))], [3, 1]);
+    lab.manager.remove_interface("red", "nic0").unwrap();
     for (network, endpoint, status) in [
         (Some("green"), None, 404),
         (None, Some("red/c"), 404),

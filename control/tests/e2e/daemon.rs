@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pontoon::api::types::{Endpoint, FdbEntry, Mac, Port, PortStats, Stats};
 use pontoon_tools::lab::Namespace;
-use pontoon_tools::netfilter;
+use pontoon_tools::{bpf, netfilter};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
@@ -59,6 +59,8 @@ pub(crate) struct Daemon {
     directory: tempfile::TempDir,
     /// Further options of the daemon, from its next start on.
     pub(crate) options: Vec<String>,
+    /// Whether the kernel lets it load programs, as far as it can tell.
+    has_bpf: bool,
     process: Option<Process>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -82,10 +84,20 @@ impl Daemon {
 
     /// Starts one on a host that is there already.
     pub(crate) fn start_in(host: Namespace, options: &[&str]) -> Daemon {
+        Daemon::start_on(host, options, true)
+    }
+
+    /// As [`Daemon::start_in`], on a kernel without bpf(2).
+    pub(crate) fn start_without_bpf_in(host: Namespace) -> Daemon {
+        Daemon::start_on(host, &[], false)
+    }
+
+    fn start_on(host: Namespace, options: &[&str], has_bpf: bool) -> Daemon {
         let mut daemon = Daemon {
             host,
             directory: tempfile::tempdir().expect("a directory"),
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            has_bpf,
             process: None,
             log: Arc::default(),
         };
@@ -114,8 +126,12 @@ impl Daemon {
         let mut command = self.command();
         command.env_remove("PONTOON_LOG").stdout(Stdio::null()).stderr(Stdio::piped());
         // A child is in the namespace of the thread that made it, and has what the thread still has.
+        let has_bpf = self.has_bpf;
         let spawn = move || {
             netfilter::deny().expect("a filter against netfilter");
+            if !has_bpf {
+                bpf::deny().expect("a filter against bpf(2)");
+            }
             command.spawn().expect("the daemon starts")
         };
         let mut child = self.host.run(spawn).unwrap();

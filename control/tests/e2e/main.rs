@@ -36,6 +36,7 @@ mod remote;
 mod rules;
 mod rungs;
 mod sessions;
+mod stations;
 mod survive;
 mod uplink;
 mod uplink_changes;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         survive::tests(),
         many::tests(),
         interfaces::tests(),
+        stations::tests(),
         leases::tests(),
         command_line::tests(),
         bad_input::tests(),

@@ -128,7 +128,7 @@ pub struct Connection {
     pub uplink: Uplink,
     /// It reaches neither the host nor the outside, whatever `host_access` and `uplink` say.
     pub internal: bool,
-    /// Endpoints may talk to one another; without, only by links.
+    /// Endpoints and existing interfaces may talk to one another; without, only endpoints may, by links.
     pub icc: bool,
     /// The source address of what leaves the host.
     pub snat_ip: SnatIp,

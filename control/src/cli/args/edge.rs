@@ -26,7 +26,7 @@ pub struct ConnectionArgs {
     /// Let the network reach neither host nor outside [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub internal: Option<bool>,
-    /// Let endpoints talk to one another; without, only `pontoon link` allows it [default: true]
+    /// Let endpoints and existing interfaces talk to one another; without, only `pontoon link` allows endpoints to [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub icc: Option<bool>,
     /// The source address of what leaves the host: `auto` is the one that the route names [default: auto]
@@ -265,8 +265,9 @@ impl From<ProtocolArg> for Protocol {
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "\
-On a network with --icc=false endpoints talk only to the gateway's side. A link lets A begin with
-B, and B answer; B may begin nothing.
+On a network with --icc=false endpoints and existing interfaces talk only to the gateway's side. A
+link lets the endpoint A begin with B, and B answer; B may begin nothing. Interfaces cannot be
+linked, for there may be anybody behind them.
 
 Examples:
   pontoon link blue web db:5432
@@ -353,10 +354,10 @@ look on the other side: the difference is what NAT translates."
 /// Whose sessions.
 #[derive(Debug, Clone, Default, Args)]
 pub struct WhoseArgs {
-    /// Only sessions of this network's endpoints
+    /// Only sessions of this network's endpoints and existing interfaces
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
-    /// Only sessions of this endpoint
+    /// Only sessions of this endpoint or existing interface
     #[arg(long, value_name = "NETWORK/ENDPOINT")]
     pub endpoint: Option<String>,
 }
