@@ -16,7 +16,7 @@ use crate::plan::{ENDPOINT_FLAGS, patched};
 use crate::state::{NetworkState, State};
 use crate::store::{EndpointRecord, NetworkRecord, Phase};
 
-pub use edge::{connection, link, publication, rule};
+pub use edge::{connection, link, next_number, numbered, publication, publication_rules, rule};
 
 /// MTU of a network unless told otherwise, where the host has no default route to take it from.
 pub const DEFAULT_MTU: u16 = 1500;

@@ -5,6 +5,7 @@
 mod devices;
 mod gate;
 mod networks;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -33,12 +34,12 @@ use crate::error::{Error, describe};
 use crate::link::{Link, Links};
 use crate::netns::{self, Netns, NetnsError, NetnsId};
 use crate::plan::{PortPlan, Step};
-use crate::state::PortName;
+use crate::state::{PortName, RulesOf};
 use crate::store::{EndpointRecord, StaticRecord};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
 use devices::Devices;
 use gate::Gate;
-use networks::Network;
+use networks::{Network, Published};
 
 /// How long a trace waits for a route before it looks again, and how often it does.
 const ROUTE_LOOK: Duration = Duration::from_millis(10);
@@ -72,8 +73,8 @@ struct PortNumber {
 struct Numbers {
     networks: BTreeMap<String, Network>,
     ports: BTreeMap<PortName, PortNumber>,
-    /// The edge's numbers of publications by those of their records. What is down has none.
-    publications: BTreeMap<u32, u32>,
+    /// Publications by the numbers of their records. What is down is not in here.
+    publications: BTreeMap<u32, Published>,
     /// Existing interfaces that are ports: no uplinks meanwhile.
     claimed: BTreeSet<PortName>,
     /// Endpoints whose TAP was opened inside its sandbox. Its descriptor keeps the namespace alive, so the kernel
@@ -211,6 +212,12 @@ impl Host {
         self.look(|numbers| numbers.ports.iter().map(|(name, number)| (number.id, name.clone())).collect())
     }
 
+    /// The numbers of publications' records, by those that the edge knows.
+    fn publication_records(&self) -> BTreeMap<u32, u32> {
+        let record = |(record, published): (&u32, &Published)| (published.number, *record);
+        self.look(|numbers| numbers.publications.iter().map(record).collect())
+    }
+
     fn filter(&self, endpoint: Option<&PortName>) -> Result<SessionFilter, Error> {
         let owner = endpoint.map(|endpoint| self.known_port(endpoint)).transpose()?;
         Ok(SessionFilter { owner, publication: None })
@@ -239,9 +246,7 @@ impl World for Host {
             Step::RemoveNetwork(record) => self.remove_network(record),
             Step::AddHostPort(record) => self.add_host_port(record),
             Step::RemoveHostPort(record) => self.remove_host_port(record),
-            Step::SetRules { network, after, .. } => {
-                self.change_network(network, |network| network.set_rules(after))
-            }
+            Step::SetRules { of, after, .. } => self.set_rules(of, after),
             Step::SetLinks { network, after, .. } => {
                 self.change_network(network, |network| network.set_links(after))
             }
@@ -433,8 +438,8 @@ impl World for Host {
         uplinks.filter_map(|it| Some((it.name, self.engine.port_counters(it.port).ok()?))).collect()
     }
 
-    fn rule_hits(&self, network: &str) -> BTreeMap<u32, u64> {
-        self.look(|numbers| numbers.networks.get(network).map(Network::hits)).unwrap_or_default()
+    fn rule_hits(&self, of: &RulesOf) -> BTreeMap<u32, u64> {
+        self.hits(of)
     }
 
     fn sessions(
@@ -445,8 +450,7 @@ impl World for Host {
     ) -> Result<(Vec<NatView>, Option<u32>), Error> {
         let (page, next) = self.engine.sessions(self.filter(endpoint)?, from, max)?;
         let names = self.names();
-        let records: HashMap<u32, u32> = self
-            .look(|numbers| numbers.publications.iter().map(|(record, number)| (*number, *record)).collect());
+        let records = self.publication_records();
         let view = |session: pontoon_dataplane::edge::view::SessionView| NatView {
             endpoint: names.get(&session.owner).cloned(),
             publication: session.publication.and_then(|number| records.get(&number).copied()),
@@ -489,8 +493,6 @@ impl World for Host {
         let ports = self.names().into_iter().map(|(id, name)| (id, name.to_string()));
         let ports =
             ports.chain(uplinks.into_iter().map(|it| (it.port, format!("uplink:{}", it.name)))).collect();
-        let publications = self
-            .look(|numbers| numbers.publications.iter().map(|(record, number)| (*number, *record)).collect());
-        Ok(TraceView { trace, ports, publications })
+        Ok(TraceView { trace, ports, publications: self.publication_records() })
     }
 }

@@ -12,7 +12,7 @@ use pontoon_dataplane::network::{Identity, PortSettings};
 use crate::api::types::{Mac, PortFlags, PortPatch};
 use crate::link::HostStack;
 use crate::netns::NetnsId;
-use crate::state::{NetworkState, PortName, PortRecord, State};
+use crate::state::{NetworkState, PortName, PortRecord, RulesOf, State};
 use crate::store::{
     Change, EndpointRecord, InterfaceRecord, LinkRecord, NetworkRecord, Phase, PublicationRecord, Record,
     RuleRecord, StaticRecord,
@@ -135,10 +135,10 @@ pub enum Step {
     AddHostPort(NetworkRecord),
     /// Take the host port from the engine and delete its device.
     RemoveHostPort(NetworkRecord),
-    /// Change a network's rules.
+    /// Change a list of rules; of a publication, as far as its ports are held.
     SetRules {
-        /// The network.
-        network: String,
+        /// Whose.
+        of: RulesOf,
         /// As they were.
         before: Vec<RuleRecord>,
         /// As they will be.
@@ -157,7 +157,7 @@ pub enum Step {
     Publish(PublicationPlan),
     /// Let go of published ports, if they are held, and end their sessions.
     Unpublish(PublicationPlan),
-    /// Change who may come to published ports, while they are held, and end their sessions.
+    /// Publish ports anew with other rules, while they are held, and end their sessions.
     Republish {
         /// As it was.
         before: PublicationPlan,
@@ -197,8 +197,8 @@ impl Step {
             Step::RemoveStatic(record) => Step::AddStatic(record.clone()),
             Step::AddHostPort(record) => Step::RemoveHostPort(record.clone()),
             Step::RemoveHostPort(record) => Step::AddHostPort(record.clone()),
-            Step::SetRules { network, before, after } => {
-                Step::SetRules { network: network.clone(), before: after.clone(), after: before.clone() }
+            Step::SetRules { of, before, after } => {
+                Step::SetRules { of: of.clone(), before: after.clone(), after: before.clone() }
             }
             Step::SetLinks { network, before, after } => {
                 Step::SetLinks { network: network.clone(), before: after.clone(), after: before.clone() }

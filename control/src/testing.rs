@@ -26,7 +26,7 @@ use crate::link::{HostStack, Link};
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
 use crate::plan::{PublicationPlan, Step};
-use crate::state::PortName;
+use crate::state::{PortName, RulesOf};
 use crate::store::{EndpointRecord, LinkRecord, RuleRecord, Store};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
 
@@ -185,10 +185,16 @@ impl World for FakeWorld {
                 there.host_ports.remove(&record.name);
                 there.devices.remove(&(None, record.host_interface.clone().unwrap()));
             }
-            Step::SetRules { network, before, after } => {
+            Step::SetRules { of: RulesOf { network, publication: None }, before, after } => {
                 assert_eq!(there.rules.get(network).cloned().unwrap_or_default(), *before);
                 there.rules.insert(network.clone(), after.clone());
                 there.rules.retain(|_, rules| !rules.is_empty());
+            }
+            Step::SetRules { of: RulesOf { publication: Some(id), .. }, before, after } => {
+                if let Some(published) = there.published.get_mut(id) {
+                    assert_eq!(published.record.rules, *before);
+                    published.record.rules.clone_from(after);
+                }
             }
             Step::SetLinks { network, after, .. } => {
                 there.links.retain(|it| it.network != *network);
@@ -382,9 +388,13 @@ impl World for FakeWorld {
     }
 
     /// Each rule decided as many sessions as its number says.
-    fn rule_hits(&self, network: &str) -> BTreeMap<u32, u64> {
+    fn rule_hits(&self, of: &RulesOf) -> BTreeMap<u32, u64> {
         let there = self.there.lock().unwrap();
-        there.rules.get(network).into_iter().flatten().map(|it| (it.id, u64::from(it.id))).collect()
+        let rules = match of.publication {
+            None => there.rules.get(&of.network),
+            Some(id) => there.published.get(&id).map(|it| &it.record.rules),
+        };
+        rules.into_iter().flatten().map(|it| (it.id, u64::from(it.id))).collect()
     }
 
     /// One session of each port.

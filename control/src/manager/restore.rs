@@ -6,7 +6,7 @@ use super::Manager;
 use crate::error::Error;
 use crate::link::HostStack;
 use crate::plan::{self, Step};
-use crate::state::{NetworkState, PortName, State};
+use crate::state::{NetworkState, PortName, RulesOf, State};
 use crate::store::{Change, EndpointRecord, InterfaceRecord, NamespaceRecord, Phase, Record};
 use crate::world::Remains;
 
@@ -51,7 +51,7 @@ impl Manager {
         self.change(&[Step::AddNetwork(record.clone())])?;
         if !network.rules.is_empty() {
             let (before, after) = (Vec::new(), network.rules.clone());
-            self.change(&[Step::SetRules { network: record.name.clone(), before, after }])?;
+            self.change(&[Step::SetRules { of: RulesOf::network(&record.name), before, after }])?;
         }
         if record.host_interface.is_some() {
             let made = self.change(&[Step::AddHostPort(record.clone())]);
