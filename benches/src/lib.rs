@@ -51,6 +51,7 @@ pub fn snapshot_with(ports: u16, guard: bool, stations: usize) -> Arc<Snapshot> 
             addresses: vec![host(number).into()],
             sandbox_addresses: vec![host(number).into()],
         })),
+        own_mac: None,
         mtu: 1500,
         counters: Arc::new([PortCounters::default()]),
     };

@@ -113,6 +113,7 @@ fn snapshot() -> Snapshot {
         place,
         settings: PortSettings { guard: true, ..PortSettings::default() },
         identity,
+        own_mac: None,
         mtu: 1500,
         counters: Arc::new([PortCounters::default()]),
     };

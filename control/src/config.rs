@@ -72,13 +72,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Document, ConfigError> {
 
 /// What the parser says in its own terms, in the file's; `line` is what it stumbled over.
 fn plainly(message: &str, line: &str) -> String {
-    const LISTS: [&str; 8] = [
+    const LISTS: [&str; 9] = [
         "namespace",
         "network",
         "network.endpoint",
         "network.interface",
         "network.fdb",
         "network.publish",
+        "network.publish.rule",
         "network.rule",
         "network.link",
     ];

@@ -101,7 +101,7 @@ pub struct PublicationSpec {
     pub to_address: Ipv4Addr,
     /// The endpoint's port that the first of `ports` leads to; the others follow.
     pub to_port: u16,
-    /// Who may come; checked after the network's own rules. What none matches passes.
+    /// Checked after the network's own. What none matches passes.
     pub rules: Arc<[Rule]>,
 }
 
@@ -285,7 +285,7 @@ impl EdgeControl {
         Ok(id)
     }
 
-    /// Changes who may come to a publication; its ports stay held, and its sessions end.
+    /// Publishes anew, with other rules; the ports stay held, and the sessions end.
     ///
     /// # Errors
     /// There is none of that number, or a worker has died.
@@ -299,6 +299,18 @@ impl EdgeControl {
         drop(state);
         let filter = SessionFilter { publication: Some(id), ..SessionFilter::default() };
         Ok(self.shared.engine.flush_sessions(filter).map(drop)?)
+    }
+
+    /// Changes the rules of a publication; its sessions are held against them with their next packet.
+    ///
+    /// # Errors
+    /// There is none of that number, or a worker has died.
+    pub fn set_rules(&self, id: u32, rules: Arc<[Rule]>) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        if !state.set_publication_rules(id, rules) {
+            return Err(Error::Internal(format!("there is no publication number {id}")));
+        }
+        Ok(self.shared.publish_config(&state)?)
     }
 
     /// Takes a publication back; its sessions end. Everything is tried, whatever fails on the way.

@@ -3,9 +3,12 @@
 //! The manager speaks of networks and ports by name; the engine's numbers stay in here.
 
 mod devices;
+mod gate;
 mod networks;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
@@ -31,11 +34,12 @@ use crate::error::{Error, describe};
 use crate::link::{Link, Links};
 use crate::netns::{self, Netns, NetnsError, NetnsId};
 use crate::plan::{PortPlan, Step};
-use crate::state::PortName;
+use crate::state::{PortName, RulesOf};
 use crate::store::{EndpointRecord, StaticRecord};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
 use devices::Devices;
-use networks::Network;
+use gate::Gate;
+use networks::{Network, Published};
 
 /// How long a trace waits for a route before it looks again, and how often it does.
 const ROUTE_LOOK: Duration = Duration::from_millis(10);
@@ -50,6 +54,8 @@ pub struct Host {
     devices: Devices,
     /// Devices that are open and not yet ports.
     opened: Mutex<HashMap<PortName, Device>>,
+    /// What keeps the host off the interfaces of this namespace that are ports, or about to be.
+    gates: Mutex<HashMap<PortName, Gate>>,
     numbers: RwLock<Numbers>,
     limits: Limits,
     /// The machine's own namespace. Looked at once, as the process that started us may end.
@@ -67,8 +73,8 @@ struct PortNumber {
 struct Numbers {
     networks: BTreeMap<String, Network>,
     ports: BTreeMap<PortName, PortNumber>,
-    /// The edge's numbers of publications by those of their records. What is down has none.
-    publications: BTreeMap<u32, u32>,
+    /// Publications by the numbers of their records. What is down is not in here.
+    publications: BTreeMap<u32, Published>,
     /// Existing interfaces that are ports: no uplinks meanwhile.
     claimed: BTreeSet<PortName>,
     /// Endpoints whose TAP was opened inside its sandbox. Its descriptor keeps the namespace alive, so the kernel
@@ -89,6 +95,7 @@ impl Host {
             engine,
             devices: Devices::new(offloads),
             opened: Mutex::default(),
+            gates: Mutex::default(),
             numbers: RwLock::default(),
             limits,
             machine: netns::of_the_machine(),
@@ -97,6 +104,21 @@ impl Host {
 
     fn opened(&self) -> MutexGuard<'_, HashMap<PortName, Device>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gates(&self) -> MutexGuard<'_, HashMap<PortName, Gate>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the host's IP stack from what the port's interface will hear, where the kernel can; its settings do in any case.
+    fn close_gate(&self, port: &PortName, interface: &str) {
+        let link = Links::open().and_then(|links| links.get(interface)).map_err(io::Error::other);
+        match link.and_then(|link| Gate::close(link.index)) {
+            Ok(gate) => drop(self.gates().insert(port.clone(), gate)),
+            Err(error) => {
+                tracing::info!(interface, "kept from the host's IP stack by settings alone: {error}")
+            }
+        }
     }
 
     /// Looks something up in the engine's numbers.
@@ -158,6 +180,7 @@ impl Host {
 
     /// An existing interface that was a port is the host's own again.
     fn let_go(&self, port: &PortName) {
+        self.gates().remove(port);
         let mut was_claimed = false;
         self.change(|numbers| was_claimed = numbers.claimed.remove(port));
         if was_claimed {
@@ -165,11 +188,20 @@ impl Host {
         }
     }
 
+    /// An endpoint's device is open.
+    fn open(&self, endpoint: &EndpointRecord, device: Device) {
+        if endpoint.kind == DeviceKind::Veth {
+            self.close_gate(&endpoint.port(), &endpoint.device);
+        }
+        self.opened().insert(endpoint.port(), device);
+    }
+
     fn open_interface(&self, port: PortName) -> Result<(), Error> {
         self.edge.claim(&port.port);
         self.change(|numbers| {
             numbers.claimed.insert(port.clone());
         });
+        self.close_gate(&port, &port.port);
         let device = self.devices.open_packet(&port.port).inspect_err(|_| self.let_go(&port))?;
         self.opened().insert(port, device);
         Ok(())
@@ -178,6 +210,12 @@ impl Host {
     /// The names of all ports by number.
     fn names(&self) -> HashMap<PortId, PortName> {
         self.look(|numbers| numbers.ports.iter().map(|(name, number)| (number.id, name.clone())).collect())
+    }
+
+    /// The numbers of publications' records, by those that the edge knows.
+    fn publication_records(&self) -> BTreeMap<u32, u32> {
+        let record = |(record, published): (&u32, &Published)| (published.number, *record);
+        self.look(|numbers| numbers.publications.iter().map(record).collect())
     }
 
     fn filter(&self, endpoint: Option<&PortName>) -> Result<SessionFilter, Error> {
@@ -208,9 +246,7 @@ impl World for Host {
             Step::RemoveNetwork(record) => self.remove_network(record),
             Step::AddHostPort(record) => self.add_host_port(record),
             Step::RemoveHostPort(record) => self.remove_host_port(record),
-            Step::SetRules { network, after, .. } => {
-                self.change_network(network, |network| network.set_rules(after))
-            }
+            Step::SetRules { of, after, .. } => self.set_rules(of, after),
             Step::SetLinks { network, after, .. } => {
                 self.change_network(network, |network| network.set_links(after))
             }
@@ -219,7 +255,7 @@ impl World for Host {
             Step::Republish { after, .. } => self.republish(after),
             Step::CreateDevice(plan) => {
                 let device = self.devices.create(plan)?;
-                self.opened().insert(plan.endpoint.port(), device);
+                self.open(&plan.endpoint, device);
                 Ok(())
             }
             Step::ConfigureDevice(plan) => self.devices.configure(plan),
@@ -231,14 +267,15 @@ impl World for Host {
                 if plan.endpoint.kind == DeviceKind::Tap {
                     let sandbox = (plan.endpoint.sandbox.clone(), plan.endpoint.netns);
                     self.change(|numbers| {
-                        numbers.pinned.insert(port.clone(), sandbox);
+                        numbers.pinned.insert(port, sandbox);
                     });
                 }
-                self.opened().insert(port, device);
+                self.open(&plan.endpoint, device);
                 Ok(())
             }
             Step::DeleteDevice(endpoint) => {
                 self.opened().remove(&endpoint.port());
+                self.gates().remove(&endpoint.port());
                 self.devices.delete(endpoint)
             }
             Step::OpenInterface(record) => self.open_interface(record.port()),
@@ -252,6 +289,14 @@ impl World for Host {
                 match links.find(interface)? {
                     Some(link) => Ok(links.set_up(&link, *up)?),
                     None if *up => Err(Error::NoInterface(interface.clone())),
+                    None => Ok(()),
+                }
+            }
+            Step::SetHostStack { interface, after, .. } => {
+                let links = Links::open()?;
+                match links.find(interface)? {
+                    Some(link) => Ok(links.set_host_stack(&link, *after)?),
+                    // It has taken its settings along.
                     None => Ok(()),
                 }
             }
@@ -412,8 +457,8 @@ impl World for Host {
         uplinks.filter_map(|it| Some((it.name, self.engine.port_counters(it.port).ok()?))).collect()
     }
 
-    fn rule_hits(&self, network: &str) -> BTreeMap<u32, u64> {
-        self.look(|numbers| numbers.networks.get(network).map(Network::hits)).unwrap_or_default()
+    fn rule_hits(&self, of: &RulesOf) -> BTreeMap<u32, u64> {
+        self.hits(of)
     }
 
     fn sessions(
@@ -424,8 +469,7 @@ impl World for Host {
     ) -> Result<(Vec<NatView>, Option<u32>), Error> {
         let (page, next) = self.engine.sessions(self.filter(endpoint)?, from, max)?;
         let names = self.names();
-        let records: HashMap<u32, u32> = self
-            .look(|numbers| numbers.publications.iter().map(|(record, number)| (*number, *record)).collect());
+        let records = self.publication_records();
         let view = |session: pontoon_dataplane::edge::view::SessionView| NatView {
             endpoint: names.get(&session.owner).cloned(),
             publication: session.publication.and_then(|number| records.get(&number).copied()),
@@ -468,8 +512,6 @@ impl World for Host {
         let ports = self.names().into_iter().map(|(id, name)| (id, name.to_string()));
         let ports =
             ports.chain(uplinks.into_iter().map(|it| (it.port, format!("uplink:{}", it.name)))).collect();
-        let publications = self
-            .look(|numbers| numbers.publications.iter().map(|(record, number)| (*number, *record)).collect());
-        Ok(TraceView { trace, ports, publications })
+        Ok(TraceView { trace, ports, publications: self.publication_records() })
     }
 }

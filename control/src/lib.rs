@@ -14,6 +14,7 @@
 
 pub mod api;
 pub mod apply;
+mod bpf;
 pub mod choose;
 pub mod cli;
 mod clock;

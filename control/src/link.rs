@@ -5,13 +5,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 
 use futures_util::TryStreamExt;
+use rtnetlink::packet_core::{DefaultNla, Emitable, NLA_F_NESTED};
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use pontoon_dataplane::MacAddr;
@@ -50,6 +52,21 @@ impl LinkError {
     }
 }
 
+/// What the host's own IP stack makes of an interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStack {
+    /// It asks and answers ARP there (no `IFF_NOARP`).
+    pub arp: bool,
+    /// Which IPv4 sources it takes packets from (Documentation/networking/ip-sysctl.rst, `rp_filter`): 0 all, 1 those that it would
+    /// answer by the same interface, 2 those that it would answer at all. Whichever is larger counts, this or the one for all interfaces.
+    pub rp_filter: i32,
+}
+
+impl HostStack {
+    /// Kept off: no ARP, and no IPv4 packet but from what the host has a route to by that interface.
+    pub const KEPT_OFF: HostStack = HostStack { arp: false, rp_filter: 1 };
+}
+
 /// A network device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -73,6 +90,8 @@ pub struct Link {
     pub peer: Option<u32>,
     /// Its alias (`ip link set alias`): it stays when the device gets another name. Empty when it has none.
     pub alias: String,
+    /// What the host's own IP stack makes of it.
+    pub host_stack: HostStack,
 }
 
 impl Link {
@@ -88,6 +107,7 @@ impl Link {
             enslaved: false,
             peer: None,
             alias: String::new(),
+            host_stack: HostStack { arp: !message.header.flags.contains(LinkFlags::Noarp), rp_filter: 0 },
         };
         for attribute in &message.attributes {
             match attribute {
@@ -99,6 +119,9 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Link(index) => link.peer = Some(*index),
                 LinkAttribute::Controller(index) => link.enslaved = *index != 0,
+                LinkAttribute::AfSpecUnspec(specs) => {
+                    link.host_stack.rp_filter = specs.iter().find_map(rp_filter).unwrap_or(0);
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
                         if let LinkInfo::Kind(kind) = info {
@@ -120,6 +143,26 @@ fn default_route(link: &Link, gateway: Ipv4Addr) -> RouteMessage {
 /// Whether the kernel answered with that error.
 fn is(error: &rtnetlink::Error, code: i32) -> bool {
     matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -code)
+}
+
+fn rp_filter(spec: &AfSpecUnspec) -> Option<i32> {
+    let AfSpecUnspec::Inet(specs) = spec else { return None };
+    specs.iter().find_map(|spec| match spec {
+        AfSpecInet::DevConf(conf) => Some(conf.rp_filter),
+        _ => None,
+    })
+}
+
+/// The attribute that sets it. The library's own leaves zeros out.
+fn set_rp_filter(value: i32) -> LinkAttribute {
+    // include/uapi/linux/if_link.h, include/uapi/linux/ip.h
+    const IFLA_INET_CONF: u16 = 1;
+    const IPV4_DEVCONF_RP_FILTER: u16 = 8;
+    let setting = DefaultNla::new(IPV4_DEVCONF_RP_FILTER, value.to_ne_bytes().to_vec());
+    let mut settings = vec![0; setting.buffer_len()];
+    setting.emit(&mut settings);
+    let conf = AfSpecInet::Other(DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, settings));
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![conf])])
 }
 
 /// A connection to the kernel's rtnetlink of the namespace that it was opened in. It may be used from any thread.
@@ -268,15 +311,19 @@ impl Links {
     /// # Errors
     /// The kernel's error.
     pub fn keep_host_off(&self, link: &Link) -> Result<(), LinkError> {
-        self.change(link, "switch ARP off on", |message| message.arp(false))?;
         // No route leaves by this device, so the reverse-path filter refuses every IPv4 source.
-        let mut ipv4 = InetDevConf::default();
-        (ipv4.rp_filter, ipv4.arp_ignore) = (1, 8);
-        let spec = |of| LinkAttribute::AfSpecUnspec(vec![of]);
-        self.change(link, "keep IPv4 off", |message| {
-            message.append_extra_attribute(spec(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(ipv4)])))
-        })?;
+        self.set_host_stack(link, HostStack::KEPT_OFF)?;
         self.keep_ipv6_off(link)
+    }
+
+    /// Sets what the host's own IP stack makes of a device.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn set_host_stack(&self, link: &Link, to: HostStack) -> Result<(), LinkError> {
+        self.change(link, "set what the host's IP stack does on", |message| {
+            message.arp(to.arp).append_extra_attribute(set_rp_filter(to.rp_filter))
+        })
     }
 
     /// Keeps the host from giving a device an IPv6 address of its own accord: nothing of IPv6 is ever sent by it.
@@ -359,6 +406,25 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_is_sent_as_it_is_read() {
+        for value in [0, 1, 2] {
+            let LinkAttribute::AfSpecUnspec(specs) = set_rp_filter(value) else {
+                panic!("another attribute")
+            };
+            let [AfSpecUnspec::Inet(specs)] = specs.as_slice() else { panic!("{specs:?}") };
+            let mut bytes = vec![0; 12];
+            specs[0].emit(&mut bytes);
+            let expected = [
+                &12u16.to_ne_bytes()[..],
+                &0x8001u16.to_ne_bytes(),
+                &8u16.to_ne_bytes(),
+                &8u16.to_ne_bytes(),
+            ];
+            assert_eq!(bytes, [&expected.concat()[..], &value.to_ne_bytes()].concat());
+        }
+    }
 
     #[test]
     fn looks_devices_up() {

@@ -12,8 +12,9 @@ use std::net::Ipv4Addr;
 use pontoon_dataplane::network::{Identity, PortSettings};
 
 use crate::api::types::{Mac, PortFlags, PortPatch};
+use crate::link::HostStack;
 use crate::netns::NetnsId;
-use crate::state::{NetworkState, PortName, PortRecord, State};
+use crate::state::{NetworkState, PortName, PortRecord, RulesOf, State};
 use crate::store::{
     Change, EndpointRecord, InterfaceRecord, LinkRecord, NetworkRecord, Phase, PublicationRecord, Record,
     RuleRecord, StaticRecord,
@@ -101,6 +102,15 @@ pub enum Step {
         /// Up or down.
         up: bool,
     },
+    /// Change what the host's own IP stack makes of an interface, if it is there.
+    SetHostStack {
+        /// The interface.
+        interface: String,
+        /// As it was.
+        before: HostStack,
+        /// As it will be.
+        after: HostStack,
+    },
     /// Give the engine a port with the device that was opened for it.
     AddPort(PortPlan),
     /// Take a port from the engine.
@@ -131,10 +141,10 @@ pub enum Step {
     AddHostPort(NetworkRecord),
     /// Take the host port from the engine and delete its device.
     RemoveHostPort(NetworkRecord),
-    /// Change a network's rules.
+    /// Change a list of rules; of a publication, as far as its ports are held.
     SetRules {
-        /// The network.
-        network: String,
+        /// Whose.
+        of: RulesOf,
         /// As they were.
         before: Vec<RuleRecord>,
         /// As they will be.
@@ -153,7 +163,7 @@ pub enum Step {
     Publish(PublicationPlan),
     /// Let go of published ports, if they are held, and end their sessions.
     Unpublish(PublicationPlan),
-    /// Change who may come to published ports, while they are held, and end their sessions.
+    /// Publish ports anew with other rules, while they are held, and end their sessions.
     Republish {
         /// As it was.
         before: PublicationPlan,
@@ -181,6 +191,9 @@ impl Step {
             Step::OpenDevice(plan) => Step::CloseDevice(plan.endpoint.port()),
             Step::OpenInterface(record) => Step::CloseDevice(record.port()),
             Step::SetLinkUp { interface, up } => Step::SetLinkUp { interface: interface.clone(), up: !up },
+            Step::SetHostStack { interface, before, after } => {
+                Step::SetHostStack { interface: interface.clone(), before: *after, after: *before }
+            }
             Step::AddPort(plan) => Step::RemovePort(plan.port.clone()),
             Step::SetPort { port, before, after } => {
                 Step::SetPort { port: port.clone(), before: *after, after: *before }
@@ -192,8 +205,8 @@ impl Step {
             Step::RemoveStatic(record) => Step::AddStatic(record.clone()),
             Step::AddHostPort(record) => Step::RemoveHostPort(record.clone()),
             Step::RemoveHostPort(record) => Step::AddHostPort(record.clone()),
-            Step::SetRules { network, before, after } => {
-                Step::SetRules { network: network.clone(), before: after.clone(), after: before.clone() }
+            Step::SetRules { of, before, after } => {
+                Step::SetRules { of: of.clone(), before: after.clone(), after: before.clone() }
             }
             Step::SetLinks { network, before, after } => {
                 Step::SetLinks { network: network.clone(), before: after.clone(), after: before.clone() }
@@ -370,12 +383,20 @@ fn new_identities(before: &State, after: &State, netns: NetnsId, except: &PortNa
 /// Puts an existing interface on a network.
 pub fn add_interface(network: &NetworkState, interface: InterfaceRecord) -> Vec<Step> {
     let mut steps = vec![Step::Store(vec![Change::Add(Record::Interface(interface.clone()))])];
+    // First: what comes before the port hears is not the host's any more.
+    steps.extend(keep_host_off(&interface));
     if !interface.was_up {
         steps.push(Step::SetLinkUp { interface: interface.interface.clone(), up: true });
     }
     steps.extend(reopen_interface(network, &interface));
     steps.push(Step::Announce(network.record.name.clone()));
     steps
+}
+
+/// Keeps the host's own IP stack off an interface that is a port.
+pub fn keep_host_off(interface: &InterfaceRecord) -> Option<Step> {
+    let (interface, before) = (interface.interface.clone(), interface.host_stack?);
+    Some(Step::SetHostStack { interface, before, after: HostStack::KEPT_OFF })
 }
 
 /// Opens an interface again after a restart.
@@ -395,6 +416,7 @@ pub fn remove_interface(network: &NetworkState, interface: &InterfaceRecord) -> 
     if !interface.was_up {
         steps.push(Step::SetLinkUp { interface: interface.interface.clone(), up: false });
     }
+    steps.extend(keep_host_off(interface).as_ref().and_then(Step::inverse));
     let mut gone = statics_behind(Some(network), &interface.interface);
     gone.push(Change::Remove(Record::Interface(interface.clone())));
     steps.push(Step::Store(gone));

@@ -56,6 +56,36 @@ impl EndpointRecord {
     }
 }
 
+/// Whose list of rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesOf {
+    /// The network's.
+    pub network: String,
+    /// That of its publication of this number.
+    pub publication: Option<u32>,
+}
+
+impl RulesOf {
+    /// The network's own.
+    pub fn network(name: &str) -> RulesOf {
+        RulesOf { network: name.to_owned(), publication: None }
+    }
+
+    /// The publication's.
+    pub fn publication(record: &PublicationRecord) -> RulesOf {
+        RulesOf { network: record.network.clone(), publication: Some(record.id) }
+    }
+}
+
+impl fmt::Display for RulesOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.publication {
+            None => write!(f, "the network {}", self.network),
+            Some(id) => write!(f, "publication {id} of {}", self.network),
+        }
+    }
+}
+
 impl InterfaceRecord {
     /// Its port's name.
     pub fn port(&self) -> PortName {
@@ -416,6 +446,17 @@ impl State {
         let missing =
             || Error::Missing { what: "publication", name: format!("{id} of {network}"), list: "ports" };
         self.network(network)?.publications.get(&id).ok_or_else(missing)
+    }
+
+    /// A list of rules.
+    ///
+    /// # Errors
+    /// There is no such network or publication.
+    pub fn rules(&self, of: &RulesOf) -> Result<&[RuleRecord], Error> {
+        Ok(match of.publication {
+            None => &self.network(&of.network)?.rules,
+            Some(id) => &self.publication(&of.network, id)?.rules,
+        })
     }
 
     /// Every endpoint of every network.

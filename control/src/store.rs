@@ -24,6 +24,7 @@ use crate::api::types::{
 };
 use crate::error::write_hint;
 use crate::id::Id;
+use crate::link::HostStack;
 use crate::netns::NetnsId;
 
 pub use ipam::{CursorRecord, LeaseRecord, PoolRecord, RestingRecord};
@@ -215,6 +216,9 @@ pub struct InterfaceRecord {
     pub flags: PortFlags,
     /// Whether it was up before: it is given back as it was.
     pub was_up: bool,
+    /// What the host's own IP stack made of it before; none in records of earlier versions, which did not change that.
+    #[serde(default)]
+    pub host_stack: Option<HostStack>,
     /// When it was put there.
     pub created: String,
 }
@@ -241,6 +245,7 @@ pub struct NamespaceRecord {
 
 /// Ports of the host that lead to an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredPublication")]
 pub struct PublicationRecord {
     /// Its number.
     pub id: u32,
@@ -250,13 +255,35 @@ pub struct PublicationRecord {
     pub endpoint: String,
     /// What is published.
     pub ports: PublishedPorts,
-    /// Who may come; everybody when empty.
-    pub allow: Vec<IpNet>,
+    /// Rules, in order.
+    pub rules: Vec<RuleRecord>,
     /// When it was published.
     pub created: String,
 }
 
-/// A rule of a network.
+/// A [`PublicationRecord`] as this version and earlier ones wrote it: those knew who may come, and no other rules.
+#[derive(Deserialize)]
+struct StoredPublication {
+    id: u32,
+    network: String,
+    endpoint: String,
+    ports: PublishedPorts,
+    #[serde(default)]
+    allow: Vec<IpNet>,
+    #[serde(default)]
+    rules: Vec<RuleRecord>,
+    created: String,
+}
+
+impl From<StoredPublication> for PublicationRecord {
+    fn from(stored: StoredPublication) -> Self {
+        let StoredPublication { id, network, endpoint, ports, allow, mut rules, created } = stored;
+        rules.extend((1..).zip(RuleBody::admission(&allow)).map(|(id, rule)| RuleRecord { id, rule }));
+        PublicationRecord { id, network, endpoint, ports, rules, created }
+    }
+}
+
+/// A rule of a network or of a publication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRecord {
     /// What its hits are counted under, whatever place it has.
@@ -719,6 +746,17 @@ mod tests {
         assert_eq!(BTreeSet::from([a.id, x.id, y.id, z.id, x.sandbox_id, z.sandbox_id]).len(), 6);
         assert_eq!(x.sandbox_id, y.sandbox_id, "two endpoints of one sandbox");
         assert_eq!(Store::open(dir.path()).unwrap().load().unwrap(), records);
+    }
+
+    #[test]
+    fn who_may_come_to_what_an_earlier_version_published_stays() {
+        let read = |json: &str| serde_json::from_str::<PublicationRecord>(json).unwrap();
+        let earlier = read(
+            r#"{"id":3,"network":"a","endpoint":"web","ports":"80:80/tcp","allow":["192.0.2.0/24"],"created":"2025-01-01T00:00:00Z"}"#,
+        );
+        let rules: Vec<String> = earlier.rules.iter().map(|it| format!("{} {}", it.id, it.rule)).collect();
+        assert_eq!(rules, ["1 allow from 192.0.2.0/24", "2 deny"]);
+        assert_eq!(read(&serde_json::to_string(&earlier).unwrap()), earlier);
     }
 
     #[test]

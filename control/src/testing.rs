@@ -25,11 +25,11 @@ use crate::api::types::{
 };
 use crate::error::Error;
 use crate::id::Id;
-use crate::link::Link;
+use crate::link::{HostStack, Link};
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
 use crate::plan::{DevicePlan, ENDPOINT_FLAGS, PublicationPlan, Step};
-use crate::state::PortName;
+use crate::state::{PortName, RulesOf};
 use crate::store::{
     DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, LinkRecord, NetworkRecord, Phase, RuleRecord, Store,
 };
@@ -44,6 +44,8 @@ pub(crate) struct There {
     pub(crate) up: BTreeSet<String>,
     /// The default route of each namespace: by which interface, over which gateway.
     pub(crate) routes: BTreeMap<u64, (String, Ipv4Addr)>,
+    /// Interfaces that the host's own IP stack is kept off.
+    pub(crate) kept_off: BTreeSet<String>,
     pub(crate) networks: BTreeSet<String>,
     pub(crate) opened: BTreeSet<PortName>,
     pub(crate) ports: BTreeMap<PortName, (PortSettings, Option<Identity>)>,
@@ -56,6 +58,9 @@ pub(crate) struct There {
     pub(crate) links: BTreeSet<LinkRecord>,
     pub(crate) published: BTreeMap<u32, PublicationPlan>,
 }
+
+/// What the host's IP stack makes of an interface that is no port.
+pub(crate) const USUAL: HostStack = HostStack { arp: true, rp_filter: 2 };
 
 #[derive(Debug, Default)]
 pub(crate) struct FakeWorld {
@@ -81,6 +86,10 @@ impl There {
 
     fn remove_route(&mut self, endpoint: &EndpointRecord) {
         self.routes.retain(|netns, (ifname, _)| (*netns, &*ifname) != (endpoint.netns.ino, &endpoint.ifname));
+    }
+
+    fn host_stack(&self, interface: &str) -> HostStack {
+        if self.kept_off.contains(interface) { HostStack::KEPT_OFF } else { USUAL }
     }
 
     fn publish(&mut self, plan: &PublicationPlan, busy: &BTreeMap<u16, String>) -> Result<(), Error> {
@@ -195,10 +204,16 @@ impl World for FakeWorld {
                 there.host_ports.remove(&record.name);
                 there.devices.remove(&(None, record.host_interface.clone().unwrap()));
             }
-            Step::SetRules { network, before, after } => {
+            Step::SetRules { of: RulesOf { network, publication: None }, before, after } => {
                 assert_eq!(there.rules.get(network).cloned().unwrap_or_default(), *before);
                 there.rules.insert(network.clone(), after.clone());
                 there.rules.retain(|_, rules| !rules.is_empty());
+            }
+            Step::SetRules { of: RulesOf { publication: Some(id), .. }, before, after } => {
+                if let Some(published) = there.published.get_mut(id) {
+                    assert_eq!(published.record.rules, *before);
+                    published.record.rules.clone_from(after);
+                }
             }
             Step::SetLinks { network, after, .. } => {
                 there.links.retain(|it| it.network != *network);
@@ -240,6 +255,7 @@ impl World for FakeWorld {
             }
             Step::OpenInterface(record) => {
                 assert!(there.up.contains(&record.interface));
+                assert!(there.kept_off.contains(&record.interface));
                 there.opened.insert(record.port());
             }
             Step::CloseDevice(port) => {
@@ -247,6 +263,13 @@ impl World for FakeWorld {
             }
             Step::SetLinkUp { interface, up: true } => assert!(there.up.insert(interface.clone())),
             Step::SetLinkUp { interface, up: false } => assert!(there.up.remove(interface)),
+            Step::SetHostStack { interface, after: HostStack::KEPT_OFF, .. } => {
+                there.kept_off.insert(interface.clone());
+            }
+            Step::SetHostStack { interface, after, .. } => {
+                assert_eq!(*after, USUAL);
+                there.kept_off.remove(interface);
+            }
             Step::AddPort(plan) => {
                 assert!(there.networks.contains(&plan.port.network));
                 assert!(there.opened.remove(&plan.port));
@@ -297,6 +320,7 @@ impl World for FakeWorld {
             enslaved: false,
             peer: None,
             alias: String::new(),
+            host_stack: there.host_stack(name),
         };
         Ok((name == "lo" || there.devices.contains(&(place, name.to_owned()))).then_some(link))
     }
@@ -412,9 +436,13 @@ impl World for FakeWorld {
     }
 
     /// Each rule decided as many sessions as its number says.
-    fn rule_hits(&self, network: &str) -> BTreeMap<u32, u64> {
+    fn rule_hits(&self, of: &RulesOf) -> BTreeMap<u32, u64> {
         let there = self.there.lock().unwrap();
-        there.rules.get(network).into_iter().flatten().map(|it| (it.id, u64::from(it.id))).collect()
+        let rules = match of.publication {
+            None => there.rules.get(&of.network),
+            Some(id) => there.published.get(&id).map(|it| &it.record.rules),
+        };
+        rules.into_iter().flatten().map(|it| (it.id, u64::from(it.id))).collect()
     }
 
     /// One session of each port.

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::link::Link;
 use crate::netns::NetnsId;
 use crate::plan::Step;
-use crate::state::PortName;
+use crate::state::{PortName, RulesOf};
 use crate::store::EndpointRecord;
 
 /// What is left of an endpoint that an earlier daemon made.
@@ -206,8 +206,8 @@ pub trait World: Send + Sync {
     /// The counters of each uplink, by its interface.
     fn uplink_counters(&self) -> BTreeMap<String, CounterSum>;
 
-    /// How many sessions each rule of a network decided, by the rule's own number.
-    fn rule_hits(&self, network: &str) -> BTreeMap<u32, u64>;
+    /// How many sessions each rule of a list decided, by the rule's own number.
+    fn rule_hits(&self, of: &RulesOf) -> BTreeMap<u32, u64>;
 
     /// At most `max` sessions from place `from` on, of one endpoint or of all, and where to go on.
     ///

@@ -360,7 +360,7 @@ impl Engine {
     /// [`EngineError::NoSuchNetwork`], [`EngineError::Full`].
     pub fn add_port(&self, spec: PortSpec, device: Device) -> Result<PortId, EngineError> {
         let mut tables = self.lock();
-        let (id, owner) = tables.add_port(spec)?;
+        let (id, owner) = tables.add_port(spec, device.own_mac())?;
         let io = Arc::new(PortIo::new(id, device));
         tables.set_device(id, Some(Arc::clone(&io)));
         // Every worker must know the port before one of them learns from it.

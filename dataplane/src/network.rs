@@ -129,6 +129,9 @@ pub struct Port {
     pub settings: PortSettings,
     /// Who is behind it, when that is known.
     pub identity: Option<Arc<Identity>>,
+    /// The MAC that the kernel gives the interface itself, where it is an existing one: nobody of the network has it, unless he is
+    /// known to be elsewhere.
+    pub own_mac: Option<MacAddr>,
     /// Largest layer-3 packet in bytes that may leave by it. A super-frame is measured by its segments.
     pub mtu: u16,
     /// One block of counters for each worker.
@@ -142,10 +145,10 @@ impl Port {
         matches!(self.place, Place::Host(_))
     }
 
-    /// Whether it is an endpoint's: somebody known is behind it.
+    /// Whether it is a member of its network: an endpoint's, or an existing interface.
     #[inline]
-    pub fn is_endpoint(&self) -> bool {
-        matches!(self.place, Place::Member(_)) && self.identity.is_some()
+    pub fn is_member(&self) -> bool {
+        matches!(self.place, Place::Member(_))
     }
 
     /// Whether `mac` is that of the endpoint behind it.

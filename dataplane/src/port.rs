@@ -12,6 +12,7 @@ pub mod tap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::addr::MacAddr;
 use crate::frame::Frame;
 use crate::verdict::DropReason;
 use buffer::Buffer;
@@ -97,6 +98,15 @@ impl Device {
             Device::Packet(packet) => packet.recv(buffer),
             Device::Memory(memory) => Ok(memory.recv(buffer)),
             Device::Capture(capture) => Ok(capture.recv(buffer)),
+        }
+    }
+
+    /// The MAC that the kernel had given the interface itself when the device was opened. A TAP's is that of whoever is behind it, and the
+    /// others have none.
+    pub fn own_mac(&self) -> Option<MacAddr> {
+        match self {
+            Device::Packet(packet) => packet.own_mac(),
+            Device::Tap(_) | Device::Memory(_) | Device::Capture(_) => None,
         }
     }
 

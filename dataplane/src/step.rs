@@ -70,8 +70,8 @@ impl Core {
         let counters = &port.counters[self.worker];
         counters.rx.add(frame.bytes.len());
         let edge = self.edge.as_deref_mut();
-        let mut turn =
-            Turn { snapshot: &self.snapshot, gateway: &mut self.gateway, edge, now, frame, out, dry: false };
+        let (snapshot, gateway, worker) = (&self.snapshot, &mut self.gateway, self.worker);
+        let mut turn = Turn { worker, snapshot, gateway, edge, now, frame, out, dry: false };
         match turn.decide(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
@@ -87,8 +87,8 @@ impl Core {
         out.clear();
         let Some(port) = self.snapshot.port(ingress) else { return Verdict::Drop(DropReason::UnknownPort) };
         let edge = self.edge.as_deref_mut();
-        let mut turn =
-            Turn { snapshot: &self.snapshot, gateway: &mut self.gateway, edge, now, frame, out, dry: false };
+        let (snapshot, gateway, worker) = (&self.snapshot, &mut self.gateway, self.worker);
+        let mut turn = Turn { worker, snapshot, gateway, edge, now, frame, out, dry: false };
         match turn.resume(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
@@ -115,8 +115,9 @@ impl Core {
         let decided = match self.snapshot.port(ingress) {
             Some(port) => {
                 let edge = self.edge.as_deref_mut();
-                let (snapshot, gateway, out) = (&self.snapshot, &mut gateway, &mut out);
-                Turn { snapshot, gateway, edge, now, frame, out, dry: true }.decide(port)
+                let (worker, snapshot) = (self.worker, &self.snapshot);
+                let (gateway, out) = (&mut gateway, &mut out);
+                Turn { worker, snapshot, gateway, edge, now, frame, out, dry: true }.decide(port)
             }
             None => Err(DropReason::UnknownPort),
         };
@@ -180,6 +181,7 @@ impl Core {
 
 /// One decision: the core's parts, borrowed singly, and the frame that it is about.
 struct Turn<'a> {
+    worker: usize,
     snapshot: &'a Snapshot,
     gateway: &'a mut GatewayState,
     edge: Option<&'a mut Edge>,
@@ -248,6 +250,7 @@ impl Turn<'_> {
         }
         match network.fdb.lookup(view.dst, self.now).and_then(|egress| self.snapshot.port(egress)) {
             Some(egress) => self.forward(network, port, egress, view),
+            None if port.own_mac == Some(view.dst) => Err(DropReason::InterfaceMac),
             None => self.flood(network, port, view, FloodCause::UnknownUnicast, false),
         }
     }
@@ -289,6 +292,8 @@ impl Turn<'_> {
         }
         match link::passage(network, ingress, egress, view, self.frame) {
             Passage::Open => {}
+            Passage::Ruled(rule) if link::passes(self.edge.as_deref_mut(), rule) => {}
+            Passage::Ruled(_) => return Err(DropReason::RuleDenied),
             Passage::Closed => return Err(DropReason::LinkDenied),
             Passage::Tracked => {
                 let bridged =
@@ -312,7 +317,7 @@ impl Turn<'_> {
         cause: FloodCause,
         answered: bool,
     ) -> Result<Verdict, DropReason> {
-        let mut too_big = false;
+        let (mut too_big, mut denied) = (false, false);
         for egress in network.members.iter().filter_map(|&id| self.snapshot.port(id)) {
             let wanted = (egress.settings.flood || cause != FloodCause::UnknownUnicast)
                 && !(answered && egress.is_host());
@@ -320,8 +325,11 @@ impl Turn<'_> {
                 continue;
             }
             match link::passage(network, ingress, egress, view, self.frame) {
-                Passage::Open if fits(egress, view, self.frame) => drop(self.out.forward(egress.id)),
-                Passage::Open => too_big = true,
+                Passage::Ruled(rule) if !link::passes(self.edge.as_deref_mut(), rule) => denied = true,
+                Passage::Open | Passage::Ruled(_) if fits(egress, view, self.frame) => {
+                    self.out.forward(egress.id);
+                }
+                Passage::Open | Passage::Ruled(_) => too_big = true,
                 Passage::Closed => {}
                 // The endpoint has been silent for so long that the FDB has forgotten it.
                 Passage::Tracked if egress.has_mac(view.dst) => {
@@ -331,9 +339,16 @@ impl Turn<'_> {
             }
         }
         match u16::try_from(self.out.copies().len()).unwrap_or(u16::MAX) {
+            0 if denied => Err(DropReason::RuleDenied),
             0 if too_big => Err(DropReason::TooBig),
             0 => Err(DropReason::NoEgress),
-            copies => Ok(Verdict::Flood { cause, copies, answered }),
+            copies => {
+                if denied && !self.dry {
+                    // The host's copy: the frame itself goes on.
+                    ingress.counters[self.worker].drop(DropReason::RuleDenied, self.frame.bytes.len());
+                }
+                Ok(Verdict::Flood { cause, copies, answered })
+            }
         }
     }
 }

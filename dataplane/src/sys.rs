@@ -128,14 +128,15 @@ fn link_address(interface_index: u32, ethertype: u16) -> libc::sockaddr_ll {
     }
 }
 
-/// `SIOCGIFHWADDR`: the interface's hardware type (`ARPHRD_*`).
-pub(crate) fn hardware_type(fd: BorrowedFd<'_>, name: &str) -> io::Result<u16> {
+/// `SIOCGIFHWADDR`: the interface's hardware type (`ARPHRD_*`) and the first six bytes of its address.
+pub(crate) fn hardware_address(fd: BorrowedFd<'_>, name: &str) -> io::Result<(u16, [u8; 6])> {
     let mut request = interface_request(name, 0)?;
     // SAFETY: the request reads and writes one ifreq, valid for the call and zero-terminated.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR as _, &raw mut request) })?;
     // SAFETY: the kernel has filled in this member, and any bytes make a sockaddr.
     let address = unsafe { request.ifr_ifru.ifru_hwaddr };
-    Ok(address.sa_family)
+    let [a, b, c, d, e, f, ..] = address.sa_data.map(|byte| byte as u8);
+    Ok((address.sa_family, [a, b, c, d, e, f]))
 }
 
 /// Sends one packet by an AF_PACKET socket on an interface without Ethernet header, and says its Ethernet type.

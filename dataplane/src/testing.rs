@@ -55,6 +55,7 @@ pub(crate) fn open_port(n: u8) -> Port {
         place: Place::Member(NETWORK),
         settings: PortSettings::default(),
         identity: None,
+        own_mac: None,
         mtu: 1500,
         counters: Arc::from(vec![PortCounters::default()]),
     }

@@ -215,6 +215,7 @@ drop_reasons! {
     HostForwards, "host-forwards", "The sender is not one of the host's own addresses: the host forwards it for somebody else.";
     GuardMalformed, "guard-malformed", "The header that the spoof guard must read is malformed or too deep.";
     SamePort, "same-port", "The destination is behind the port that the frame came from.";
+    InterfaceMac, "interface-mac", "The destination is the MAC of the interface that the frame came by, and the host takes nothing there.";
     Isolated, "isolated", "Ingress and egress are both isolated ports.";
     NoEgress, "no-egress", "No port takes the flooded frame.";
     TooBig, "too-big", "The packet is larger than the egress port's MTU.";
@@ -231,7 +232,7 @@ drop_reasons! {
     EdgeProtocol, "edge-protocol", "The edge translates TCP, UDP and ICMP echo, and this is another protocol.";
     EdgeBusy, "edge-busy", "The queue to the edge's worker is full.";
     RuleDenied, "rule-denied", "A rule denies it.";
-    LinkDenied, "link-denied", "Endpoints of this network are isolated, and no link allows it.";
+    LinkDenied, "link-denied", "Members of this network are isolated (icc is off), and no link allows it.";
     NetworkInternal, "network-internal", "The network is internal: it reaches neither the host nor the outside.";
     NetworkIsolated, "network-isolated", "The destination is on another network; networks never reach one another.";
     NoHostPort, "no-host-port", "The destination is the host, which the network has no access to.";

@@ -161,6 +161,7 @@ fn snapshot() -> Snapshot {
             place,
             settings: PortSettings { guard: is_endpoint, ..PortSettings::default() },
             identity: is_endpoint.then(|| Arc::new(identity)),
+            own_mac: None,
             mtu: 1500,
             counters: Arc::from([PortCounters::default()]),
         }

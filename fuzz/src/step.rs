@@ -58,6 +58,7 @@ fn snapshot() -> Snapshot {
         place: Place::Member(NetworkId(u16::from(number >= 6))),
         settings: settings[usize::from(number)],
         identity: settings[usize::from(number)].guard.then(|| Arc::new(identity(number))),
+        own_mac: None,
         mtu: if number == 5 { 600 } else { 1500 },
         counters: Arc::from([PortCounters::default()]),
     };

@@ -2,6 +2,7 @@
 
 mod sys;
 
+pub mod bpf;
 pub mod kernel;
 pub mod lab;
 pub mod masquerade;

@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 use super::input::{Body, Path, Query};
 use super::types::{ErrorBody, Link, LinkBody, Protocol, Publication, PublicationRequest, Rule, RuleRequest};
 use super::{Answer, Shared, work};
+use crate::state::RulesOf;
 
 /// Lists what is published on all networks.
 #[utoipa::path(get, path = "/publications", tag = "publications",
@@ -17,7 +18,7 @@ pub(super) async fn publications(State(manager): Shared) -> Answer<Json<Vec<Publ
     Ok(Json(manager.publications()))
 }
 
-/// Publishes ports of an endpoint. The same ports again take the new list of who may come, and end old sessions.
+/// Publishes ports of an endpoint. The same ports again take the new rules, and end old sessions.
 #[utoipa::path(post, path = "/networks/{network}/publications", tag = "publications",
     params(("network" = String, Path)), request_body = PublicationRequest,
     responses((status = 201, body = Publication), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
@@ -42,42 +43,70 @@ pub(super) async fn unpublish(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lists a network's rules in order, with their hits.
-#[utoipa::path(get, path = "/networks/{network}/rules", tag = "rules", params(("network" = String, Path)),
+/// Which of a network's lists of rules.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WhichRules {
+    /// That of the publication with this number; the network's own when left out.
+    publication: Option<u32>,
+}
+
+impl WhichRules {
+    fn of(self, network: String) -> RulesOf {
+        RulesOf { network, publication: self.publication }
+    }
+}
+
+/// Lists a network's rules, or a publication's, in order, with their hits.
+#[utoipa::path(get, path = "/networks/{network}/rules", tag = "rules",
+    params(("network" = String, Path), WhichRules),
     responses((status = 200, body = Vec<Rule>), (status = "4XX", body = ErrorBody)))]
-pub(super) async fn rules(State(manager): Shared, Path(network): Path<String>) -> Answer<Json<Vec<Rule>>> {
-    Ok(Json(manager.rules(&network)?))
+pub(super) async fn rules(
+    State(manager): Shared,
+    Path(network): Path<String>,
+    Query(which): Query<WhichRules>,
+) -> Answer<Json<Vec<Rule>>> {
+    Ok(Json(manager.rules(&which.of(network))?))
 }
 
 /// Adds a rule.
-#[utoipa::path(post, path = "/networks/{network}/rules", tag = "rules", params(("network" = String, Path)),
-    request_body = RuleRequest, responses((status = 201, body = Rule), (status = "4XX", body = ErrorBody)))]
+#[utoipa::path(post, path = "/networks/{network}/rules", tag = "rules",
+    params(("network" = String, Path), WhichRules), request_body = RuleRequest,
+    responses((status = 201, body = Rule), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn add_rule(
     State(manager): Shared,
     Path(network): Path<String>,
+    Query(which): Query<WhichRules>,
     Body(request): Body<RuleRequest>,
 ) -> Answer<(StatusCode, Json<Rule>)> {
-    let made = work(manager, move |manager| manager.add_rule(&network, &request)).await?;
+    let made = work(manager, move |manager| manager.add_rule(&which.of(network), &request)).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Removes a rule.
 #[utoipa::path(delete, path = "/networks/{network}/rules/{number}", tag = "rules",
-    params(("network" = String, Path), ("number" = u32, Path)),
+    params(("network" = String, Path), ("number" = u32, Path), WhichRules),
     responses((status = 204), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn remove_rule(
     State(manager): Shared,
     Path((network, number)): Path<(String, u32)>,
+    Query(which): Query<WhichRules>,
 ) -> Answer<StatusCode> {
-    work(manager, move |manager| manager.remove_rule(&network, number)).await?;
+    work(manager, move |manager| manager.remove_rule(&which.of(network), number)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Removes all rules of a network.
-#[utoipa::path(delete, path = "/networks/{network}/rules", tag = "rules", params(("network" = String, Path)),
+/// Removes all rules of a network, or of a publication.
+#[utoipa::path(delete, path = "/networks/{network}/rules", tag = "rules",
+    params(("network" = String, Path), WhichRules),
     responses((status = 204), (status = "4XX", body = ErrorBody)))]
-pub(super) async fn flush_rules(State(manager): Shared, Path(network): Path<String>) -> Answer<StatusCode> {
-    work(manager, move |manager| manager.flush_rules(&network)).await?;
+pub(super) async fn flush_rules(
+    State(manager): Shared,
+    Path(network): Path<String>,
+    Query(which): Query<WhichRules>,
+) -> Answer<StatusCode> {
+    work(manager, move |manager| manager.flush_rules(&which.of(network))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

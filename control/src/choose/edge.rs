@@ -1,14 +1,17 @@
 //! How networks are connected, publications, rules and links.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::api::types::{
-    Connection, LinkBody, NetworkPatch, Protocol, PublicationRequest, RuleBody, SnatIp, Uplink,
+    Connection, LinkBody, NetworkPatch, Protocol, PublicationRequest, PublishedPorts, RuleBody, SnatIp,
+    Uplink,
 };
 use crate::error::Error;
 use crate::names;
 use crate::state::{NetworkState, State};
-use crate::store::{LinkRecord, PublicationRecord};
+use crate::store::{LinkRecord, PublicationRecord, RuleRecord};
 
 fn refuse(sentence: impl Into<String>) -> Error {
     Error::Declaration(sentence.into())
@@ -96,26 +99,75 @@ pub fn publication(
             "the network {network} is internal, so nobody would reach what is published; `pontoon network set {network} --internal=false` connects it"
         )));
     }
+    let there = state.publications().find(|it| same(it)).map(|it| it.rules.clone());
     Ok(PublicationRecord {
         id,
         network: network.to_owned(),
         endpoint: endpoint.name.clone(),
         ports: request.ports,
-        allow: request.allow.iter().map(|net| subnet(*net)).collect::<Result<_, _>>()?,
+        rules: numbered(there.unwrap_or_default(), &publication_rules(request)?),
         created: now,
     })
 }
 
-/// The rule as it is kept.
+/// The rules of a publication as they are kept.
+///
+/// # Errors
+/// They are given in two ways, or one says something that no packet to these ports can be.
+pub fn publication_rules(request: &PublicationRequest) -> Result<Vec<RuleBody>, Error> {
+    let PublicationRequest { allow, rules, ports, .. } = request;
+    if !allow.is_empty() && !rules.is_empty() {
+        return Err(refuse(format!(
+            "{ports} has both allow and rules; give one of them, for allow is short for rules"
+        )));
+    }
+    let asked = if rules.is_empty() { &RuleBody::admission(allow) } else { rules };
+    asked.iter().map(|body| rule(body, Some(ports))).collect()
+}
+
+/// Rules with numbers of their own; those that are there already keep theirs, and with them their hits.
+pub fn numbered(mut there: Vec<RuleRecord>, rules: &[RuleBody]) -> Vec<RuleRecord> {
+    let mut next = next_number(&there);
+    let number = |rule: &RuleBody| match there.iter().position(|it| it.rule == *rule) {
+        Some(place) => there.remove(place),
+        None => {
+            next += 1;
+            RuleRecord { id: next - 1, rule: rule.clone() }
+        }
+    };
+    rules.iter().map(number).collect()
+}
+
+/// A number that none of these rules has.
+pub fn next_number(rules: &[RuleRecord]) -> u32 {
+    rules.iter().map(|it| it.id).max().unwrap_or(0) + 1
+}
+
+/// The rule as it is kept, of a network or of what is published as these ports.
 ///
 /// # Errors
 /// It says something that no packet can be.
-pub fn rule(body: &RuleBody) -> Result<RuleBody, Error> {
+pub fn rule(body: &RuleBody, published: Option<&PublishedPorts>) -> Result<RuleBody, Error> {
     if body.port.is_some() && body.protocol == Some(Protocol::Icmp) {
         return Err(refuse("ICMP has no ports; leave out the port, or give tcp or udp"));
     }
     let (from, to) = (body.from.map(subnet).transpose()?, body.to.map(subnet).transpose()?);
+    if let Some(ports) = published
+        && !may_match(body, to, ports)
+    {
+        return Err(refuse(format!(
+            "no packet to {} is what \"{body}\" is about; a rule of a publication sees packets as they come to the host, before they are led to the endpoint",
+            ports.host_side()
+        )));
+    }
     Ok(RuleBody { from, to, ..body.clone() })
+}
+
+/// Whether a packet to published ports can be one that the rule is about.
+fn may_match(body: &RuleBody, to: Option<IpNet>, ports: &PublishedPorts) -> bool {
+    body.protocol.is_none_or(|it| it == ports.protocol)
+        && body.port.is_none_or(|it| it.overlaps(ports.host))
+        && to.zip(ports.address).is_none_or(|(net, address)| net.contains(&IpAddr::V4(address)))
 }
 
 /// The link as it is kept.
@@ -208,11 +260,53 @@ mod tests {
             protocol: Some(Protocol::Tcp),
             port: Some("80".parse().unwrap()),
         };
-        assert_eq!(rule(&body).unwrap().from, Some("10.1.0.0/24".parse().unwrap()));
+        assert_eq!(rule(&body, None).unwrap().from, Some("10.1.0.0/24".parse().unwrap()));
         let icmp = RuleBody { protocol: Some(Protocol::Icmp), ..body.clone() };
-        assert!(rule(&icmp).unwrap_err().to_string().contains("ICMP has no ports"));
+        assert!(rule(&icmp, None).unwrap_err().to_string().contains("ICMP has no ports"));
         let ipv6 = RuleBody { to: Some("fd00::/8".parse().unwrap()), ..body };
-        assert!(rule(&ipv6).unwrap_err().to_string().contains("IPv6"));
+        assert!(rule(&ipv6, None).unwrap_err().to_string().contains("IPv6"));
+    }
+
+    #[test]
+    fn rules_of_a_publication_are_about_its_ports() {
+        let any = RuleBody::admission(&["192.0.2.0/24".parse().unwrap()])[1].clone();
+        let kept = |body: &RuleBody, ports: &str| rule(body, Some(&ports.parse().unwrap()));
+        let of = |protocol, port: &str, to: &str| RuleBody {
+            protocol,
+            port: (!port.is_empty()).then(|| port.parse().unwrap()),
+            to: (!to.is_empty()).then(|| to.parse().unwrap()),
+            ..any.clone()
+        };
+        for (good, ports) in [
+            (any.clone(), "8080:80"),
+            (of(Some(Protocol::Tcp), "8080", "198.51.100.2/32"), "8080:80"),
+            (of(Some(Protocol::Udp), "8000-8005", ""), "8004-8010:4-10/udp"),
+            (of(None, "", "127.0.0.0/8"), "127.0.0.2:80:80"),
+        ] {
+            assert_eq!(kept(&good, ports).unwrap(), good);
+        }
+        for (bad, ports) in [
+            (of(Some(Protocol::Udp), "", ""), "8080:80"),
+            (of(Some(Protocol::Icmp), "", ""), "8080:80"),
+            // The endpoint's port is what the host's becomes.
+            (of(None, "80", ""), "8080:80"),
+            (of(None, "", "192.0.2.7/32"), "127.0.0.2:80:80"),
+        ] {
+            let sentence = kept(&bad, ports).unwrap_err().to_string();
+            assert!(sentence.contains("no packet to "), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn rules_keep_their_numbers() {
+        let [a, b, c] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
+            .map(|net| RuleBody::admission(&[net.parse().unwrap()])[0].clone());
+        let ids = |rules: &[RuleRecord]| rules.iter().map(|it| it.id).collect::<Vec<_>>();
+        let first = numbered(Vec::new(), &[a.clone(), b.clone(), a.clone()]);
+        assert_eq!(ids(&first), [1, 2, 3]);
+        let second = numbered(first, &[b.clone(), c.clone(), a.clone()]);
+        assert_eq!(ids(&second), [2, 4, 1]);
+        assert_eq!(second.iter().map(|it| &it.rule).collect::<Vec<_>>(), [&b, &c, &a]);
     }
 
     #[test]

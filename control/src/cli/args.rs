@@ -13,7 +13,7 @@ use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
 
 pub use edge::{
     ConnectionArgs, LinkArgs, LinkCommand, NatArgs, NatCommand, PortsArgs, PublishArgs, Published, RuleArgs,
-    RuleCommand, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
+    RuleCommand, RuleListArgs, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
 };
 pub use network::{ConnectArgs, CreateArgs, KnownSandboxArgs, NetworkCommand};
 
@@ -304,7 +304,12 @@ pub struct DetachArgs {
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
     /// Put an existing interface on a network
-    #[command(after_help = "Example:\n  pontoon port add blue --interface eth1")]
+    #[command(after_help = "\
+While it is a port the host itself neither hears nor speaks by it, whatever addresses it has there:
+do not give away the interface that you reach this machine by. `port rm` gives it back as it was.
+
+Example:
+  pontoon port add blue --interface eth1")]
     Add {
         /// The network's name
         #[arg(value_name = "NETWORK")]
@@ -555,8 +560,11 @@ mod tests {
             "pontoon ports blue --json",
             "pontoon rule add blue allow",
             "pontoon rule add blue deny --from 10.0.0.0/8 --to 192.0.2.7 --proto tcp --port 80-90 --at 2",
+            "pontoon rule add blue deny --from 192.0.2.66 --at 1 --publication 8080:80",
             "pontoon rule ls blue",
+            "pontoon rule ls blue --publication 3",
             "pontoon rule rm blue 2",
+            "pontoon rule rm blue 2 --publication 127.0.0.1:8080:80/tcp",
             "pontoon rule flush blue",
             "pontoon link blue a b",
             "pontoon link blue a b:53/udp",

@@ -11,7 +11,8 @@ use crate::api::types::{
 };
 
 pub use edge::{
-    flushed, linked, links, nat_stats, patch, publications, published, rules, sessions, trace, uplinks,
+    flushed, linked, links, nat_stats, patch, publications, published, rules, rules_of_publications,
+    sessions, trace, uplinks,
 };
 
 /// `network ls`.

@@ -141,7 +141,7 @@ fn document() -> Result<Document, Failure> {
     let publish = |protocol: &str| -> Result<PublicationRequest, Failure> {
         let ports = format!("{PUBLISHED}:{}/{protocol}", service::PORT);
         let ports = ports.parse().map_err(|_| Failure::sentence("the demo's published port is malformed"))?;
-        Ok(PublicationRequest { endpoint: NAMES[0].to_owned(), ports, allow: Vec::new() })
+        Ok(PublicationRequest { endpoint: NAMES[0].to_owned(), ports, allow: Vec::new(), rules: Vec::new() })
     };
     Ok(Document {
         namespaces: NAMES

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use pontoon_dataplane::NetworkId;
-use pontoon_dataplane::edge::config::{EdgeConfig, Publication, Uplink, UplinkChoice};
+use pontoon_dataplane::edge::config::{EdgeConfig, Publication, Rule, Uplink, UplinkChoice};
 use pontoon_dataplane::edge::punt::Answer;
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::engine::{Engine, EngineError};
@@ -340,6 +340,14 @@ impl State {
         let replaced = there.map(|there| *there = publication).is_some();
         self.change_rules();
         replaced
+    }
+
+    /// Returns whether there is one of that number.
+    pub(super) fn set_publication_rules(&mut self, id: u32, rules: Arc<[Rule]>) -> bool {
+        let there = self.publications.iter().find(|it| it.id == id).cloned();
+        there.is_some_and(|there| {
+            self.replace_publication(Arc::new(Publication { rules, ..Publication::clone(&there) }))
+        })
     }
 
     /// Returns whether there was one of that number.

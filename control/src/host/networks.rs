@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use pontoon_dataplane::edge::config::{Action, Hits, Link, Mapping, NetworkEdge, Rule, UplinkChoice};
+use pontoon_dataplane::edge::config::{Link, Mapping, NetworkEdge, UplinkChoice};
 use pontoon_dataplane::engine::{NetworkSpec, PortSpec};
 use pontoon_dataplane::network::{Gateway, Place, PortSettings};
 use pontoon_dataplane::{NetworkId, PortId};
 
+use super::rules::RuleList;
 use super::{Host, Numbers, PortNumber};
-use crate::api::types::{NatMapping, RuleAction, SnatIp, Uplink};
+use crate::api::types::{NatMapping, SnatIp, Uplink};
 use crate::edge::hostport::HostPort;
 use crate::edge::{PublicationSpec, UplinkWish};
 use crate::error::Error;
 use crate::plan::PublicationPlan;
-use crate::state::PortName;
+use crate::state::{PortName, RulesOf};
 use crate::store::{LinkRecord, NetworkRecord, RuleRecord};
 
 /// A network, and what its settings are made of.
@@ -26,10 +27,16 @@ pub(super) struct Network {
     pub(super) id: NetworkId,
     record: NetworkRecord,
     host_port: Option<PortId>,
-    rules: Vec<RuleRecord>,
+    pub(super) rules: RuleList,
     links: BTreeSet<LinkRecord>,
-    /// By the rules' own numbers: they go on counting when rules move or change places.
-    hits: BTreeMap<u32, Arc<Hits>>,
+}
+
+/// A publication, as the edge has it.
+#[derive(Debug, Clone)]
+pub(super) struct Published {
+    /// The edge's number of it.
+    pub(super) number: u32,
+    rules: RuleList,
 }
 
 /// What a port by which the host sits on a network may do. The engine does not learn the gateway's MAC; it is known.
@@ -52,44 +59,7 @@ pub(super) fn wish(record: &NetworkRecord) -> UplinkWish {
     }
 }
 
-fn action(action: RuleAction) -> Action {
-    match action {
-        RuleAction::Allow => Action::Allow,
-        RuleAction::Deny => Action::Deny,
-    }
-}
-
-/// A list of who may come as rules: these may, and nobody else; everybody when it is empty.
-fn admission(allow: &[IpNet]) -> Arc<[Rule]> {
-    let rule = |number, action, source| Rule {
-        number,
-        action,
-        source,
-        destination: None,
-        protocol: None,
-        ports: None,
-        hits: Arc::default(),
-    };
-    let allowed = (1..).zip(allow).map(|(number, net)| rule(number, Action::Allow, Some(*net)));
-    let rest = (!allow.is_empty()).then(|| rule(allow.len() as u32 + 1, Action::Deny, None));
-    allowed.chain(rest).collect()
-}
-
 impl Network {
-    fn rules(&self) -> Arc<[Rule]> {
-        let numbered = (1..).zip(&self.rules);
-        let rule = |(number, it): (u32, &RuleRecord)| Rule {
-            number,
-            action: action(it.rule.action),
-            source: it.rule.from,
-            destination: it.rule.to,
-            protocol: it.rule.protocol.map(Into::into),
-            ports: it.rule.port.map(|ports| (ports.first, ports.last)),
-            hits: self.hits.get(&it.id).cloned().unwrap_or_default(),
-        };
-        numbered.map(rule).collect()
-    }
-
     /// Links between ports that are there.
     fn links(&self, numbers: &Numbers) -> Arc<[Link]> {
         let port = |name: &str| Some(numbers.ports.get(&PortName::new(&self.record.name, name))?.id);
@@ -120,27 +90,14 @@ impl Network {
                     NatMapping::PortDependent => Mapping::PortDependent,
                     NatMapping::EndpointIndependent => Mapping::EndpointIndependent,
                 },
-                rules: self.rules(),
+                rules: self.rules.rules(),
                 links: self.links(numbers),
             },
         }
     }
 
-    /// How many sessions each rule decided, by the rule's own number.
-    pub(super) fn hits(&self) -> BTreeMap<u32, u64> {
-        self.hits.iter().map(|(id, hits)| (*id, hits.get())).collect()
-    }
-
     pub(super) fn set_record(&mut self, record: &NetworkRecord) {
         self.record.clone_from(record);
-    }
-
-    pub(super) fn set_rules(&mut self, rules: &[RuleRecord]) {
-        self.rules = rules.to_vec();
-        self.hits.retain(|id, _| rules.iter().any(|it| it.id == *id));
-        for rule in rules {
-            self.hits.entry(rule.id).or_default();
-        }
     }
 
     pub(super) fn set_links(&mut self, links: &BTreeSet<LinkRecord>) {
@@ -154,9 +111,8 @@ impl Host {
             id: NetworkId(0),
             record: record.clone(),
             host_port: None,
-            rules: Vec::new(),
+            rules: RuleList::default(),
             links: BTreeSet::new(),
-            hits: BTreeMap::new(),
         };
         let choice = self.edge.choice(&wish(record));
         let spec = self.look(|numbers| network.spec(choice, numbers));
@@ -246,7 +202,7 @@ impl Host {
         self.change_network(&record.name, |_| ())
     }
 
-    fn publication(&self, plan: &PublicationPlan) -> Result<PublicationSpec, Error> {
+    fn publication(&self, plan: &PublicationPlan, rules: &RuleList) -> Result<PublicationSpec, Error> {
         let PublicationPlan { record, address } = plan;
         let name = PortName::new(&record.network, &record.endpoint);
         let ports = record.ports;
@@ -259,23 +215,33 @@ impl Host {
             endpoint: self.known_port(&name)?,
             to_address: *address,
             to_port: ports.endpoint.first,
-            rules: admission(&record.allow),
+            rules: rules.rules(),
         })
+    }
+
+    /// What the engine has of the publication whose record has that number, unless it is down.
+    fn published(&self, id: u32) -> Option<Published> {
+        self.look(|numbers| numbers.publications.get(&id).cloned())
+    }
+
+    fn put_published(&self, id: u32, published: Published) {
+        self.change(|numbers| {
+            numbers.publications.insert(id, published);
+        });
     }
 
     /// Holds the ports and leads them to the endpoint.
     pub(super) fn publish(&self, plan: &PublicationPlan) -> Result<(), Error> {
-        let number = self.edge.publish(self.publication(plan)?)?;
-        self.change(|numbers| {
-            numbers.publications.insert(plan.record.id, number);
-        });
+        let mut rules = RuleList::default();
+        rules.set(&plan.record.rules);
+        let number = self.edge.publish(self.publication(plan, &rules)?)?;
+        self.put_published(plan.record.id, Published { number, rules });
         Ok(())
     }
 
     /// Lets go of published ports, if they are held.
     pub(super) fn unpublish(&self, plan: &PublicationPlan) -> Result<(), Error> {
-        let number = self.look(|numbers| numbers.publications.get(&plan.record.id).copied());
-        if let Some(number) = number {
+        if let Some(Published { number, .. }) = self.published(plan.record.id) {
             self.edge.unpublish(number)?;
             self.change(|numbers| {
                 numbers.publications.remove(&plan.record.id);
@@ -284,12 +250,36 @@ impl Host {
         Ok(())
     }
 
-    /// Changes who may come. Old sessions end, for they belong to the publication that was.
+    /// Publishes anew with other rules. Old sessions end, for they belong to the publication that was.
     pub(super) fn republish(&self, plan: &PublicationPlan) -> Result<(), Error> {
-        let number = self.look(|numbers| numbers.publications.get(&plan.record.id).copied());
-        let number =
-            number.ok_or_else(|| Error::Internal(format!("{} is not published", plan.record.ports)))?;
-        self.edge.republish(number, self.publication(plan)?)
+        let missing = || Error::Internal(format!("{} is not published", plan.record.ports));
+        let Published { number, mut rules } = self.published(plan.record.id).ok_or_else(missing)?;
+        rules.set(&plan.record.rules);
+        self.edge.republish(number, self.publication(plan, &rules)?)?;
+        self.put_published(plan.record.id, Published { number, rules });
+        Ok(())
+    }
+
+    /// Changes a list of rules; sessions are held against it with their next packet. What is down has none here.
+    pub(super) fn set_rules(&self, of: &RulesOf, after: &[RuleRecord]) -> Result<(), Error> {
+        let Some(id) = of.publication else {
+            return self.change_network(&of.network, |network| network.rules.set(after));
+        };
+        if let Some(Published { number, mut rules }) = self.published(id) {
+            rules.set(after);
+            self.edge.set_rules(number, rules.rules())?;
+            self.put_published(id, Published { number, rules });
+        }
+        Ok(())
+    }
+
+    /// See [`World::rule_hits`](crate::world::World::rule_hits).
+    pub(super) fn hits(&self, of: &RulesOf) -> BTreeMap<u32, u64> {
+        let hits = self.look(|numbers| match of.publication {
+            None => numbers.networks.get(&of.network).map(|it| it.rules.hits()),
+            Some(id) => numbers.publications.get(&id).map(|it| it.rules.hits()),
+        });
+        hits.unwrap_or_default()
     }
 }
 
@@ -304,7 +294,7 @@ pub(super) fn with_prefixes(addresses: &[(Ipv4Addr, u8)]) -> Vec<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{Connection, LinkBody, Protocol, RuleBody};
+    use crate::api::types::{Connection, LinkBody, Protocol};
 
     fn network() -> Network {
         let record = NetworkRecord {
@@ -312,46 +302,8 @@ mod tests {
             host_interface: None,
             ..crate::testing::network_record("red", "10.1.0.0/24")
         };
-        let (rules, links, hits) = Default::default();
-        Network { id: NetworkId(0), record, host_port: None, rules, links, hits }
-    }
-
-    fn rule(id: u32, port: &str) -> RuleRecord {
-        let body = RuleBody {
-            action: RuleAction::Deny,
-            from: None,
-            to: None,
-            protocol: Some(Protocol::Tcp),
-            port: Some(port.parse().unwrap()),
-        };
-        RuleRecord { id, rule: body }
-    }
-
-    #[test]
-    fn hits_stay_with_their_rule_wherever_it_moves() {
-        let mut network = network();
-        network.set_rules(&[rule(1, "80"), rule(2, "81")]);
-        network.rules()[1].hits.count();
-        network.set_rules(&[rule(2, "81"), rule(3, "82"), rule(1, "80")]);
-        let rules = network.rules();
-        assert_eq!(
-            rules.iter().map(|it| (it.number, it.hits.get())).collect::<Vec<_>>(),
-            [(1, 1), (2, 0), (3, 0)]
-        );
-        network.set_rules(&[rule(1, "80")]);
-        network.set_rules(&[rule(1, "80"), rule(2, "90")]);
-        assert_eq!(network.hits(), BTreeMap::from([(1, 0), (2, 0)]), "a new rule starts from nothing");
-    }
-
-    #[test]
-    fn who_may_come_is_a_list_that_ends_with_nobody() {
-        assert!(admission(&[]).is_empty());
-        let rules = admission(&["192.0.2.0/24".parse().unwrap()]);
-        let come = |source: [u8; 4]| {
-            let to = std::net::IpAddr::from([10, 0, 0, 1]);
-            rules.iter().find(|it| it.matches(source.into(), to, Protocol::Tcp.into(), 80)).unwrap().action
-        };
-        assert_eq!((come([192, 0, 2, 7]), come([198, 51, 100, 1])), (Action::Allow, Action::Deny));
+        let (rules, links) = Default::default();
+        Network { id: NetworkId(0), record, host_port: None, rules, links }
     }
 
     #[test]

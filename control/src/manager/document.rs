@@ -13,7 +13,7 @@ use crate::error::{Error, describe};
 use crate::names;
 use crate::netns::NetnsError;
 use crate::plan::{ENDPOINT_FLAGS, INTERFACE_FLAGS, Step, patched};
-use crate::state::PortName;
+use crate::state::{PortName, RulesOf};
 use crate::store::{
     Change, EndpointRecord, LinkRecord, NamespaceRecord, NetworkRecord, PublicationRecord, Record, RuleRecord,
 };
@@ -132,7 +132,8 @@ fn check(document: &Document) -> Result<(), Error> {
         unique(&format!("on the network {} the port", network.name), ports)?;
         let stations = network.fdb.iter().map(|it| it.mac.to_string());
         unique(&format!("on the network {} the FDB entry", network.name), stations)?;
-        network.rules.iter().try_for_each(|rule| choose::rule(rule).map(drop))?;
+        network.rules.iter().try_for_each(|rule| choose::rule(rule, None).map(drop))?;
+        network.publications.iter().try_for_each(|it| choose::publication_rules(it).map(drop))?;
         let links = network.links.iter().map(ToString::to_string);
         unique(&format!("on the network {} the link", network.name), links)?;
     }
@@ -457,7 +458,7 @@ impl Manager {
             Done::Settings(name, ageing, connection) => {
                 self.put_settings_now(&name, ageing, connection).map(drop)
             }
-            Done::Rules(network, before) => self.set_rules_now(&network, before).map(drop),
+            Done::Rules(network, before) => self.set_rules_now(&RulesOf::network(&network), before).map(drop),
             Done::Link(record) => self.unlink_now(&record),
             Done::Publication(record) => self.unpublish_now(&record),
             Done::Republication(before) => self.republish_now(&before).map(drop),

@@ -10,18 +10,18 @@ use crate::api::types::{
 };
 use crate::error::Error;
 use crate::plan::{self, Step};
-use crate::state::{NetworkState, PortName};
+use crate::state::{NetworkState, PortName, RulesOf};
 use crate::store::{LinkRecord, PublicationRecord, RuleRecord};
 use crate::{choose, clock};
 
 /// How long whoever has a port that is published may keep it without our trying to get it.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
-/// The most rules that a network may have: each new session is held against all of them.
+/// The most rules that a network or a publication may have: each new session is held against all of them.
 const MAX_RULES: usize = 1000;
 
 impl Manager {
-    /// Publishes ports of an endpoint. What is published already with the same ports gets the new list of who may come.
+    /// Publishes ports of an endpoint. What is published already with the same ports gets the new rules, and its sessions end.
     ///
     /// # Errors
     /// The request cannot be met, or a port is taken; everything is as before then.
@@ -45,14 +45,18 @@ impl Manager {
     ///
     /// # Errors
     /// It cannot be, or has no place there.
-    pub fn add_rule(&self, network: &str, request: &RuleRequest) -> Result<Rule, Error> {
+    pub fn add_rule(&self, of: &RulesOf, request: &RuleRequest) -> Result<Rule, Error> {
         let _turn = self.turn();
-        let rule = choose::rule(&request.rule)?;
-        let mut rules = self.state().network(network)?.rules.clone();
+        let (mut rules, published) = {
+            let state = self.state();
+            let publication = of.publication.map(|id| state.publication(&of.network, id)).transpose()?;
+            (state.rules(of)?.to_vec(), publication.map(|it| it.ports))
+        };
+        let rule = choose::rule(&request.rule, published.as_ref())?;
         let place = place(request.at, rules.len() + 1)?;
-        let id = rules.iter().map(|it| it.id).max().unwrap_or(0) + 1;
+        let id = choose::next_number(&rules);
         rules.insert(place, RuleRecord { id, rule: rule.clone() });
-        self.set_rules_now(network, rules)?;
+        self.set_rules_now(of, rules)?;
         Ok(Rule { number: place as u32 + 1, rule, hits: 0 })
     }
 
@@ -60,24 +64,23 @@ impl Manager {
     ///
     /// # Errors
     /// There is none.
-    pub fn remove_rule(&self, network: &str, number: u32) -> Result<(), Error> {
+    pub fn remove_rule(&self, of: &RulesOf, number: u32) -> Result<(), Error> {
         let _turn = self.turn();
-        let mut rules = self.state().network(network)?.rules.clone();
-        let missing =
-            || Error::Missing { what: "rule", name: format!("{number} of {network}"), list: "rule ls" };
+        let mut rules = self.state().rules(of)?.to_vec();
+        let missing = || Error::Missing { what: "rule", name: format!("{number} of {of}"), list: "rule ls" };
         let place =
             (number as usize).checked_sub(1).filter(|place| *place < rules.len()).ok_or_else(missing)?;
         rules.remove(place);
-        self.set_rules_now(network, rules).map(drop)
+        self.set_rules_now(of, rules).map(drop)
     }
 
-    /// Removes all rules of a network.
+    /// Removes all rules of a list.
     ///
     /// # Errors
-    /// There is no such network.
-    pub fn flush_rules(&self, network: &str) -> Result<(), Error> {
+    /// There is no such network or publication.
+    pub fn flush_rules(&self, of: &RulesOf) -> Result<(), Error> {
         let _turn = self.turn();
-        self.set_rules_now(network, Vec::new()).map(drop)
+        self.set_rules_now(of, Vec::new()).map(drop)
     }
 
     /// Lets an endpoint of an isolated network speak to another.
@@ -152,6 +155,7 @@ impl Manager {
             None => (self.next_publication.load(Relaxed), clock::now()),
         };
         let record = choose::publication(&self.state(), network, request, id, now)?;
+        check_count(&RulesOf::publication(&record), record.rules.len())?;
         if there.is_some() {
             let changed = self.republish_now(&record)?;
             return Ok((record, changed));
@@ -189,37 +193,33 @@ impl Manager {
     }
 
     /// Returns whether anything changed.
-    pub(super) fn set_rules_now(&self, network: &str, rules: Vec<RuleRecord>) -> Result<bool, Error> {
-        if rules.len() > MAX_RULES {
-            return Err(Error::Conflict(format!(
-                "the network {network} has {MAX_RULES} rules, which is the most"
-            )));
-        }
-        let steps = plan::set_rules(self.state().network(network)?, rules);
-        self.change(&steps)
-            .map_err(|error| error.during(format!("change the rules of the network {network}")))?;
+    pub(super) fn set_rules_now(&self, of: &RulesOf, rules: Vec<RuleRecord>) -> Result<bool, Error> {
+        check_count(of, rules.len())?;
+        let steps = {
+            let state = self.state();
+            state.rules(of)?;
+            plan::set_rules(state.network(&of.network)?, of.clone(), rules)
+        };
+        self.change(&steps).map_err(|error| error.during(format!("change the rules of {of}")))?;
         if !steps.is_empty() {
-            self.journal.note("rules-changed", network, "");
+            self.journal.note("rules-changed", &self.subject_of(of), "");
         }
         Ok(!steps.is_empty())
     }
 
+    /// What events call it.
+    fn subject_of(&self, of: &RulesOf) -> String {
+        let state = self.state();
+        let publication = of.publication.and_then(|id| state.publication(&of.network, id).ok());
+        publication.map_or_else(|| of.network.clone(), subject)
+    }
+
     /// Sets the rules that `declared` says; those that are there keep their hits. Returns whether anything changed.
     pub(super) fn replace_rules_now(&self, network: &str, declared: &[RuleBody]) -> Result<bool, Error> {
-        let mut there = self.state().network(network)?.rules.clone();
-        let mut next = there.iter().map(|it| it.id).max().unwrap_or(0);
-        let mut rules = Vec::new();
-        for body in declared {
-            let rule = choose::rule(body)?;
-            rules.push(match there.iter().position(|it| it.rule == rule) {
-                Some(place) => there.remove(place),
-                None => {
-                    next += 1;
-                    RuleRecord { id: next, rule }
-                }
-            });
-        }
-        self.set_rules_now(network, rules)
+        let of = RulesOf::network(network);
+        let there = self.state().rules(&of)?.to_vec();
+        let rules = declared.iter().map(|body| choose::rule(body, None)).collect::<Result<Vec<_>, _>>()?;
+        self.set_rules_now(&of, choose::numbered(there, &rules))
     }
 
     /// Returns the link if it is new.
@@ -309,6 +309,13 @@ impl Manager {
         }
         is_time
     }
+}
+
+fn check_count(of: &RulesOf, rules: usize) -> Result<(), Error> {
+    if rules <= MAX_RULES {
+        return Ok(());
+    }
+    Err(Error::Conflict(format!("{of} cannot have {rules} rules; {MAX_RULES} is the most")))
 }
 
 fn subject(record: &PublicationRecord) -> String {

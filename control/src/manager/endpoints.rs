@@ -218,6 +218,7 @@ impl Manager {
             interface: interface.to_owned(),
             flags: patched(INTERFACE_FLAGS, patch),
             was_up: link.up,
+            host_stack: Some(link.host_stack),
             created: clock::now(),
         };
         let steps = plan::add_interface(self.state().network(network)?, record);

@@ -16,9 +16,9 @@ use crate::world::NatView;
 /// Whose sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Whose {
-    /// Those of endpoints of this network.
+    /// Those of endpoints and existing interfaces of this network.
     pub network: Option<String>,
-    /// Those of this endpoint alone: `NETWORK/ENDPOINT`, or its name beside `network`.
+    /// Those of this endpoint or interface alone: `NETWORK/ENDPOINT`, or its name beside `network`.
     pub endpoint: Option<String>,
 }
 
@@ -69,17 +69,19 @@ impl Manager {
     /// # Errors
     /// There is no such network or endpoint.
     pub fn nat_flush(&self, whose: &Whose) -> Result<NatFlushed, Error> {
-        let endpoints = match self.whose(whose)? {
+        let owners = match self.whose(whose)? {
             (None, None) => return Ok(NatFlushed { flushed: self.world.flush_sessions(None)? }),
             (_, Some(endpoint)) => vec![endpoint],
             (Some(network), None) => {
                 let state = self.state();
-                state.network(&network)?.endpoints.values().map(|it| it.port()).collect()
+                let network = state.network(&network)?;
+                let interfaces = network.interfaces.values().map(|it| it.port());
+                network.endpoints.values().map(|it| it.port()).chain(interfaces).collect()
             }
         };
         let mut flushed = 0;
-        for endpoint in &endpoints {
-            flushed += self.world.flush_sessions(Some(endpoint))?;
+        for owner in &owners {
+            flushed += self.world.flush_sessions(Some(owner))?;
         }
         Ok(NatFlushed { flushed })
     }
@@ -159,7 +161,10 @@ impl Manager {
                         )));
                     }
                 };
-                Some(state.endpoint(of, name)?.port())
+                Some(match state.network(of)?.interfaces.get(name) {
+                    Some(interface) => interface.port(),
+                    None => state.endpoint(of, name)?.port(),
+                })
             }
         };
         if let Some(network) = &whose.network {

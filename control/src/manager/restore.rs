@@ -4,8 +4,9 @@ use pontoon_dataplane::PortId;
 
 use super::Manager;
 use crate::error::Error;
+use crate::link::HostStack;
 use crate::plan::{self, DevicePlan, Step};
-use crate::state::{NetworkState, PortName, State};
+use crate::state::{NetworkState, PortName, RulesOf, State};
 use crate::store::{Change, EndpointRecord, InterfaceRecord, NamespaceRecord, Phase, Record};
 use crate::world::Remains;
 
@@ -56,7 +57,7 @@ impl Manager {
         self.change(&[Step::AddNetwork(record.clone())])?;
         if !network.rules.is_empty() {
             let (before, after) = (Vec::new(), network.rules.clone());
-            self.change(&[Step::SetRules { network: record.name.clone(), before, after }])?;
+            self.change(&[Step::SetRules { of: RulesOf::network(&record.name), before, after }])?;
         }
         if record.host_interface.is_some() {
             let made = self.change(&[Step::AddHostPort(record.clone())]);
@@ -124,6 +125,9 @@ impl Manager {
                 return;
             }
         };
+        // By itself: should the rest fail, the host must not answer for the gateway there.
+        let kept_off = self.keep_host_off(interface, link.host_stack);
+        self.log_failure(&kept_off, &format!("keep the host's own IP stack off {}", interface.interface));
         let steps = {
             let state = self.state();
             state.networks.get(&interface.network).map(|network| plan::reopen_interface(network, interface))
@@ -133,6 +137,18 @@ impl Manager {
             steps.insert(0, Step::SetLinkUp { interface: interface.interface.clone(), up: true });
         }
         self.log_failure(&self.change(&steps), &format!("restore the interface {port}"));
+    }
+
+    /// Whatever may have become of its settings while no daemon ran; a record that does not know them learns them first.
+    fn keep_host_off(&self, interface: &InterfaceRecord, found: HostStack) -> Result<(), Error> {
+        let mut steps = Vec::new();
+        let known = InterfaceRecord { host_stack: interface.host_stack.or(Some(found)), ..interface.clone() };
+        if known != *interface {
+            let (before, after) = (Record::Interface(interface.clone()), Record::Interface(known.clone()));
+            steps.push(Step::Store(vec![Change::Replace { before, after }]));
+        }
+        steps.extend(plan::keep_host_off(&known));
+        self.change(&steps)
     }
 
     fn sweep_interface(&self, interface: &InterfaceRecord) -> Result<(), Error> {

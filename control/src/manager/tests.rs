@@ -11,8 +11,8 @@ use crate::api::types::{
     PublicationRequest, RuleAction, RuleBody, RuleRequest, Uplink,
 };
 use crate::config;
-use crate::state::PortName;
-use crate::store::Record;
+use crate::state::{PortName, RulesOf};
+use crate::store::{Change, InterfaceRecord, Record};
 use crate::testing::{FakeWorld, Lab, endpoint, network};
 
 fn records(lab: &Lab) -> Vec<Record> {
@@ -61,8 +61,9 @@ fn an_interface_that_fails_anywhere_is_given_back() {
     lab.create("red", "10.1.0.0/24");
     let before = lab.world.snapshot();
     let request = InterfaceRequest { interface: "nic0".into() };
-    assert_eq!(fails_cleanly(&lab, |manager| manager.add_interface("red", &request)), 4);
-    assert!(lab.world.snapshot().up.contains("nic0"));
+    assert_eq!(fails_cleanly(&lab, |manager| manager.add_interface("red", &request)), 5);
+    let there = lab.world.snapshot();
+    assert!(there.up.contains("nic0") && there.kept_off.contains("nic0"));
     lab.manager.remove_interface("red", "nic0").unwrap();
     assert_eq!(lab.world.snapshot(), before);
 }
@@ -271,6 +272,27 @@ fn a_network_in_use_goes_only_by_force() {
 }
 
 #[test]
+fn the_host_is_kept_off_an_interface_whatever_became_of_it_meanwhile() {
+    let lab = Lab::new(&[]);
+    lab.create("red", "10.1.0.0/24");
+    let before = lab.world.snapshot();
+    let forgets = |world: &FakeWorld| world.there.lock().unwrap().kept_off.clear();
+    lab.manager.add_interface("red", &InterfaceRequest { interface: "nic0".into() }).unwrap();
+    let lab = lab.restart(forgets);
+    assert!(lab.world.snapshot().kept_off.contains("nic0"));
+    // A version that knew nothing of it wrote the record.
+    let record = lab.manager.known().interfaces().next().unwrap().clone();
+    let older = InterfaceRecord { host_stack: None, ..record.clone() };
+    let (was, is) = (Record::Interface(record.clone()), Record::Interface(older));
+    lab.manager.change(&[Step::Store(vec![Change::Replace { before: was, after: is }])]).unwrap();
+    let lab = lab.restart(forgets);
+    assert!(lab.world.snapshot().kept_off.contains("nic0"));
+    assert_eq!(lab.manager.known().interfaces().next(), Some(&record));
+    lab.manager.remove_interface("red", "nic0").unwrap();
+    assert_eq!(lab.world.snapshot(), before);
+}
+
+#[test]
 fn a_restart_takes_up_what_is_there_and_sweeps_what_is_not() {
     let lab = Lab::new(&["a", "b", "c"]);
     lab.create("red", "10.1.0.0/24");
@@ -451,8 +473,8 @@ fn up_sets_what_differs_of_the_edge_and_takes_it_back() {
     assert!(fails_cleanly(&lab, |manager| manager.up(&document(&other))) >= 3);
     let edge = |lab: &Lab| {
         let there = lab.world.snapshot();
-        let allow = there.published[&id].record.allow.len();
-        (there.connections["red"].icc, there.host_ports.len(), there.rules["red"][0].rule.to_string(), allow)
+        let rules = there.published[&id].record.rules.len();
+        (there.connections["red"].icc, there.host_ports.len(), there.rules["red"][0].rule.to_string(), rules)
     };
     assert_eq!(edge(&lab), (false, 0, "deny to 203.0.113.0/24 tcp port 80-90".into(), 0));
     let back = lab.manager.up(&document(LAB)).unwrap().changes;
@@ -460,13 +482,39 @@ fn up_sets_what_differs_of_the_edge_and_takes_it_back() {
         back,
         ["network red: settings changed", "red: rules set", "red/web: 8080-8081:80-81/tcp published"]
     );
-    assert_eq!(edge(&lab), (true, 1, "deny to 203.0.113.0/24 tcp port 80".into(), 1));
+    assert_eq!(edge(&lab), (true, 1, "deny to 203.0.113.0/24 tcp port 80".into(), 2));
     // No rules declared: those that are there stay.
     let silent = LAB.replace("[[network.rule]]", "[[network.link]]\nfrom=\"second\"\nto=\"web\"");
     let silent = silent.replace("action = \"deny\"\n", "").replace("to = \"203.0.113.0/24\"\n", "");
     let silent = silent.replace("protocol = \"tcp\"\n    port = 80\n", "");
     assert_eq!(lab.manager.up(&document(&silent)).unwrap().changes, ["red: second to web linked"]);
     assert_eq!(lab.world.snapshot().rules["red"].len(), 1);
+}
+
+#[test]
+fn a_declared_publication_has_its_rules_in_order() {
+    let lab = Lab::new(&["a"]);
+    let rules = |lab: &Lab| -> Vec<(u32, String)> {
+        let rules = lab.manager.publications().remove(0).rules;
+        rules.into_iter().map(|it| (it.number, it.rule.to_string())).collect()
+    };
+    let with = |lines: &str| LAB.replace("allow = [\"192.0.2.0/24\"]", lines);
+    let declared = with(
+        "[[network.publish.rule]]\naction = \"deny\"\nfrom = \"192.0.2.66/32\"\nport = 8080
+         [[network.publish.rule]]\naction = \"allow\"",
+    );
+    lab.manager.up(&document(&declared)).unwrap();
+    assert_eq!(rules(&lab), [(1, "deny from 192.0.2.66/32 port 8080".into()), (2, "allow".into())]);
+    assert_eq!(lab.manager.up(&document(&declared)).unwrap().changes, [""; 0]);
+    assert_eq!(fails_cleanly(&lab, |manager| manager.up(&document(LAB))), 1);
+    assert_eq!(rules(&lab), [(1, "allow from 192.0.2.0/24".into()), (2, "deny".into())]);
+    for (lines, words) in [
+        ("allow = [\"10.0.0.0/8\"]\n[[network.publish.rule]]\naction = \"deny\"", "has both allow and rules"),
+        ("[[network.publish.rule]]\naction = \"deny\"\nport = 80", "no packet to 8080-8081/tcp"),
+    ] {
+        let error = lab.manager.up(&document(&with(lines))).unwrap_err();
+        assert!(error.status() == 400 && error.to_string().contains(words), "{error}");
+    }
 }
 
 #[test]
@@ -655,7 +703,8 @@ fn everything_goes_with_an_ephemeral_daemon() {
 
 fn publish(lab: &Lab, endpoint: &str, ports: &str, allow: &[&str]) -> Result<Publication, Error> {
     let allow = allow.iter().map(|net| net.parse().unwrap()).collect();
-    let request = PublicationRequest { endpoint: endpoint.into(), ports: ports.parse().unwrap(), allow };
+    let request =
+        PublicationRequest { endpoint: endpoint.into(), ports: ports.parse().unwrap(), allow, rules: vec![] };
     lab.manager.publish("red", &request)
 }
 
@@ -721,7 +770,7 @@ fn publishing_happens_whole_or_not_at_all() {
     // The same ports again replace the list, and the number stays.
     assert_eq!(fails_cleanly(&lab, |_| publish(&lab, "a", "8080:80", &[])), 1);
     let there = lab.world.snapshot().published;
-    assert_eq!((there.len(), there[&1].record.allow.len(), there[&1].address), (1, 0, [10, 1, 0, 2].into()));
+    assert_eq!((there.len(), there[&1].record.rules.len(), there[&1].address), (1, 0, [10, 1, 0, 2].into()));
     // And once more change nothing.
     let taken = lab.world.taken.lock().unwrap().len();
     publish(&lab, "a", "8080:80", &[]).unwrap();
@@ -814,14 +863,15 @@ fn a_detached_endpoint_takes_its_publications_and_links_along() {
 #[test]
 fn rules_keep_their_order_and_their_hits() {
     let lab = lab_of_two();
+    let of = RulesOf::network("red");
     let rule = |text: &str| -> RuleBody { serde_json::from_str(text).unwrap() };
-    let add = |text: &str, at| lab.manager.add_rule("red", &RuleRequest { rule: rule(text), at });
+    let add = |text: &str, at| lab.manager.add_rule(&of, &RuleRequest { rule: rule(text), at });
     add(r#"{"action": "allow", "to": "192.0.2.1/24"}"#, None).unwrap();
     add(r#"{"action": "deny"}"#, None).unwrap();
     let first = add(r#"{"action": "deny", "protocol": "udp", "port": "53"}"#, Some(1)).unwrap();
     assert_eq!(first.number, 1);
     let listed = || -> Vec<(u32, String, u64)> {
-        let rules = lab.manager.rules("red").unwrap();
+        let rules = lab.manager.rules(&of).unwrap();
         rules.into_iter().map(|it| (it.number, it.rule.to_string(), it.hits)).collect()
     };
     // The fake world's hits are the rules' own numbers.
@@ -838,16 +888,85 @@ fn rules_keep_their_order_and_their_hits() {
         assert_eq!(add(r#"{"action": "deny"}"#, Some(at)).unwrap_err().status(), 400);
     }
     for number in [0, 4] {
-        assert_eq!(lab.manager.remove_rule("red", number).unwrap_err().status(), 404);
+        assert_eq!(lab.manager.remove_rule(&of, number).unwrap_err().status(), 404);
     }
     assert_eq!((lab.world.snapshot(), records(&lab)), before);
-    assert_eq!(fails_cleanly(&lab, |manager| manager.remove_rule("red", 2)), 1);
+    assert_eq!(fails_cleanly(&lab, |manager| manager.remove_rule(&of, 2)), 1);
     assert_eq!(listed().iter().map(|it| (it.0, it.2)).collect::<Vec<_>>(), [(1, 3), (2, 2)]);
-    assert_eq!(fails_cleanly(&lab, |manager| manager.flush_rules("red")), 1);
+    assert_eq!(fails_cleanly(&lab, |manager| manager.flush_rules(&of)), 1);
     assert_eq!((listed(), lab.world.snapshot().rules.len()), (vec![], 0));
     add(r#"{"action": "deny"}"#, None).unwrap();
     lab.manager.remove_network("red", true).unwrap();
     assert_eq!(records(&lab), []);
+}
+
+#[test]
+fn a_publication_has_rules_of_its_own() {
+    let lab = lab_of_two();
+    let id = publish(&lab, "a", "8080:80", &["10.0.0.0/8"]).unwrap().id;
+    let of = RulesOf { network: "red".into(), publication: Some(id) };
+    let add = |text: &str, at| {
+        let rule = serde_json::from_str(text).unwrap();
+        lab.manager.add_rule(&of, &RuleRequest { rule, at })
+    };
+    let deny = r#"{"action": "deny", "from": "10.0.0.66/32"}"#;
+    assert_eq!(fails_cleanly(&lab, |_| add(deny, Some(1))), 1);
+    let listed = || -> Vec<(u32, String, u64)> {
+        let rules = lab.manager.rules(&of).unwrap();
+        assert_eq!(lab.manager.publication("red", id).unwrap().rules, rules);
+        rules.into_iter().map(|it| (it.number, it.rule.to_string(), it.hits)).collect()
+    };
+    // The fake world's hits are the rules' own numbers.
+    let expected = [
+        (1, "deny from 10.0.0.66/32".to_owned(), 3),
+        (2, "allow from 10.0.0.0/8".to_owned(), 1),
+        (3, "deny".to_owned(), 2),
+    ];
+    assert_eq!(listed(), expected);
+    assert!(lab.manager.rules(&RulesOf::network("red")).unwrap().is_empty(), "the network's are others");
+    let last = |lab: &Lab| lab.manager.events().pop().map(|it| (it.event, it.subject)).unwrap();
+    assert_eq!(last(&lab), ("rules-changed".into(), "red/a 8080:80/tcp".into()));
+    // What has no place there, and what is not there.
+    let before = (lab.world.snapshot(), records(&lab));
+    for wrong in [r#"{"action": "deny", "protocol": "udp"}"#, r#"{"action": "deny", "port": 80}"#] {
+        assert_eq!(add(wrong, None).unwrap_err().status(), 400);
+    }
+    assert_eq!(lab.manager.remove_rule(&of, 4).unwrap_err().status(), 404);
+    let missing = RulesOf { publication: Some(77), ..of.clone() };
+    assert_eq!(lab.manager.rules(&missing).unwrap_err().status(), 404);
+    assert_eq!(lab.manager.flush_rules(&missing).unwrap_err().status(), 404);
+    assert_eq!((lab.world.snapshot(), records(&lab)), before);
+    // Published anew with the same, they are the same; with another list, those that stay go on counting.
+    publish(&lab, "a", "8080:80", &["10.0.0.0/8", "192.0.2.0/24"]).unwrap();
+    assert_eq!(listed().iter().map(|it| it.2).collect::<Vec<_>>(), [1, 4, 2]);
+    assert_eq!(fails_cleanly(&lab, |manager| manager.remove_rule(&of, 2)), 1);
+    let listed = listed();
+    let lab = lab.restart(|_| {});
+    let rules = lab.manager.rules(&of).unwrap();
+    assert_eq!(
+        rules.into_iter().map(|it| (it.number, it.rule.to_string(), it.hits)).collect::<Vec<_>>(),
+        listed
+    );
+    assert_eq!(fails_cleanly(&lab, |manager| manager.flush_rules(&of)), 1);
+    assert_eq!(lab.world.snapshot().published[&id].record.rules, []);
+    lab.manager.unpublish("red", id).unwrap();
+    assert_eq!(lab.manager.rules(&of).unwrap_err().status(), 404);
+}
+
+#[test]
+fn rules_of_what_is_down_hold_when_it_comes_up() {
+    let lab = lab_of_two();
+    let id = publish(&lab, "a", "8080:80", &[]).unwrap().id;
+    let of = RulesOf { network: "red".into(), publication: Some(id) };
+    let lab = lab.restart(|world| {
+        world.busy.lock().unwrap().insert(8080, "nginx (pid 7)".into());
+    });
+    assert!(lab.world.snapshot().published.is_empty());
+    let rule = RuleBody::admission(&["10.0.0.0/8".parse().unwrap()]).remove(1);
+    lab.manager.add_rule(&of, &RuleRequest { rule, at: None }).unwrap();
+    lab.world.busy.lock().unwrap().clear();
+    lab.manager.retry_publications(Instant::now() + Duration::from_secs(60));
+    assert_eq!(lab.world.snapshot().published[&id].record.rules.len(), 1);
 }
 
 #[test]
@@ -858,7 +977,7 @@ fn a_restart_takes_up_the_edge_and_says_what_is_taken_meanwhile() {
     let link = LinkBody { from: "a".into(), to: "b".into(), port: None, protocol: None };
     lab.manager.add_link("red", &link).unwrap();
     let rule = RuleBody { action: RuleAction::Deny, from: None, to: None, protocol: None, port: None };
-    lab.manager.add_rule("red", &RuleRequest { rule, at: None }).unwrap();
+    lab.manager.add_rule(&RulesOf::network("red"), &RuleRequest { rule, at: None }).unwrap();
     let before = lab.world.snapshot();
     let lab = lab.restart(|world| {
         world.busy.lock().unwrap().insert(9000, "nginx (pid 7)".into());
@@ -934,6 +1053,10 @@ fn sessions_come_in_pages_and_by_network() {
     assert_eq!(page(&whose(Some("red"), Some("b")), 0, 1000), (vec!["red/b".into()], None));
     let flush = |whose: &Whose| lab.manager.nat_flush(whose).unwrap().flushed;
     assert_eq!([flush(&whose(None, None)), flush(&whose(Some("red"), None))], [3, 2]);
+    // Whoever is behind an interface has sessions as well.
+    lab.manager.add_interface("red", &InterfaceRequest { interface: "nic0".into() }).unwrap();
+    assert_eq!([flush(&whose(Some("red"), None)), flush(&whose(None, Some("red/nic0")))], [3, 1]);
+    lab.manager.remove_interface("red", "nic0").unwrap();
     for (network, endpoint, status) in [
         (Some("green"), None, 404),
         (None, Some("red/c"), 404),

@@ -11,8 +11,10 @@ use crate::api::types::{
 };
 use crate::choose::with_prefix;
 use crate::error::Error;
-use crate::state::{NetworkState, PortName, PortRecord};
-use crate::store::{EndpointRecord, InterfaceRecord, LinkRecord, NetworkRecord, Phase, PublicationRecord};
+use crate::state::{NetworkState, PortName, PortRecord, RulesOf};
+use crate::store::{
+    EndpointRecord, InterfaceRecord, LinkRecord, NetworkRecord, Phase, PublicationRecord, RuleRecord,
+};
 
 fn endpoint(network: &NetworkRecord, record: &EndpointRecord) -> Endpoint {
     Endpoint {
@@ -173,7 +175,7 @@ impl Manager {
             endpoints: endpoints(state).map(|it| endpoint(&state.record, it)).collect(),
             interfaces: state.interfaces.values().map(interface).collect(),
             publications: state.publications.values().map(|it| self.publication_view(state, it)).collect(),
-            rules: self.rule_views(state),
+            rules: self.rule_views(&RulesOf::network(&state.record.name), &state.rules),
             links: state.links.iter().map(link).collect(),
         }
     }
@@ -189,7 +191,7 @@ impl Manager {
             host_ports: record.ports.host,
             endpoint_ports: record.ports.endpoint,
             protocol: record.ports.protocol,
-            allow: record.allow.clone(),
+            rules: self.rule_views(&RulesOf::publication(record), &record.rules),
             state: if cause.is_none() { "up" } else { "down" }.to_owned(),
             cause,
             note: note(&network.record),
@@ -197,10 +199,10 @@ impl Manager {
         }
     }
 
-    fn rule_views(&self, network: &NetworkState) -> Vec<Rule> {
-        let hits = self.world.rule_hits(&network.record.name);
-        let numbered = (1..).zip(&network.rules);
-        let rule = |(number, it): (u32, &crate::store::RuleRecord)| Rule {
+    fn rule_views(&self, of: &RulesOf, rules: &[RuleRecord]) -> Vec<Rule> {
+        let hits = self.world.rule_hits(of);
+        let numbered = (1..).zip(rules);
+        let rule = |(number, it): (u32, &RuleRecord)| Rule {
             number,
             rule: it.rule.clone(),
             hits: hits.get(&it.id).copied().unwrap_or(0),
@@ -226,12 +228,12 @@ impl Manager {
         state.networks.values().flat_map(of).collect()
     }
 
-    /// A network's rules in order.
+    /// A list of rules in order.
     ///
     /// # Errors
-    /// There is no such network.
-    pub fn rules(&self, network: &str) -> Result<Vec<Rule>, Error> {
-        self.state().network(network).map(|network| self.rule_views(network))
+    /// There is no such network or publication.
+    pub fn rules(&self, of: &RulesOf) -> Result<Vec<Rule>, Error> {
+        self.state().rules(of).map(|rules| self.rule_views(of, rules))
     }
 
     /// All links.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{PublicationPlan, Step};
-use crate::state::NetworkState;
+use crate::state::{NetworkState, RulesOf};
 use crate::store::{Change, EndpointRecord, LinkRecord, PublicationRecord, Record, RuleRecord, RulesRecord};
 
 fn plan(endpoint: &EndpointRecord, record: &PublicationRecord) -> PublicationPlan {
@@ -16,7 +16,7 @@ pub fn publish(endpoint: &EndpointRecord, record: &PublicationRecord) -> Vec<Ste
     vec![Step::Store(vec![add]), Step::Publish(plan(endpoint, record))]
 }
 
-/// Changes who may come to what is published; `down` when its ports are not held: they are then.
+/// Publishes anew with other rules; `down` when its ports are not held: they are then.
 pub fn republish(
     endpoint: &EndpointRecord,
     before: &PublicationRecord,
@@ -42,18 +42,27 @@ pub fn unpublish(endpoint: &EndpointRecord, record: &PublicationRecord) -> Vec<S
     vec![Step::Unpublish(plan(endpoint, record)), Step::Store(vec![gone])]
 }
 
-/// Changes a network's rules; nothing to do when nothing differs.
-pub fn set_rules(network: &NetworkState, after: Vec<RuleRecord>) -> Vec<Step> {
-    let name = &network.record.name;
-    let before = network.rules.clone();
-    let change = match (record(name, &before), record(name, &after)) {
-        (before, after) if before == after => return Vec::new(),
-        (Some(before), Some(after)) => Change::Replace { before, after },
-        (Some(before), None) => Change::Remove(before),
-        (None, Some(after)) => Change::Add(after),
-        (None, None) => return Vec::new(),
+/// Changes a network's rules, or those of one of its publications; nothing to do when nothing differs.
+pub fn set_rules(network: &NetworkState, of: RulesOf, after: Vec<RuleRecord>) -> Vec<Step> {
+    let publication = of.publication.and_then(|id| network.publications.get(&id));
+    let before = publication.map_or(&network.rules, |it| &it.rules).clone();
+    if before == after {
+        return Vec::new();
+    }
+    let change = match publication {
+        Some(publication) => {
+            let after = PublicationRecord { rules: after.clone(), ..publication.clone() };
+            let (before, after) = (publication.clone(), after);
+            Change::Replace { before: Record::Publication(before), after: Record::Publication(after) }
+        }
+        None => match (record(&of.network, &before), record(&of.network, &after)) {
+            (Some(before), Some(after)) => Change::Replace { before, after },
+            (Some(before), None) => Change::Remove(before),
+            (None, Some(after)) => Change::Add(after),
+            (None, None) => return Vec::new(),
+        },
     };
-    vec![Step::Store(vec![change]), Step::SetRules { network: name.clone(), before, after }]
+    vec![Step::Store(vec![change]), Step::SetRules { of, before, after }]
 }
 
 /// A network's rules as they are stored; none when there are none.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use pontoon::api::types::{DeviceKind, Endpoint, FdbEntry, Mac, Port, PortStats, Stats};
 use pontoon_tools::lab::Namespace;
-use pontoon_tools::netfilter;
 use pontoon_tools::witness::Traces;
+use pontoon_tools::{bpf, netfilter};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
@@ -61,6 +61,8 @@ pub(crate) struct Daemon {
     directory: tempfile::TempDir,
     /// Further options of the daemon, from its next start on.
     pub(crate) options: Vec<String>,
+    /// Whether the kernel lets it load programs, as far as it can tell.
+    has_bpf: bool,
     process: Option<Process>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -84,10 +86,20 @@ impl Daemon {
 
     /// Starts one on a host that is there already.
     pub(crate) fn start_in(host: Namespace, options: &[&str]) -> Daemon {
+        Daemon::start_on(host, options, true)
+    }
+
+    /// As [`Daemon::start_in`], on a kernel without bpf(2).
+    pub(crate) fn start_without_bpf_in(host: Namespace) -> Daemon {
+        Daemon::start_on(host, &[], false)
+    }
+
+    fn start_on(host: Namespace, options: &[&str], has_bpf: bool) -> Daemon {
         let mut daemon = Daemon {
             host,
             directory: tempfile::tempdir().expect("a directory"),
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            has_bpf,
             process: None,
             log: Arc::default(),
         };
@@ -152,7 +164,13 @@ impl Daemon {
         let before = self.log.lock().unwrap().len();
         command.env_remove("PONTOON_LOG").stdout(Stdio::null()).stderr(Stdio::piped());
         // A child is in the namespace of the thread that made it, and has what the thread still has.
-        let spawn = move || command.spawn().expect("the daemon starts");
+        let has_bpf = self.has_bpf;
+        let spawn = move || {
+            if !has_bpf {
+                bpf::deny().expect("a filter against bpf(2)");
+            }
+            command.spawn().expect("the daemon starts")
+        };
         let mut child = netfilter::run_without(&self.host, spawn).expect("a filter against netfilter");
         let stderr = child.stderr.take().expect("it was piped");
         let log = Arc::clone(&self.log);

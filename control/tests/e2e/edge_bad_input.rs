@@ -135,7 +135,7 @@ fn commands(edge: &Edge) {
         ("rule add blue deny --proto icmp --port 80", 1, &["ICMP has no ports"]),
         ("rule add blue deny --to fd00::/8", 1, &["IPv6"]),
         ("rule add blue deny --at 7", 1, &["number 7", "1 to 2"]),
-        ("rule rm blue 2", 1, &["no rule 2 of blue"]),
+        ("rule rm blue 2", 1, &["no rule 2 of the network blue"]),
         ("rule ls red", 1, &["no network red"]),
         // links
         ("link blue web web", 1, &["no link to itself"]),

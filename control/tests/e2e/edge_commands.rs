@@ -83,8 +83,8 @@ fn publications() {
     let all: Vec<Publication> = daemon.json("ports");
     assert_eq!(all[1].ports.to_string(), "8081:81/udp");
     assert_eq!(
-        all[1].allow.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["192.0.2.0/24", "198.51.100.7/32"]
+        all[1].rules.iter().map(|it| it.rule.to_string()).collect::<Vec<_>>(),
+        ["allow from 192.0.2.0/24", "allow from 198.51.100.7/32", "deny"]
     );
     assert_eq!(
         daemon.ok("ports blue"),
@@ -95,7 +95,7 @@ fn publications() {
     );
     // The same ports again: the same publication, for others.
     let again: Publication = daemon.json("publish blue web 8081:81/udp");
-    assert_eq!((again.id, again.allow.len(), &again.created), (2, 0, &all[1].created));
+    assert_eq!((again.id, again.rules.len(), &again.created), (2, 0, &all[1].created));
     daemon.ok("unpublish blue web 8080:80/tcp");
     daemon.ok("unpublish blue web 2");
     assert_eq!(daemon.json::<Vec<Publication>>("ports"), []);
@@ -125,6 +125,32 @@ fn rules_and_links() {
     daemon.ok("rule rm blue 1");
     let left: Vec<Rule> = daemon.json("rule ls blue");
     assert_eq!((left.len(), left[0].number, left[0].rule.to_string().as_str()), (1, 1, "allow tcp port 443"));
+    // A publication's list, named by ports or number, beside the network's.
+    daemon.ok("publish blue a 8080:80 --allow 192.0.2.0/24");
+    assert_eq!(
+        daemon.ok("rule add blue deny --from 192.0.2.66 --at 1 --publication 8080:80"),
+        "blue/a 8080:80/tcp: rule 1: deny from 192.0.2.66/32\n"
+    );
+    assert_eq!(
+        daemon.ok("rule ls blue"),
+        "NUMBER  ACTION  FROM  TO   PROTOCOL  PORT  HITS\n\
+         \x20    1  allow   any   any  tcp       443      0\n\
+         \n\
+         publication 1, blue/a 8080:80/tcp:\n\
+         NUMBER  ACTION  FROM           TO   PROTOCOL  PORT  HITS\n\
+         \x20    1  deny    192.0.2.66/32  any  any       any      0\n\
+         \x20    2  allow   192.0.2.0/24   any  any       any      0\n\
+         \x20    3  deny    any            any  any       any      0\n"
+    );
+    assert!(daemon.ok("ports").contains("8080:80/tcp  3 rules  up"));
+    assert_eq!(daemon.ok("rule rm blue 1 --publication 1"), "blue/a 8080:80/tcp: rule 1 removed\n");
+    assert_eq!(daemon.json::<Vec<Rule>>("rule ls blue --publication 1").len(), 2);
+    assert_eq!(
+        daemon.ok("rule flush blue --publication 8080:80/tcp"),
+        "blue/a 8080:80/tcp: all rules removed\n"
+    );
+    assert_eq!(daemon.json::<Vec<Rule>>("rule ls blue --publication 1"), []);
+    assert_eq!(daemon.json::<Vec<Rule>>("rule ls blue").len(), 1, "the network's own stay");
     daemon.ok("rule flush blue");
     assert_eq!(daemon.json::<Vec<Rule>>("rule ls blue"), []);
     assert_eq!(daemon.ok("link blue a b:80"), "blue: a may speak to b, port 80/tcp\n");
@@ -280,10 +306,10 @@ fn republished(edge: &mut Edge) {
     let ended = (&held).read(&mut [0]);
     assert!(matches!(&ended, Ok(0)) || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
     drop(server);
-    // The list is about others: the host is served whoever is on it.
-    edge.daemon.ok("publish blue web 8080:80 --allow 198.51.100.0/24");
-    let server = listen(&web.namespace, (web.ip(), 80));
-    let host = try_connect(edge.host(), (LOOPBACK, 0), (LOOPBACK, 8080), PATIENCE).unwrap();
+    // The list is about others: the host is served whoever is on it. By a port that nobody has knocked at before.
+    edge.daemon.ok("publish blue web 8081:81 --allow 198.51.100.0/24");
+    let server = listen(&web.namespace, (web.ip(), 81));
+    let host = try_connect(edge.host(), (LOOPBACK, 0), (LOOPBACK, 8081), PATIENCE).unwrap();
     Connection::accept(host, &server).unwrap().check().unwrap();
 }
 

@@ -13,7 +13,7 @@ use pontoon_tools::transfer::{Connection, Transfer};
 use serde_json::Value;
 
 use crate::daemon::{Daemon, GATEWAY, PATIENCE, Station, until};
-use crate::edge::{Edge, SILENCE, bind, connect, edge_test, exchange, listen, ping, plain_test, try_connect};
+use crate::edge::{Edge, bind, connect, edge_test, exchange, listen, ping, plain_test, try_connect};
 use crate::frames::{Segment, ethernet, flag, tcp};
 use crate::{Test, full};
 

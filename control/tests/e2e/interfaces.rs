@@ -1,6 +1,8 @@
 //! Existing interfaces: put on a network, and given back exactly as they were.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use futures_util::TryStreamExt;
 use pontoon::link::Links;
@@ -22,7 +24,8 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 50);
+/// The station at the far end.
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 50);
 
 /// Everything about an interface that a user could see.
 #[derive(Debug, PartialEq)]
@@ -32,7 +35,22 @@ struct Look {
     mtu: u32,
     mac: Vec<u8>,
     addresses: Vec<std::net::IpAddr>,
-    ipv6_off: String,
+    /// Every sysctl of its own, by path.
+    sysctls: BTreeMap<PathBuf, String>,
+}
+
+impl Look {
+    fn has_ipv6(&self) -> bool {
+        self.sysctls.keys().any(|path| path.starts_with("/proc/sys/net/ipv6"))
+    }
+}
+
+fn sysctls(name: &str) -> BTreeMap<PathBuf, String> {
+    let files =
+        ["ipv4", "ipv6"].map(|family| std::fs::read_dir(format!("/proc/sys/net/{family}/conf/{name}")));
+    let paths = files.into_iter().flatten().flatten().map(|file| file.unwrap().path());
+    // One of them cannot be read (stable_secret).
+    paths.filter_map(|path| Some((path.clone(), std::fs::read_to_string(path).ok()?))).collect()
 }
 
 fn look(host: &Namespace, name: &str) -> Look {
@@ -52,8 +70,7 @@ fn look(host: &Namespace, name: &str) -> Look {
             mtu: 0,
             mac: Vec::new(),
             addresses: links.addresses(&links.get(name).unwrap()).unwrap(),
-            ipv6_off: std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"))
-                .unwrap_or_default(),
+            sysctls: sysctls(name),
         };
         for attribute in message.attributes {
             match attribute {
@@ -69,7 +86,7 @@ fn look(host: &Namespace, name: &str) -> Look {
 }
 
 /// An interface `up0` of the host, whose other end is the eth0 of a new namespace.
-fn cable(daemon: &Daemon, up: bool) -> Namespace {
+pub(crate) fn cable(daemon: &Daemon, up: bool) -> Namespace {
     let far = Namespace::new("e2e-far").unwrap();
     let make = || {
         let links = Links::open()?;
@@ -77,6 +94,8 @@ fn cable(daemon: &Daemon, up: bool) -> Namespace {
         let link = links.get("up0")?;
         links.add_address(&link, Ipv4Addr::new(192, 0, 2, 1).into(), 24)?;
         links.set_mtu(&link, 1600)?;
+        // What nobody has by itself.
+        std::fs::write("/proc/sys/net/ipv4/conf/up0/rp_filter", "2").unwrap();
         links.set_up(&link, up)
     };
     daemon.host.run(make).unwrap().unwrap();
@@ -96,7 +115,7 @@ fn settled(daemon: &Daemon, up: bool) -> Look {
     until("the interface has settled", || {
         let look = look(&daemon.host, "up0");
         // Down interfaces have no link-local address.
-        !up || look.addresses.len() > 1 || look.ipv6_off.is_empty()
+        !up || look.addresses.len() > 1 || !look.has_ipv6()
     });
     look(&daemon.host, "up0")
 }
@@ -116,7 +135,9 @@ fn given_back(up: bool) {
     assert!(answers(&station.namespace, FAR));
     assert!(answers(&far, station.ip()));
     assert!(answers(&far, GATEWAY));
-    assert!(look(&daemon.host, "up0").promiscuity > before.promiscuity);
+    let as_port = look(&daemon.host, "up0");
+    assert!(as_port.promiscuity > before.promiscuity);
+    assert_ne!(as_port.sysctls, before.sysctls, "the host is kept off");
     let port = daemon.ports().into_iter().find(|port| port.port == "blue/up0").unwrap();
     assert_eq!((port.kind.as_str(), port.sandbox, port.flags.guard), ("packet", None, false));
     assert!(

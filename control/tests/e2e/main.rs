@@ -38,6 +38,7 @@ mod remote;
 mod rules;
 mod rungs;
 mod sessions;
+mod stations;
 mod survive;
 mod uplink;
 mod uplink_changes;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         many::tests(),
         interfaces::tests(),
         networks::tests(),
+        stations::tests(),
         leases::tests(),
         command_line::tests(),
         bad_input::tests(),

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::Command;
 
+use pontoon::api::types::Rule;
 use pontoon::link::Links;
 use pontoon_tools::lab::Namespace;
 use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, SECOND_HOST, SECOND_ROUTER, UPLINK, Way};
@@ -34,6 +35,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("published/another-uplink", "--uplink wan1", another_uplink),
         plain_test("published/no-host-access", "--host-access=false", no_host_access),
         plain_test("published/allow", "", allow),
+        plain_test("published/rules", "", rules),
         plain_test("published/taken", "", taken),
         plain_test("published/unpublish-ends-sessions", "", unpublish_ends_sessions),
         plain_test("published/published-anew", "", published_anew),
@@ -275,6 +277,58 @@ fn allow(edge: &mut Edge) {
     let listener = listen(&station.namespace, (station.ip(), 80));
     open(&edge.outside.machine, OUTSIDE, (HOST, 8080), &listener).check().unwrap();
     assert!(try_connect(&edge.outside.machine, (OUTSIDE_TOO, 0), (HOST, 8080), SILENCE).is_err());
+}
+
+/// An ordered list of its own, whose changes are for open sessions too.
+fn rules(edge: &mut Edge) {
+    let station = edge.daemon.attach("--name web");
+    publish(&edge.daemon, &station, "8080-8081:80-81");
+    publish(&edge.daemon, &station, "9090:80");
+    let listener = listen(&station.namespace, (station.ip(), 80));
+    let hits = |edge: &Edge| -> Vec<u64> {
+        let rules: Vec<Rule> = edge.daemon.json("rule ls blue --publication 8080-8081:80-81");
+        rules.iter().map(|rule| rule.hits).collect()
+    };
+    let machine = &edge.outside.machine;
+    let goes = open(machine, OUTSIDE, (HOST, 8080), &listener);
+    let stays = open(machine, OUTSIDE_TOO, (HOST, 8080), &listener);
+    let other = open(machine, OUTSIDE, (HOST, 9090), &listener);
+    let add = |rule: &str| edge.daemon.ok(&format!("rule add blue {rule} --publication 8080-8081:80-81"));
+    add(&format!("deny --from {OUTSIDE} --to {HOST} --proto tcp --port 8080"));
+    goes.server.set_read_timeout(Some(SILENCE)).unwrap();
+    assert!(goes.check().is_err(), "a session that a new rule denies goes on");
+    for open in [&stays, &other] {
+        open.check().unwrap();
+    }
+    let refused = |target| try_connect(machine, (OUTSIDE, 0), (HOST, target), SILENCE).is_err();
+    assert!(refused(8080));
+    let counted = hits(edge)[0];
+    assert!(counted >= 1);
+    open(machine, OUTSIDE, (HOST, 9090), &listener).check().unwrap();
+    assert_eq!(hits(edge), [counted], "the other publication has other rules");
+    // In order: who is allowed first is allowed, once for each session.
+    add(&format!("allow --from {OUTSIDE} --at 1"));
+    open(machine, OUTSIDE, (HOST, 8080), &listener).check().unwrap();
+    assert_eq!(hits(edge), [1, counted]);
+    let packet = format!("tcp {OUTSIDE}:5000 > {HOST}:8080");
+    let trace = edge.daemon.ask(&["trace", "blue", "--from", "uplink:wan0", &packet]).stdout;
+    assert!(trace.contains("the publication's rules: rule 1 allows"), "{trace}");
+    // An endpoint that comes by the host's address is held against it too; the host itself is not.
+    let inside = edge.daemon.attach("");
+    add(&format!("deny --from {} --at 1", inside.ip()));
+    assert!(try_connect(&inside.namespace, (Ipv4Addr::UNSPECIFIED, 0), (HOST, 8080), SILENCE).is_err());
+    open(edge.host(), LOOPBACK, (LOOPBACK, 8080), &listener).check().unwrap();
+    // They outlive the daemon, and the network's rules come first.
+    edge.daemon.end(Signal::KILL);
+    edge.daemon.start_again();
+    assert_eq!(hits(edge), [0, 0, 0]);
+    assert!(try_connect(&inside.namespace, (Ipv4Addr::UNSPECIFIED, 0), (HOST, 8080), SILENCE).is_err());
+    edge.daemon.ok(&format!("rule add blue deny --from {OUTSIDE}"));
+    assert!(try_connect(&edge.outside.machine, (OUTSIDE, 0), (HOST, 8080), SILENCE).is_err());
+    assert_eq!(hits(edge)[1..], [0, 0], "who does not come so far is not counted");
+    edge.daemon.ok("rule flush blue");
+    edge.daemon.ok("rule flush blue --publication 1");
+    open(&edge.outside.machine, OUTSIDE, (HOST, 8080), &listener).check().unwrap();
 }
 
 fn taken(edge: &mut Edge) {

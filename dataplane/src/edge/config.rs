@@ -54,7 +54,7 @@ pub struct NetworkEdge {
     pub host_port: Option<PortId>,
     /// Reaches neither uplink nor host.
     pub internal: bool,
-    /// Endpoints may talk only to the gateway's side, and by links (docker's `--icc=false`).
+    /// Members may talk only to the gateway's side, and endpoints by links (docker's `--icc=false`).
     pub isolated: bool,
     /// Which uplinks its packets may leave by.
     pub uplinks: UplinkChoice,
@@ -154,7 +154,7 @@ pub struct Publication {
     pub to_address: Ipv4Addr,
     /// The endpoint's port that the first of `ports` leads to; the others follow.
     pub to_port: u16,
-    /// Who may come; checked after the network's own rules. What none matches passes.
+    /// Checked in order after the network's own, once for each new session that comes to it. What none matches passes.
     pub rules: Arc<[Rule]>,
 }
 

@@ -1,16 +1,18 @@
-//! What passes between two ports of one network on its way over the bridge: nothing between isolated endpoints but what a link
-//! allows, to the host only what is meant for all, and from the host everything, noted where rules would take the answer for
-//! something new.
+//! What passes between two ports of one network on its way over the bridge: nothing between isolated members but what a link
+//! allows, to the host only what is meant for all and rules permit, and from the host everything, noted where rules would take the
+//! answer for something new.
+//!
+//! Members are endpoints and existing interfaces alike. Only endpoints can be linked: behind an interface there may be anybody.
 //!
 //! A link lets ARP pass between its two endpoints, and IPv4 from the one to the other's service, which may answer within the session
 //! and begin nothing. Such sessions stand in the edge's one table without a translation. IPv6 does not pass: nothing keeps sessions
 //! of it yet.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Edge;
-use super::config::{Link, NetworkEdge};
-use super::explain::Decision;
+use super::config::{Link, NetworkEdge, Rule};
+use super::explain::{Decision, RuleList};
 use super::forward::tcp_flags;
 use super::ingress::Flow;
 use super::open::{reason, untranslated};
@@ -41,10 +43,12 @@ pub struct Bridged<'a> {
 }
 
 /// What stands between two ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
+#[derive(Debug, Clone, Copy)]
+pub enum Passage<'a> {
     /// Nothing.
     Open,
+    /// The network's rules: this one decides, or none.
+    Ruled(Option<&'a Rule>),
     /// The edge, which keeps a session and decides by it ([`Edge::admit`](super::Edge::admit)).
     Tracked,
     /// Isolation.
@@ -53,48 +57,60 @@ pub enum Passage {
 
 /// What stands between two ports of `network` for `frame` from the one to the other.
 #[inline]
-pub fn passage(
-    network: &Network,
+pub fn passage<'a>(
+    network: &'a Network,
     ingress: &Port,
     egress: &Port,
     view: &EthernetView,
     frame: &Frame<'_>,
-) -> Passage {
+) -> Passage<'a> {
     let edge = &network.edge;
     if view.dst.is_group() && egress.is_host() {
-        return if is_for_host_too(network, view, frame) { Passage::Open } else { Passage::Closed };
+        return to_all_and_host(network, view, frame);
     }
-    if edge.isolated && ingress.is_endpoint() && egress.is_endpoint() {
+    if edge.isolated && ingress.is_member() && egress.is_member() {
         return between_isolated(edge, ingress.id, egress.id, view);
     }
     let is_packet_of_host = ingress.is_host() && view.ethertype == ethertype::IPV4 && !view.dst.is_group();
     if is_packet_of_host && !edge.rules.is_empty() { Passage::Tracked } else { Passage::Open }
 }
 
-/// Whether a frame to a group is the host's as well: ARP, and what rules permit of IPv4 to all or to a group. A kernel takes a
-/// packet to one of its own addresses from any such frame, and there it would not have passed the gateway, which asks the rules
-/// about it. The host port has no IPv6.
-fn is_for_host_too(network: &Network, view: &EthernetView, frame: &Frame<'_>) -> bool {
+/// A frame to a group is the host's as well when it is ARP, or IPv4 to all or to a group that rules permit. A kernel takes a packet
+/// to one of its own addresses from any such frame, and there it would not have passed the gateway, which asks the rules about
+/// it. The host port has no IPv6.
+fn to_all_and_host<'a>(network: &'a Network, view: &EthernetView, frame: &Frame<'_>) -> Passage<'a> {
     match view.ethertype {
-        _ if view.in_vlan => false,
-        ethertype::ARP => true,
-        ethertype::IPV4 => Packet::parse(view, frame).is_ok_and(|packet| {
-            let Packet { src, dst, protocol, .. } = packet;
-            let rules = &network.edge.rules;
-            let rule = match packet.tuple() {
-                Some(tuple) => first_match(rules, &tuple),
-                None => first_match_untracked(rules, src, dst, protocol),
-            };
-            let is_for_all = dst.is_multicast()
-                || dst.is_broadcast()
-                || network.gateway.is_some_and(|gateway| gateway.is_subnet_broadcast(dst));
-            is_for_all && permits(rule)
-        }),
-        _ => false,
+        _ if view.in_vlan => Passage::Closed,
+        ethertype::ARP => Passage::Open,
+        ethertype::IPV4 => match Packet::parse(view, frame) {
+            Ok(packet) if is_for_all(network, packet.dst) => Passage::Ruled(deciding_rule(network, &packet)),
+            _ => Passage::Closed,
+        },
+        _ => Passage::Closed,
     }
 }
 
-fn between_isolated(edge: &NetworkEdge, ingress: PortId, egress: PortId, view: &EthernetView) -> Passage {
+fn is_for_all(network: &Network, dst: Ipv4Addr) -> bool {
+    dst.is_multicast()
+        || dst.is_broadcast()
+        || network.gateway.is_some_and(|gateway| gateway.is_subnet_broadcast(dst))
+}
+
+fn deciding_rule<'a>(network: &'a Network, packet: &Packet) -> Option<&'a Rule> {
+    let &Packet { src, dst, protocol, .. } = packet;
+    let rules = &network.edge.rules;
+    match packet.tuple() {
+        Some(tuple) => first_match(rules, &tuple),
+        None => first_match_untracked(rules, src, dst, protocol),
+    }
+}
+
+fn between_isolated(
+    edge: &NetworkEdge,
+    ingress: PortId,
+    egress: PortId,
+    view: &EthernetView,
+) -> Passage<'static> {
     let linked = |from, to| edge.links.iter().any(|link| link.from == from && link.to == to);
     match view.ethertype {
         _ if view.in_vlan || !linked(ingress, egress) && !linked(egress, ingress) => Passage::Closed,
@@ -102,6 +118,18 @@ fn between_isolated(edge: &NetworkEdge, ingress: PortId, egress: PortId, view: &
         ethertype::IPV4 if !view.dst.is_group() => Passage::Tracked,
         _ => Passage::Closed,
     }
+}
+
+/// Whether a frame is for the host of which that rule of the network decides whether it is, if any does; the rule counts it. Workers
+/// without the edge trace nothing.
+pub fn passes(edge: Option<&mut Edge>, rule: Option<&Rule>) -> bool {
+    if let Some(edge) = edge {
+        return edge.passes(RuleList::Network, rule);
+    }
+    if let Some(rule) = rule {
+        rule.hits.count();
+    }
+    permits(rule)
 }
 
 /// Whether a link of `edge` lets `from` open a session of this tuple to `to`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{EngineError, NetworkSpec, PortSpec};
+use crate::addr::MacAddr;
 use crate::counters::PortCounters;
 use crate::edge::config::{EdgeConfig, UplinkChoice};
 use crate::fdb::{Fdb, FdbConfig};
@@ -92,8 +93,12 @@ impl Tables {
         Ok(())
     }
 
-    /// A port without a device, and the worker that shall read from it: the one with the fewest.
-    pub(super) fn add_port(&mut self, spec: PortSpec) -> Result<(PortId, usize), EngineError> {
+    /// A port without a device, and the worker that shall read from it: the one with the fewest. `own_mac` is the interface's own.
+    pub(super) fn add_port(
+        &mut self,
+        spec: PortSpec,
+        own_mac: Option<MacAddr>,
+    ) -> Result<(PortId, usize), EngineError> {
         if let Some(network) = spec.place.network() {
             self.network(network)?;
         }
@@ -117,6 +122,7 @@ impl Tables {
             place: spec.place,
             settings: spec.settings,
             identity: spec.identity.map(Arc::new),
+            own_mac,
             mtu: spec.mtu,
             counters: (0..self.workers).map(|_| PortCounters::default()).collect(),
         });

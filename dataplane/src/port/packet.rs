@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::buffer::{BARE_HEADER_LEN, Buffer};
 use super::{Offloads, Received, SendError};
+use crate::addr::MacAddr;
 use crate::frame::{EthernetView, Frame, ethertype};
 use crate::offload::Gso;
 use crate::sys;
@@ -50,6 +51,8 @@ pub struct Packet {
     role: Role,
     /// The interface carries packets without an Ethernet header.
     bare: bool,
+    /// The interface's own MAC when it was opened.
+    mac: MacAddr,
     offloads: Offloads,
     /// Falls when the kernel refuses the first UDP super-frame (before 6.2); there is no way to ask ahead.
     takes_uso: AtomicBool,
@@ -94,7 +97,8 @@ impl Packet {
             Socket::new_raw(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(0)))?;
         let fd = socket.as_fd();
         let interface_index = rustix::net::netdevice::name_to_index(fd, name)?;
-        let bare = carries_bare_packets(sys::hardware_type(fd, name)?)?;
+        let (hardware_type, mac) = sys::hardware_address(fd, name)?;
+        let bare = carries_bare_packets(hardware_type)?;
         if bare && role == Role::Bridge {
             return Err(unsupported("an interface without Ethernet header cannot be bridged"));
         }
@@ -120,6 +124,7 @@ impl Packet {
             interface_index,
             role,
             bare,
+            mac: MacAddr(mac),
             offloads,
             takes_uso: AtomicBool::new(offloads.uso),
             uso_proven: AtomicBool::new(false),
@@ -140,6 +145,11 @@ impl Packet {
     /// Whether the interface carries packets without an Ethernet header.
     pub fn is_bare(&self) -> bool {
         self.bare
+    }
+
+    /// The interface's own MAC when it was opened; none where frames have none.
+    pub(super) fn own_mac(&self) -> Option<MacAddr> {
+        (!self.bare).then_some(self.mac)
     }
 
     /// The offloads in use.

@@ -328,6 +328,7 @@ impl Description {
                 place,
                 settings: line.settings,
                 identity: line.identity.map(Arc::new),
+                own_mac: None,
                 mtu: line.mtu,
                 counters: Arc::from([PortCounters::default()]),
             }));

@@ -128,7 +128,7 @@ pub struct Connection {
     pub uplink: Uplink,
     /// It reaches neither the host nor the outside, whatever `host_access` and `uplink` say.
     pub internal: bool,
-    /// Endpoints may talk to one another; without, only by links.
+    /// Endpoints and existing interfaces may talk to one another; without, only endpoints may, by links.
     pub icc: bool,
     /// The source address of what leaves the host.
     pub snat_ip: SnatIp,
@@ -174,10 +174,13 @@ pub struct PublicationRequest {
     pub endpoint: String,
     /// `[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]`.
     pub ports: PublishedPorts,
-    /// Who may come, as subnets; everybody when empty.
+    /// Who may come, as subnets; everybody when empty. The same as rules that allow them and deny everybody else.
     #[schema(value_type = Vec<String>)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<IpNet>,
+    /// Rules, in order, instead of `allow`.
+    #[serde(default, alias = "rule", skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleBody>,
 }
 
 /// Ports of the host that lead to an endpoint (`GET /publications`).
@@ -201,9 +204,8 @@ pub struct Publication {
     pub endpoint_ports: PortRange,
     /// `tcp` or `udp`.
     pub protocol: Protocol,
-    /// Who may come; everybody when empty.
-    #[schema(value_type = Vec<String>)]
-    pub allow: Vec<IpNet>,
+    /// Rules, in order; without any everybody may come.
+    pub rules: Vec<Rule>,
     /// `up`, or `down` with a `cause`.
     pub state: String,
     /// Why it is down.
@@ -248,6 +250,16 @@ pub struct RuleBody {
     pub port: Option<PortRange>,
 }
 
+impl RuleBody {
+    /// The rules by which these may come and nobody else; none when everybody may.
+    pub fn admission(allow: &[IpNet]) -> Vec<RuleBody> {
+        let rule = |action, from| RuleBody { action, from, to: None, protocol: None, port: None };
+        let allowed = allow.iter().map(|net| rule(RuleAction::Allow, Some(*net)));
+        let rest = (!allow.is_empty()).then(|| rule(RuleAction::Deny, None));
+        allowed.chain(rest).collect()
+    }
+}
+
 impl fmt::Display for RuleBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.action {
@@ -270,7 +282,7 @@ impl fmt::Display for RuleBody {
     }
 }
 
-/// `POST /networks/NAME/rules`: a rule to add.
+/// `POST /networks/NAME/rules`: a rule to add, with `?publication=ID` to one of its publications.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleRequest {
@@ -281,7 +293,7 @@ pub struct RuleRequest {
     pub at: Option<u32>,
 }
 
-/// A rule of a network (`GET /networks/NAME/rules`).
+/// A rule of a network (`GET /networks/NAME/rules`), or of one of its publications (`?publication=ID`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rule {
     /// Its place in the order, from 1.

@@ -1,5 +1,7 @@
 //! Arguments of the commands about the edge: connection, publishing, rules, links, sessions.
 
+use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,8 +10,8 @@ use pontoon_dataplane::edge::config::{Limits, Timeouts};
 use pontoon_dataplane::port::Offloads;
 
 use crate::api::types::{
-    LinkBody, NatMapping, NetworkPatch, PortRange, Protocol, PublishedPorts, RuleAction, RuleBody, SnatIp,
-    Uplink,
+    LinkBody, NatMapping, NetworkPatch, PortRange, Protocol, Publication, PublishedPorts, RuleAction,
+    RuleBody, SnatIp, Uplink,
 };
 use crate::edge::EdgeSettings;
 use crate::edge::lease::LeaseSettings;
@@ -26,7 +28,7 @@ pub struct ConnectionArgs {
     /// Let the network reach neither host nor outside [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub internal: Option<bool>,
-    /// Let endpoints talk to one another; without, only `pontoon link` allows it [default: true]
+    /// Let endpoints and existing interfaces talk to one another; without, only `pontoon link` allows endpoints to [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub icc: Option<bool>,
     /// The source address of what leaves the host: `auto` is the one that the route names [default: auto]
@@ -75,7 +77,9 @@ Clients keep their address. Unless the network has --uplink none they may come f
 interface that `pontoon uplink ls` shows. Other endpoints may come by the host's address. The host
 itself, 127.0.0.1 too, is served whatever --allow and rules say, as long as the network has host
 access; it is reset otherwise.
-Publishing the same ports again with another --allow replaces the list; sessions that were open end.
+--allow is short for rules: those subnets are allowed, then everybody is denied. `pontoon rule
+--publication` changes them.
+Publishing the same ports again replaces the rules, and sessions that were open end.
 
 Examples:
   pontoon publish blue web 8080:80
@@ -113,13 +117,32 @@ pub struct UnpublishArgs {
     pub which: Published,
 }
 
-/// What to unpublish.
+/// What is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
     /// By its number.
     Id(u32),
     /// By its ports.
     Ports(PublishedPorts),
+}
+
+impl Published {
+    /// Whether it is that one, on a network whose publications are on `address` unless they say otherwise.
+    pub fn is(&self, publication: &Publication, address: Option<Ipv4Addr>) -> bool {
+        match *self {
+            Published::Id(id) => publication.id == id,
+            Published::Ports(ports) => publication.ports == ports.or_on(address),
+        }
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Published::Id(id) => write!(f, "number {id}"),
+            Published::Ports(ports) => ports.fmt(f),
+        }
+    }
 }
 
 impl std::str::FromStr for Published {
@@ -156,43 +179,57 @@ A rule is about new sessions that pass the edge: to and from the outside, to the
 published ports. The first one that matches decides; what none matches is allowed. Destinations
 are those before NAT translates them. Frames between endpoints of one network are never held
 against rules.
+A published port has a list of its own, which is asked behind the network's; what `publish --allow`
+makes is such a list. Clients on the host itself pass both.
 
 Examples:
   pontoon rule add blue deny --to 169.254.169.254
   pontoon rule add blue allow --proto tcp --port 443
-  pontoon rule add blue deny --from 10.88.0.7 --at 1")]
+  pontoon rule add blue deny --from 10.88.0.7 --at 1
+  pontoon rule add blue deny --from 192.0.2.66 --at 1 --publication 8080:80")]
     Add(RuleArgs),
     /// List rules in order, with how many sessions each one decided
     #[command(visible_alias = "list")]
     Ls {
-        /// The network's name
-        #[arg(value_name = "NETWORK")]
-        network: String,
+        /// Which list: without --publication the network's, and behind it those of its publications
+        #[command(flatten)]
+        list: RuleListArgs,
     },
     /// Remove a rule; those behind it move up
     #[command(visible_alias = "remove")]
     Rm {
-        /// The network's name
-        #[arg(value_name = "NETWORK")]
-        network: String,
+        /// Which list
+        #[command(flatten)]
+        list: RuleListArgs,
         /// The rule's number, as `rule ls` shows it
         #[arg(value_name = "NUMBER", allow_hyphen_values = true, value_parser = parse_number)]
         number: u32,
     },
-    /// Remove all rules of a network
+    /// Remove all rules of a network, or of a publication
     Flush {
-        /// The network's name
-        #[arg(value_name = "NETWORK")]
-        network: String,
+        /// Which list
+        #[command(flatten)]
+        list: RuleListArgs,
     },
+}
+
+/// A list of rules.
+#[derive(Debug, Args)]
+pub struct RuleListArgs {
+    /// The network's name
+    #[arg(value_name = "NETWORK")]
+    pub network: String,
+    /// The list of what it publishes: its number or its ports, as `pontoon ports` shows both
+    #[arg(long, value_name = "ID|PORTS", allow_hyphen_values = true)]
+    pub publication: Option<Published>,
 }
 
 /// `pontoon rule add`.
 #[derive(Debug, Args)]
 pub struct RuleArgs {
-    /// The network's name
-    #[arg(value_name = "NETWORK")]
-    pub network: String,
+    /// Which list
+    #[command(flatten)]
+    pub list: RuleListArgs,
     /// What the rule does
     #[arg(value_name = "allow|deny", value_enum)]
     pub action: ActionArg,
@@ -265,8 +302,9 @@ impl From<ProtocolArg> for Protocol {
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "\
-On a network with --icc=false endpoints talk only to the gateway's side. A link lets A begin with
-B, and B answer; B may begin nothing.
+On a network with --icc=false endpoints and existing interfaces talk only to the gateway's side. A
+link lets the endpoint A begin with B, and B answer; B may begin nothing. Interfaces cannot be
+linked, for there may be anybody behind them.
 
 Examples:
   pontoon link blue web db:5432
@@ -353,10 +391,10 @@ look on the other side: the difference is what NAT translates."
 /// Whose sessions.
 #[derive(Debug, Clone, Default, Args)]
 pub struct WhoseArgs {
-    /// Only sessions of this network's endpoints
+    /// Only sessions of this network's endpoints and existing interfaces
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
-    /// Only sessions of this endpoint
+    /// Only sessions of this endpoint or existing interface
     #[arg(long, value_name = "NETWORK/ENDPOINT")]
     pub endpoint: Option<String>,
 }

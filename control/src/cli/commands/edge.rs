@@ -11,7 +11,7 @@ use crate::api::types::{
     RuleRequest, Trace, TraceRequest, UplinkState,
 };
 use crate::cli::args::{
-    LinkArgs, LinkCommand, NatCommand, PortsArgs, PublishArgs, Published, RuleCommand, TraceArgs,
+    LinkArgs, LinkCommand, NatCommand, PortsArgs, PublishArgs, RuleCommand, RuleListArgs, TraceArgs,
     UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
 };
 use crate::cli::client::{encode, path};
@@ -25,7 +25,8 @@ impl Session {
     /// See [`Session::network`].
     pub fn publish(&self, args: PublishArgs) -> Done {
         let target = path(&["networks", &args.network, "publications"]);
-        let request = PublicationRequest { endpoint: args.endpoint, ports: args.ports, allow: args.allow };
+        let PublishArgs { endpoint, ports, allow, .. } = args;
+        let request = PublicationRequest { endpoint, ports, allow, rules: Vec::new() };
         let made: Publication = self.client.send(Method::POST, &target, &request)?;
         self.out.show(&made, || show::published(&made))
     }
@@ -37,20 +38,10 @@ impl Session {
     pub fn unpublish(&self, args: UnpublishArgs) -> Done {
         let UnpublishArgs { network, endpoint, which } = args;
         let there: Network = self.client.get(&path(&["networks", &network]))?;
-        let wanted = |it: &&Publication| {
-            it.endpoint == endpoint
-                && match which {
-                    Published::Id(id) => it.id == id,
-                    Published::Ports(ports) => it.ports == ports.or_on(there.publish_address),
-                }
-        };
-        let Some(found) = there.publications.iter().find(wanted) else {
-            let what = match which {
-                Published::Id(id) => format!("number {id}"),
-                Published::Ports(ports) => ports.to_string(),
-            };
+        let mut published = there.publications.iter().filter(|it| it.endpoint == endpoint);
+        let Some(found) = published.find(|it| which.is(it, there.publish_address)) else {
             let sentence = format!(
-                "{network}/{endpoint} does not publish {what}; `pontoon ports` lists what is published"
+                "{network}/{endpoint} does not publish {which}; `pontoon ports` lists what is published"
             );
             return Err(Failure::Sentence(sentence));
         };
@@ -77,24 +68,46 @@ impl Session {
         match command {
             RuleCommand::Add(args) => {
                 let request = RuleRequest { rule: args.body(), at: args.at };
-                let target = path(&["networks", &args.network, "rules"]);
+                let (target, name) = self.rules_of(&args.list, &[])?;
                 let made: Rule = self.client.send(Method::POST, &target, &request)?;
-                self.out.show(&made, || format!("{}: rule {}: {}\n", args.network, made.number, made.rule))
+                self.out.show(&made, || format!("{name}: rule {}: {}\n", made.number, made.rule))
             }
-            RuleCommand::Ls { network } => {
-                let all: Vec<Rule> = self.client.get(&path(&["networks", &network, "rules"]))?;
-                self.out.show(&all, || show::rules(&all))
+            RuleCommand::Ls { list } => {
+                let (target, _) = self.rules_of(&list, &[])?;
+                let all: Vec<Rule> = self.client.get(&target)?;
+                if list.publication.is_some() {
+                    return self.out.show(&all, || show::rules(&all));
+                }
+                let network: Network = self.client.get(&path(&["networks", &list.network]))?;
+                self.out.show(&all, || show::rules(&all) + &show::rules_of_publications(&network))
             }
-            RuleCommand::Rm { network, number } => {
+            RuleCommand::Rm { list, number } => {
                 let number = number.to_string();
-                let target = path(&["networks", &network, "rules", &number]);
-                self.remove(&target, &number, &format!("{network}: rule {number} removed"))
+                let (target, name) = self.rules_of(&list, &[&number])?;
+                self.remove(&target, &number, &format!("{name}: rule {number} removed"))
             }
-            RuleCommand::Flush { network } => {
-                let target = path(&["networks", &network, "rules"]);
-                self.remove(&target, &network, &format!("{network}: all rules removed"))
+            RuleCommand::Flush { list } => {
+                let (target, name) = self.rules_of(&list, &[])?;
+                self.remove(&target, &list.network, &format!("{name}: all rules removed"))
             }
         }
+    }
+
+    /// Where a list of rules, or one of them, is to be found, and whose it is.
+    fn rules_of(&self, list: &RuleListArgs, rule: &[&str]) -> Result<(String, String), Failure> {
+        let RuleListArgs { network, publication } = list;
+        let target = path(&[&["networks", network, "rules"], rule].concat());
+        let Some(which) = publication else { return Ok((target, network.clone())) };
+        let there: Network = self.client.get(&path(&["networks", network]))?;
+        let Some(found) = there.publications.iter().find(|it| which.is(it, there.publish_address)) else {
+            let sentence =
+                format!("{network} does not publish {which}; `pontoon ports` lists what is published");
+            return Err(Failure::Sentence(sentence));
+        };
+        Ok((
+            format!("{target}?publication={}", found.id),
+            format!("{network}/{} {}", found.endpoint, found.ports),
+        ))
     }
 
     /// `pontoon link …`.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::api::types::{
     Flow, Link, NatFlushed, NatSession, NatStats, Network, NetworkPatch, Protocol, Publication, Rule,
-    RuleAction, Trace, UplinkState,
+    RuleAction, RuleBody, Trace, UplinkState,
 };
 use crate::cli::table::{Table, age, count};
 
@@ -45,17 +45,25 @@ pub fn patch(patch: &NetworkPatch) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn allow(allow: &[IpNet]) -> String {
-    if allow.is_empty() {
-        return "anybody".to_owned();
+/// Whom a list of rules lets come: `publish --allow` is told as it was said.
+fn audience(rules: &[Rule]) -> String {
+    let allowed: Vec<IpNet> =
+        rules.iter().filter(|it| it.rule.action == RuleAction::Allow).filter_map(|it| it.rule.from).collect();
+    let bodies = rules.iter().map(|it| &it.rule);
+    match rules.len() {
+        0 => "anybody".to_owned(),
+        _ if bodies.eq(&RuleBody::admission(&allowed)) => {
+            allowed.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",")
+        }
+        1 => "1 rule".to_owned(),
+        many => format!("{many} rules"),
     }
-    allow.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// What `publish` made.
 pub fn published(it: &Publication) -> String {
     let mut out =
-        format!("{}/{}: {} published, for {}\n", it.network, it.endpoint, it.ports, allow(&it.allow));
+        format!("{}/{}: {} published, for {}\n", it.network, it.endpoint, it.ports, audience(&it.rules));
     if let Some(note) = &it.note {
         out = out + "note: " + note + "\n";
     }
@@ -68,7 +76,7 @@ pub fn publications(all: &[Publication]) -> String {
     for it in all {
         let state = it.cause.as_ref().map_or(it.state.clone(), |cause| format!("{}: {cause}", it.state));
         let endpoint = format!("{}/{}", it.network, it.endpoint);
-        table.row([it.id.to_string(), endpoint, it.ports.to_string(), allow(&it.allow), state]);
+        table.row([it.id.to_string(), endpoint, it.ports.to_string(), audience(&it.rules), state]);
     }
     // Once for each network.
     let notes: BTreeSet<&String> = all.iter().filter_map(|it| it.note.as_ref()).collect();
@@ -94,6 +102,16 @@ pub fn rules(all: &[Rule]) -> String {
         ]);
     }
     table.render()
+}
+
+/// The rules of a network's publications, each list under a line of its own.
+pub fn rules_of_publications(network: &Network) -> String {
+    let with_rules = network.publications.iter().filter(|it| !it.rules.is_empty());
+    let list = |it: &Publication| {
+        let Publication { id, network, endpoint, ports, .. } = it;
+        format!("\npublication {id}, {network}/{endpoint} {ports}:\n{}", rules(&it.rules))
+    };
+    with_rules.map(list).collect()
 }
 
 fn service(link: &Link) -> String {
@@ -217,7 +235,15 @@ pub fn trace(trace: &Trace) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{ByProtocol, NatGauge, RuleBody, TraceFrame};
+    use crate::api::types::{ByProtocol, NatGauge, TraceFrame};
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn numbered(rules: Vec<RuleBody>) -> Vec<Rule> {
+        (1..).zip(rules).map(|(number, rule)| Rule { number, rule, hits: 7 }).collect()
+    }
 
     fn publication() -> Publication {
         let ports: crate::api::types::PublishedPorts = "127.0.0.1:8080-8081:80-81".parse().unwrap();
@@ -230,7 +256,10 @@ mod tests {
             host_ports: ports.host,
             endpoint_ports: ports.endpoint,
             protocol: ports.protocol,
-            allow: vec!["192.0.2.0/24".parse().unwrap(), "10.0.0.1/32".parse().unwrap()],
+            rules: numbered(RuleBody::admission(&[
+                "192.0.2.0/24".parse().unwrap(),
+                "10.0.0.1/32".parse().unwrap(),
+            ])),
             state: "up".into(),
             cause: None,
             note: None,
@@ -242,14 +271,14 @@ mod tests {
     fn publications_say_for_whom_and_why_not() {
         let up = publication();
         let cause = Some("80/tcp on 0.0.0.0 is taken by nginx".to_owned());
-        let down = Publication { id: 12, allow: vec![], state: "down".into(), cause, ..up.clone() };
+        let down = Publication { id: 12, rules: vec![], state: "down".into(), cause, ..up.clone() };
         assert_eq!(
             publications(&[up.clone(), down]),
             "ID  ENDPOINT  PORTS                          FOR                       STATE\n\
              \x203  blue/web  127.0.0.1:8080-8081:80-81/tcp  192.0.2.0/24,10.0.0.1/32  up\n\
              12  blue/web  127.0.0.1:8080-8081:80-81/tcp  anybody                   down: 80/tcp on 0.0.0.0 is taken by nginx\n"
         );
-        let noted = Publication { note: Some("nobody reaches it".into()), allow: vec![], ..up };
+        let noted = Publication { note: Some("nobody reaches it".into()), rules: vec![], ..up };
         assert_eq!(
             publications(&[noted.clone(), noted.clone()]).lines().skip(3).collect::<Vec<_>>(),
             ["note: nobody reaches it"]
@@ -262,15 +291,38 @@ mod tests {
 
     #[test]
     fn publications_as_json() {
-        let json = serde_json::to_value(publication()).unwrap();
+        let one = Publication {
+            rules: numbered(vec![RuleBody::admission(&[net("192.0.2.0/24")])[1].clone()]),
+            ..publication()
+        };
+        let json = serde_json::to_value(one).unwrap();
         assert_eq!(
             json,
             serde_json::json!({
                 "id": 3, "network": "blue", "endpoint": "web", "ports": "127.0.0.1:8080-8081:80-81/tcp",
                 "host_address": "127.0.0.1", "host_ports": "8080-8081", "endpoint_ports": "80-81", "protocol": "tcp",
-                "allow": ["192.0.2.0/24", "10.0.0.1/32"], "state": "up", "created": "2026-01-01T00:00:00Z",
+                "rules": [{"number": 1, "rule": {"action": "deny"}, "hits": 7}],
+                "state": "up", "created": "2026-01-01T00:00:00Z",
             })
         );
+    }
+
+    #[test]
+    fn who_may_come_is_told_as_it_was_said() {
+        let [a, b] = [net("192.0.2.0/24"), net("10.0.0.1/32")];
+        let allowed = RuleBody::admission(&[a, b]);
+        assert_eq!(audience(&numbered(allowed.clone())), "192.0.2.0/24,10.0.0.1/32");
+        // Whatever says more than that, or less.
+        let only_http = RuleBody { port: Some("80".parse().unwrap()), ..allowed[0].clone() };
+        for (rules, words) in [
+            (vec![], "anybody"),
+            (vec![allowed[2].clone()], "1 rule"),
+            (vec![allowed[0].clone(), allowed[1].clone()], "2 rules"),
+            (vec![allowed[2].clone(), allowed[0].clone()], "2 rules"),
+            (vec![only_http, allowed[2].clone()], "2 rules"),
+        ] {
+            assert_eq!(audience(&numbered(rules)), words);
+        }
     }
 
     #[test]

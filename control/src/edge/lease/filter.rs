@@ -9,7 +9,9 @@ use std::os::fd::OwnedFd;
 
 use socket2::{SockFilter, Socket};
 
-use super::sys::{self, Instruction};
+use super::sys;
+use crate::bpf::{self, Instruction, Kind};
+use crate::sys::load_program;
 
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Filters {
     /// `share`: if the kernel can.
     pub(super) fn new(share: bool) -> Filters {
         let filter = |program: Program| {
-            let loaded = share.then(|| sys::load_filter(&program.extended()).ok()).flatten();
+            let loaded = share.then(|| load_program(Kind::Socket, &program.extended()).ok()).flatten();
             loaded.map_or_else(|| Filter::Copied(program.classic()), Filter::Shared)
         };
         Filters { nat: filter(Program::DropAll), published: filter(Program::OnlyLoopback) }
@@ -89,31 +91,19 @@ impl Program {
         }
     }
 
-    /// In eBPF: the verdict is in register 0, the interface's number in register 2.
+    /// In eBPF.
     fn extended(self) -> Vec<Instruction> {
-        const EXIT: Instruction = Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 };
-        const DROP: Instruction = Instruction { code: 0xb7, registers: 0, offset: 0, immediate: 0 };
-        const PASS: Instruction = Instruction { code: 0xb7, registers: 0, offset: 0, immediate: -1 };
-        // `ifindex` of the `struct __sk_buff` that register 1 points to.
-        const LOAD: Instruction =
-            Instruction { code: 0x61, registers: registers(2, 1), offset: 40, immediate: 0 };
+        const DROP: Instruction = Instruction::result(0);
+        const PASS: Instruction = Instruction::result(-1);
+        const EXIT: Instruction = Instruction::EXIT;
         match self {
             Program::DropAll => vec![DROP, EXIT],
             Program::OnlyLoopback => {
-                let compare = Instruction {
-                    code: 0x15,
-                    registers: registers(2, 0),
-                    // Over DROP and its exit.
-                    offset: 2,
-                    immediate: LOOPBACK.into(),
-                };
-                vec![LOAD, compare, DROP, EXIT, PASS, EXIT]
+                let load = Instruction::load(2, bpf::INTERFACE);
+                // Over DROP and its exit.
+                let compare = Instruction::skip_if_equal(2, LOOPBACK.into(), 2);
+                vec![load, compare, DROP, EXIT, PASS, EXIT]
             }
         }
     }
-}
-
-/// The byte that names two registers.
-const fn registers(destination: u8, source: u8) -> u8 {
-    if cfg!(target_endian = "big") { destination << 4 | source } else { source << 4 | destination }
 }

@@ -124,6 +124,58 @@ fn fragments_of_a_linked_flow_follow_it() {
     assert_eq!(world.resume()[0].0, Verdict::Forward { egress: PortId(3) });
 }
 
+/// The port of an existing interface of the network: anybody may be behind it.
+const INTERFACE: u8 = 6;
+
+fn with_interface(world: &mut World) {
+    world.change(|snapshot| {
+        snapshot.ports[usize::from(INTERFACE)] =
+            Some(Port { own_mac: Some(mac(60)), ..open_port(INTERFACE) });
+        let network = Arc::make_mut(snapshot.networks[0].as_mut().unwrap());
+        network.members.push(PortId(INTERFACE.into()));
+    });
+}
+
+#[test]
+fn isolation_holds_for_whoever_is_behind_an_interface() {
+    let mut world = isolated(&[HTTP]);
+    with_interface(&mut world);
+    introduce(&mut world);
+    let ask = |n: u8, whom| {
+        let question = arp(1, (mac(n), address(n)), (MacAddr::ZERO, whom));
+        ethernet(MacAddr::BROADCAST, mac(n), ethertype::ARP, &question)
+    };
+    let heard = |left: Vec<Left>| left.iter().map(|left| left.port).collect::<Vec<_>>();
+    assert_eq!(heard(world.step(INTERFACE.into(), &ask(INTERFACE, address(2))).1), [HOST_PORT]);
+    assert_eq!(heard(world.step(4, &ask(4, address(INTERFACE))).1), [HOST_PORT]);
+    let syn = |from: u8, to: u8| tcp((address(from), 40_000), (address(to), 80), SYN);
+    for (from, to) in [(INTERFACE, 3), (3, INTERFACE)] {
+        assert_eq!(between(&mut world, from, to, &syn(from, to)), DENIED, "{from} to {to}");
+        assert_eq!(world.inside(from, &syn(from, to)).0, DENIED, "by the gateway");
+    }
+    // The gateway's side is there for all.
+    let out = tcp((address(INTERFACE), 40_000), (REMOTE, 80), SYN);
+    assert_eq!(world.inside(INTERFACE, &out).0, routed(UPLINK, Translation::Source));
+    // And without isolation they are as any others.
+    world.change_network(|network| network.edge.isolated = false);
+    assert_eq!(between(&mut world, INTERFACE, 3, &syn(INTERFACE, 3)), Verdict::Forward { egress: PortId(3) });
+}
+
+#[test]
+fn what_is_for_an_interface_itself_goes_nowhere() {
+    let mut world = World::ready();
+    with_interface(&mut world);
+    let hello = |from: u8, to: MacAddr| ethernet(to, mac(from), ethertype::IPV6, &[0; 40]);
+    let (verdict, left) = world.step(INTERFACE.into(), &hello(INTERFACE, mac(60)));
+    assert_eq!((verdict, left), (Verdict::Drop(DropReason::InterfaceMac), vec![]));
+    assert_eq!(world.drops(INTERFACE.into(), DropReason::InterfaceMac), 1);
+    // Unless somebody elsewhere has the same MAC.
+    world.change(|snapshot| snapshot.ports[2] = Some(open_port(2)));
+    world.step(2, &ethernet(MacAddr::BROADCAST, mac(60), ethertype::IPV6, &[0; 40]));
+    let (verdict, _) = world.step(INTERFACE.into(), &hello(INTERFACE, mac(60)));
+    assert_eq!(verdict, Verdict::Forward { egress: PortId(2) });
+}
+
 #[test]
 fn another_worker_hands_tracked_frames_over() {
     let mut worker = Core::new(1);
@@ -176,4 +228,44 @@ fn rules_decide_what_reaches_the_host_and_never_what_it_began() {
     assert_eq!(world.inside(2, &answer).0, to_host);
     let other = crate::testing::ipv4(address(2), GATEWAY.address, 132, &[0; 20]);
     assert_eq!(world.step(2, &ethernet(GATEWAY.mac, mac(2), ethertype::IPV4, &other)).0, denied);
+}
+
+#[test]
+fn rules_about_what_is_for_all_and_the_host_count_it() {
+    let mut world = World::ready();
+    introduce(&mut world);
+    let rule = |number, action, port| Rule {
+        number,
+        action,
+        source: None,
+        destination: Some("255.255.255.255/32".parse().unwrap()),
+        protocol: None,
+        ports: Some((port, port)),
+        hits: Arc::default(),
+    };
+    let rules: Arc<[Rule]> = Arc::from([rule(1, Action::Allow, 67), rule(2, Action::Deny, 68)]);
+    world.change_network(|network| network.edge.rules = Arc::clone(&rules));
+    let to_all = |port: u16| {
+        let packet = udp((address(2), 1), (Ipv4Addr::BROADCAST, port)).packet();
+        ethernet(MacAddr::BROADCAST, mac(2), ethertype::IPV4, &packet)
+    };
+    let heard = |left: Vec<Left>| left.iter().map(|left| left.port).collect::<Vec<_>>();
+    let hits = || rules.iter().map(|rule| rule.hits.get()).collect::<Vec<_>>();
+    assert_eq!(heard(world.step(2, &to_all(67)).1), [3, 4, HOST_PORT]);
+    assert_eq!((hits(), world.drops(2, DropReason::RuleDenied)), (vec![1, 0], 0));
+    // The others are not the host.
+    assert_eq!(heard(world.step(2, &to_all(68)).1), [3, 4]);
+    assert_eq!((hits(), world.drops(2, DropReason::RuleDenied)), (vec![1, 1], 1));
+    assert_eq!(heard(world.step(2, &to_all(69)).1), [3, 4, HOST_PORT]);
+    assert_eq!((hits(), world.drops(2, DropReason::RuleDenied)), (vec![1, 1], 1));
+    // Where there is nobody else.
+    world.change_network(|network| network.edge.isolated = true);
+    assert_eq!(world.step(2, &to_all(68)).0, Verdict::Drop(DropReason::RuleDenied));
+    assert_eq!((hits(), world.drops(2, DropReason::RuleDenied)), (vec![1, 2], 2));
+    // To follow one is not to count it.
+    let frame = to_all(68);
+    let trace = world.core.trace(world.now, PortId(2), &Frame::plain(&frame), |_| {});
+    assert_eq!(trace.verdict, Verdict::Drop(DropReason::RuleDenied));
+    assert_eq!(trace.decisions[0].to_string(), "the network's rules: rule 2 denies");
+    assert_eq!((hits(), world.drops(2, DropReason::RuleDenied)), (vec![1, 2], 2));
 }
