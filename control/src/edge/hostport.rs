@@ -197,6 +197,7 @@ mod tests {
             up: true,
             running: true,
             loopback: false,
+            arp: true,
             controller: None,
             addresses: addresses.iter().map(|&(address, len)| (address.into(), len)).collect(),
         };
