@@ -141,7 +141,7 @@ impl Edge {
             routes: Routes::new(),
             neighbours: Neighbours::new(),
             fragments: Fragments::new(),
-            waiting: Waiting::default(),
+            waiting: Waiting::new(),
             wishes: Wishes::new(),
             fragmenter: Fragmenter::default(),
             generation: 1,
@@ -285,12 +285,7 @@ impl Edge {
                 Awaited::Port(..) | Awaited::MorePorts(_) => DropReason::PortsExhausted,
                 Awaited::FirstFragment(_) => DropReason::FragmentLost,
             };
-            match snapshot.port(held.ingress) {
-                // A copy of what is the host's own.
-                Some(port) if port.place.network().is_none() && reason == DropReason::FragmentLost => {}
-                Some(port) => port.counters[worker].drop(reason, held.bytes.len()),
-                None => {}
-            }
+            ingress::count_lost(snapshot, worker, awaited, held, reason);
         });
         let release = self.sessions.ports().next_release();
         self.due = None;

@@ -1,6 +1,6 @@
 //! What an uplink's socket hears: a classic BPF program, so that the host's own traffic is never copied to us.
 //!
-//! Admitted are, of the frames that are for the interface itself and carry no VLAN tag: ARP replies and announcements (requests for
+//! Admitted are, of the frames that are for the interface itself and of no VLAN (a priority tag alone, VLAN id 0, makes none): ARP replies and announcements (requests for
 //! the sender's own address, also broadcast), and of IPv4: ICMP, all fragments but first
 //! ones (which carry no ports), TCP and UDP to ports that NAT or a publication holds. Ports are found by a balanced tree of comparisons, in about
 //! as many instructions as the number of ranges has binary digits.
@@ -67,6 +67,9 @@ pub(super) fn program(ethernet: bool, ports: &Ports) -> Vec<SockFilter> {
 fn ethernet_header(program: &mut Vec<SockFilter>) {
     program.extend([
         statement(LD_WORD, VLAN_TAG_PRESENT),
+        jump(JEQ, 0, 4, 0),
+        statement(LD_WORD, VLAN_TAG),
+        statement(AND, VLAN_ID),
         jump(JEQ, 0, 1, 0),
         REJECT,
         statement(LD_HALF, 12),
@@ -175,6 +178,10 @@ const TAX: u16 = 0x07;
 const ANCILLARY: u32 = -0x1000_i32 as u32;
 /// SKF_AD_PKTTYPE.
 const PACKET_TYPE: u32 = ANCILLARY + 4;
+/// SKF_AD_VLAN_TAG: the tag that the kernel took off, without its type.
+const VLAN_TAG: u32 = ANCILLARY + 44;
+/// The part of it that is the VLAN's number.
+const VLAN_ID: u32 = 0x0fff;
 /// SKF_AD_VLAN_TAG_PRESENT.
 const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
 /// The packet type of what is for the host itself (linux/if_packet.h).

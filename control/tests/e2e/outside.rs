@@ -33,6 +33,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("outside/port-unreachable", "", port_unreachable),
         plain_test("outside/reset", "", reset),
         plain_test("outside/source-port-kept", "", source_port_kept),
+        plain_test("outside/priority-tags", "", priority_tags),
         plain_test("outside/who-may-answer", "", who_may_answer),
         plain_test("outside/anybody-may-answer", "--nat-mapping endpoint-independent", anybody_may_answer),
         plain_test("outside/who-may-connect", "", who_may_connect),
@@ -251,6 +252,23 @@ fn source_port_kept(edge: &mut Edge) {
     // A program of the host cannot have it while NAT uses it.
     let busy = edge.host().run(|| UdpSocket::bind((HOST, OWN))).unwrap();
     assert_eq!(busy.unwrap_err().kind(), ErrorKind::AddrInUse);
+}
+
+/// A tag that names a priority and no VLAN is none to the host's kernel, and none to us.
+fn priority_tags(edge: &mut Edge) {
+    let station = edge.daemon.attach("");
+    let remote = Remote::new(edge);
+    let client = bind(&station.namespace, ANY);
+    client.send_to(b"there", (NOBODY, 9)).unwrap();
+    let packet = remote.receive_own(17);
+    let to = (HOST, u16::from_be_bytes([packet[20], packet[21]]));
+    remote.send_tagged(3 << 13 | 7, &udp((NOBODY, 9), to, b"in a VLAN", false));
+    for (priority, size) in [(3u16, 4), (0, 1000), (7, 1472)] {
+        remote.send_tagged(priority << 13, &udp((NOBODY, 9), to, &vec![0x5a; size], false));
+        let mut buffer = [0; 2000];
+        assert_eq!(client.recv(&mut buffer).unwrap(), size);
+        assert!(buffer[..size] == vec![0x5a; size]);
+    }
 }
 
 fn who_may_answer(edge: &mut Edge) {

@@ -42,6 +42,12 @@ impl Remote {
         self.wire.send(&ethernet(self.host, self.own, 0x0800, packet)).unwrap();
     }
 
+    /// Sends one with an 802.1Q tag in front.
+    pub(crate) fn send_tagged(&self, tag: u16, packet: &[u8]) {
+        let tagged = [&tag.to_be_bytes(), &[0x08, 0][..], packet].concat();
+        self.wire.send(&ethernet(self.host, self.own, 0x8100, &tagged)).unwrap();
+    }
+
     /// Waits for the IPv4 packet from the host that `wanted` picks.
     pub(crate) fn receive(&self, mut wanted: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
         let mut is_wanted = |bytes: &[u8]| bytes.get(12..14) == Some(&[0x08, 0]) && wanted(&bytes[14..]);

@@ -263,7 +263,9 @@ impl Edge {
         let route = match way {
             Way::Known(route) => Some(route),
             Way::Asked => {
-                return self.hold(it.now, Awaited::Route(key), it.port.id, it.frame).map(Exit::Wait);
+                return self
+                    .hold(it.now, it.snapshot, Awaited::Route(key), it.port.id, it.frame)
+                    .map(Exit::Wait);
             }
             Way::None => None,
         };
@@ -295,7 +297,7 @@ impl Edge {
                 Ok(Exit::Hop(uplink_hop(uplink, mac, uplink.mtu.min(route.mtu), generation), source))
             }
             Resolved::Asked => {
-                self.hold(it.now, Awaited::Neighbour(key), it.port.id, it.frame).map(Exit::Wait)
+                self.hold(it.now, it.snapshot, Awaited::Neighbour(key), it.port.id, it.frame).map(Exit::Wait)
             }
             Resolved::Failed => Err(it.drop_with(HOST_UNREACHABLE, DropReason::NeighbourTimeout)),
         }

@@ -1,13 +1,12 @@
 //! A packet that came in, and which flow it is of.
 
-use super::Edge;
-use super::Outside;
 use super::explain::Decision;
 use super::fragments::FragmentKey;
 use super::packet::{Content, Packet};
 use super::quote::Quote;
 use super::tuple::{Protocol, Tuple};
 use super::waiting::Awaited;
+use super::{Edge, Held, Outside};
 use crate::frame::{EthernetView, Frame};
 use crate::gateway::errors::{IcmpError, PROHIBITED};
 use crate::gateway::packet::Back;
@@ -101,6 +100,21 @@ impl<'a> Ingress<'a> {
     }
 }
 
+/// A frame that waited is dropped for `reason`. Copies of fragments from outside are the host's own as far as one can tell, and count
+/// nowhere.
+pub(super) fn count_lost(
+    snapshot: &Snapshot,
+    worker: usize,
+    awaited: Awaited,
+    held: &Held,
+    reason: DropReason,
+) {
+    let Some(port) = snapshot.port(held.ingress) else { return };
+    if port.place.network().is_some() || !matches!(awaited, Awaited::FirstFragment(_)) {
+        port.counters[worker].drop(reason, held.bytes.len());
+    }
+}
+
 /// What all fragments of the packet have in common.
 fn fragment_key(ingress: PortId, packet: &Packet) -> FragmentKey {
     let &Packet { src, dst, ident, protocol, .. } = packet;
@@ -117,11 +131,12 @@ impl Edge {
     pub(super) fn flow(
         &mut self,
         now: Timestamp,
+        snapshot: &Snapshot,
         ingress: PortId,
         frame: &Frame<'_>,
         packet: &Packet,
     ) -> Result<Flow, DropReason> {
-        let flow = self.find_flow(now, ingress, frame, packet)?;
+        let flow = self.find_flow(now, snapshot, ingress, frame, packet)?;
         match flow {
             Flow::Of(tuple) => self.tell(|| Decision::Flow(tuple)),
             Flow::Error(quote) => self.tell(|| Decision::ErrorAbout(quote.tuple)),
@@ -134,6 +149,7 @@ impl Edge {
     fn find_flow(
         &mut self,
         now: Timestamp,
+        snapshot: &Snapshot,
         ingress: PortId,
         frame: &Frame<'_>,
         packet: &Packet,
@@ -151,7 +167,9 @@ impl Edge {
                 let key = fragment_key(ingress, packet);
                 match self.fragments.flow(now, &key) {
                     Some(tuple) => Ok(Flow::Of(tuple)),
-                    None => self.hold(now, Awaited::FirstFragment(key), ingress, frame).map(Flow::Unknown),
+                    None => self
+                        .hold(now, snapshot, Awaited::FirstFragment(key), ingress, frame)
+                        .map(Flow::Unknown),
                 }
             }
             _ => Ok(Flow::Other),
@@ -172,6 +190,7 @@ impl Edge {
     pub(super) fn hold(
         &mut self,
         now: Timestamp,
+        snapshot: &Snapshot,
         awaited: Awaited,
         ingress: PortId,
         frame: &Frame<'_>,
@@ -179,7 +198,10 @@ impl Edge {
         if self.is_dry() {
             return Ok(awaited.wait());
         }
-        let wait = self.waiting.hold(now, awaited, ingress, frame)?;
+        let worker = self.worker;
+        let wait = self.waiting.hold(now, awaited, ingress, frame, |awaited, held| {
+            count_lost(snapshot, worker, awaited, held, DropReason::WaitFull);
+        })?;
         // Whatever was asked is asked again after a second, and nothing waits for less.
         self.call_at(now + core::time::Duration::from_secs(1));
         Ok(wait)

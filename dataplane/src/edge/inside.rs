@@ -49,7 +49,7 @@ impl Edge {
             self.tell(|| Decision::Flow(tuple));
             return self.flow_from_inside(it, received, &tuple);
         }
-        match self.flow(it.now, it.port.id, it.frame, &it.packet)? {
+        match self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet)? {
             Flow::Of(tuple) => {
                 let verdict = self.flow_from_inside(it, received, &tuple);
                 if !matches!(verdict, Ok(Verdict::Wait(_))) {

@@ -169,7 +169,7 @@ impl Edge {
             Err(_) if ingress.is_host() => return Ok(None),
             Err(reason) => return Err(reason),
         };
-        let (tuple, error) = match self.flow(now, ingress.id, frame, &packet)? {
+        let (tuple, error) = match self.flow(now, snapshot, ingress.id, frame, &packet)? {
             Flow::Of(tuple) => {
                 // Nothing here waits for anything else.
                 self.has_decided(now, ingress.id, &packet);

@@ -110,7 +110,8 @@ impl Edge {
         } else if !is_held {
             let asker = Asker { endpoint: it.port.id, address: tuple.src };
             if self.wishes.is_worth_waiting(it.now, &asker, protocol, own) {
-                let wait = self.hold(it.now, Awaited::Port(protocol, own), it.port.id, it.frame)?;
+                let wait =
+                    self.hold(it.now, it.snapshot, Awaited::Port(protocol, own), it.port.id, it.frame)?;
                 // Only for a packet that waits.
                 self.wishes.ask(it.now, asker.endpoint, protocol, own, it.out);
                 return Ok(Chosen::Wait(wait));
@@ -138,7 +139,8 @@ impl Edge {
             self.tell(|| Decision::Port(port));
             Ok(Chosen::Port(port))
         } else if more {
-            self.hold(it.now, Awaited::MorePorts(protocol), it.port.id, it.frame).map(Chosen::Wait)
+            self.hold(it.now, it.snapshot, Awaited::MorePorts(protocol), it.port.id, it.frame)
+                .map(Chosen::Wait)
         } else {
             if !self.is_dry() {
                 self.sessions.count_refused(protocol);

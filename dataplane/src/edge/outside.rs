@@ -66,10 +66,10 @@ impl Edge {
             self.tell(|| super::explain::Decision::Flow(tuple));
             return self.flow_from_outside(it, dst, &tuple);
         }
-        let mut flow = self.flow(it.now, it.port.id, it.frame, &it.packet);
+        let mut flow = self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet);
         // Of copies that may be needed the latest are the likeliest.
         while flow == Err(DropReason::WaitFull) && self.waiting.forget_oldest_fragment(it.port.id) {
-            flow = self.flow(it.now, it.port.id, it.frame, &it.packet);
+            flow = self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet);
         }
         match flow {
             Ok(Flow::Of(tuple)) => {

@@ -10,7 +10,8 @@ struct Seen {
     bytes: Vec<u8>,
     /// 0: for this host, 1: broadcast, 2: multicast, 3: for another host, 4: sent by this host.
     packet_type: u32,
-    tagged: bool,
+    /// The VLAN tag that was taken off.
+    tag: Option<u16>,
 }
 
 /// Runs a program; the kernel's rules: a load beyond the end rejects, and what runs out of the program is never loaded.
@@ -25,7 +26,8 @@ fn admits(program: &[SockFilter], seen: &Seen) -> bool {
         at += 1;
         let loaded = match code {
             LD_WORD if operand == PACKET_TYPE => Some(seen.packet_type),
-            LD_WORD if operand == VLAN_TAG_PRESENT => Some(seen.tagged.into()),
+            LD_WORD if operand == VLAN_TAG_PRESENT => Some(seen.tag.is_some().into()),
+            LD_WORD if operand == VLAN_TAG => Some(seen.tag.unwrap_or(0).into()),
             LD_WORD => load(operand as usize, 4),
             LD_HALF => load(operand as usize, 2),
             LD_BYTE => load(operand as usize, 1),
@@ -66,7 +68,7 @@ fn admits(program: &[SockFilter], seen: &Seen) -> bool {
 fn model(ethernet: bool, ports: &Ports, seen: &Seen) -> bool {
     let packet = if ethernet {
         let Some((header, packet)) = seen.bytes.split_at_checked(14) else { return false };
-        match (seen.tagged, u16::from_be_bytes([header[12], header[13]])) {
+        match (seen.tag.is_some_and(|tag| tag % 4096 != 0), u16::from_be_bytes([header[12], header[13]])) {
             (false, 0x0806) => {
                 return match packet.get(6..8) {
                     Some([0, 2]) => true,
@@ -173,12 +175,12 @@ proptest! {
         udp in proptest::collection::vec(any::<u16>(), 0..180),
         bytes in any::<bool>().prop_flat_map(any_packet),
         packet_type in prop_oneof![4 => Just(0u32), 1 => 0u32..5],
-        tagged in prop_oneof![4 => Just(false), 1 => Just(true)],
+        tag in prop_oneof![4 => Just(None), 1 => any::<u16>().prop_map(Some), 1 => (0u16..8).prop_map(|it| Some(it << 13))],
     ) {
         let ports = Ports { tcp: ranges(tcp), udp: ranges(udp) };
         let program = program(ethernet, &ports);
         assert_loadable(&program);
-        let seen = Seen { bytes, packet_type, tagged: ethernet && tagged };
+        let seen = Seen { bytes, packet_type, tag: tag.filter(|_| ethernet) };
         prop_assert_eq!(admits(&program, &seen), model(ethernet, &ports, &seen));
     }
 }
@@ -194,7 +196,7 @@ fn every_port_is_right() {
         for protocol in [6, 17] {
             for port in 0..=u16::MAX {
                 let bytes = packet(ethernet, protocol, 0, 0, port);
-                let seen = Seen { bytes, packet_type: 0, tagged: false };
+                let seen = Seen { bytes, packet_type: 0, tag: None };
                 assert_eq!(admits(&program, &seen), model(ethernet, &ports, &seen), "{protocol} {port}");
             }
         }
@@ -210,7 +212,7 @@ fn too_many_ranges_admit_more_and_never_less() {
     assert_loadable(&program);
     // Half of what the kernel allows on older machines, at most twice as many instructions as ours.
     assert!(program.len() * 2 * 8 < 20_480 / 2, "{} instructions", program.len());
-    let tcp = |port| Seen { bytes: packet(true, 6, 0, 0, port), packet_type: 0, tagged: false };
+    let tcp = |port| Seen { bytes: packet(true, 6, 0, 0, port), packet_type: 0, tag: None };
     for port in 0..2_000 {
         assert!(admits(&program, &tcp(2 * port)), "{port}");
     }

@@ -118,6 +118,31 @@ fn a_sender_has_no_more_questions_put_than_packets_kept() {
 }
 
 #[test]
+fn many_who_wait_together_do_not_shut_another_one_out() {
+    const MANY: std::ops::Range<u8> = 11..27;
+    let mut world = World::ready();
+    world.change(|snapshot| {
+        snapshot.ports.resize_with(usize::from(MANY.end), || None);
+        for port in MANY {
+            snapshot.ports[usize::from(port)] = Some(guarded_port(port));
+        }
+    });
+    for endpoint in MANY {
+        for ident in 0..64 {
+            let [_, lone, _] =
+                fragments(&Specimen { ident, ..long((address(endpoint), 40_000), (REMOTE, 53)) });
+            assert_eq!(world.inside(endpoint, &lone).0, Verdict::Wait(Wait::FirstFragment));
+        }
+    }
+    assert_eq!(world.core.edge().unwrap().stats().waiting, 1024);
+    let other = Ipv4Addr::new(192, 0, 2, 8);
+    assert_eq!(world.inside(2, &udp((address(2), 40_000), (other, 53))).0, Verdict::Wait(Wait::Route));
+    assert_eq!(MANY.map(|port| world.drops(port.into(), DropReason::WaitFull)).sum::<u64>(), 1);
+    world.learn_route(other);
+    assert_eq!(world.resume()[0].0, routed(UPLINK, Translation::Source));
+}
+
+#[test]
 fn fragments_without_a_first_are_lost_by_name_inside_and_nobodys_outside() {
     let mut world = World::ready();
     let [_, later, _] = fragments(&long((address(2), 40_000), (REMOTE, 53)));
