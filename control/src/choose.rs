@@ -1,5 +1,6 @@
 //! From a request to a record: checks what was given, chooses what was left out. Pure.
 
+mod dns;
 mod edge;
 
 use ipnet::IpNet;
@@ -84,6 +85,8 @@ pub fn settings(request: &NetworkRequest) -> NetworkPatch {
         icc: request.icc,
         snat_ip: request.snat_ip,
         nat_mapping: request.nat_mapping,
+        resolver: request.resolver,
+        dns: request.dns.clone(),
     }
 }
 
@@ -161,6 +164,8 @@ pub fn endpoint(
         kind: request.kind,
         device,
         flags: patched(PortFlags { isolated: request.isolated, ..ENDPOINT_FLAGS }, patch),
+        resolver: request.resolver,
+        dns: dns::upstreams(&request.dns)?,
         created: now,
         phase: Phase::Attached,
     })

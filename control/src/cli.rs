@@ -92,6 +92,7 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         ephemeral: args.ephemeral,
         workers: args.workers.into(),
         edge: args.nat.settings(args.offloads.into()),
+        resolv_conf: args.resolv_conf,
     };
     daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))

@@ -3,10 +3,12 @@
 //! The manager speaks of networks and ports by name; the engine's numbers stay in here.
 
 mod devices;
+mod names;
 mod networks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -26,6 +28,8 @@ use pontoon_dataplane::verdict::Wait;
 use pontoon_dataplane::{MacAddr, NetworkId, PortId, Verdict};
 
 use crate::api::types::{DeviceKind, SandboxRef, UplinkState};
+use crate::dns::resolver::Resolver;
+use crate::dns::zone::Zone;
 use crate::edge::{self, EdgeControl, EdgeSettings};
 use crate::error::{Error, describe};
 use crate::link::{Link, Links};
@@ -52,6 +56,10 @@ pub struct Host {
     opened: Mutex<HashMap<PortName, Device>>,
     numbers: RwLock<Numbers>,
     limits: Limits,
+    resolver: Resolver,
+    /// Sandboxes in which names are served, as they were named: the sockets keep them alive, so the kernel cannot tell us either when
+    /// everybody else has left them.
+    served: Mutex<BTreeMap<NetnsId, SandboxRef>>,
     /// The machine's own namespace. Looked at once, as the process that started us may end.
     machine: Option<NetnsId>,
 }
@@ -77,11 +85,11 @@ struct Numbers {
 }
 
 impl Host {
-    /// Starts an engine and its edge. Ports leave at most as much to the kernel as `settings` say that uplinks do.
+    /// Starts an engine, its edge and the resolver; `resolv_conf` names those whom the host asks. Ports leave at most as much to the kernel as `settings` say that uplinks do.
     ///
     /// # Errors
     /// Threads or descriptors are not to be had.
-    pub fn start(config: EngineConfig, settings: EdgeSettings) -> Result<Host, Error> {
+    pub fn start(config: EngineConfig, settings: EdgeSettings, resolv_conf: PathBuf) -> Result<Host, Error> {
         let engine = Arc::new(Engine::start(config)?);
         let (limits, offloads) = (settings.limits, settings.offloads);
         Ok(Host {
@@ -91,6 +99,8 @@ impl Host {
             opened: Mutex::default(),
             numbers: RwLock::default(),
             limits,
+            resolver: Resolver::start(resolv_conf)?,
+            served: Mutex::default(),
             machine: netns::of_the_machine(),
         })
     }
@@ -214,6 +224,11 @@ impl World for Host {
             Step::SetLinks { network, after, .. } => {
                 self.change_network(network, |network| network.set_links(after))
             }
+            Step::AddResolver(plan) => self.add_resolver(plan),
+            Step::RemoveResolver(plan) => {
+                self.remove_resolver(plan);
+                Ok(())
+            }
             Step::Publish(plan) => self.publish(plan),
             Step::Unpublish(plan) => self.unpublish(plan),
             Step::Republish { after, .. } => self.republish(after),
@@ -301,11 +316,17 @@ impl World for Host {
         let unnamed =
             |(_, (sandbox, id)): &(PortName, (SandboxRef, NetnsId))| !netns::still_names(sandbox, *id);
         let mut suspects = pinned.into_iter().filter(unnamed).peekable();
-        if suspects.peek().is_none() {
+        let unserved = self.served_without_a_name();
+        if suspects.peek().is_none() && unserved.is_empty() {
             return Vec::new();
         }
         let inhabited = netns::inhabited();
+        self.leave(unserved.into_iter().filter(|netns| !inhabited.contains(netns)));
         suspects.filter(|(_, (_, id))| !inhabited.contains(id)).map(|(port, _)| port).collect()
+    }
+
+    fn set_names(&self, names: Zone) {
+        self.resolver.set_zone(names);
     }
 
     fn events(&self) -> Receiver<Event> {

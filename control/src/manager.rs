@@ -4,6 +4,7 @@ mod document;
 mod edge;
 mod endpoints;
 mod events;
+mod names;
 mod nat;
 mod restore;
 mod trace;
@@ -78,6 +79,7 @@ impl Manager {
             started: Instant::now(),
             settings,
         };
+        manager.tell_names();
         manager.restore()?;
         Ok(manager)
     }
@@ -230,11 +232,15 @@ impl Manager {
     }
 
     fn change(&self, steps: &[Step]) -> Result<(), Error> {
-        all_or_nothing(self.site(), steps)
+        let changed = all_or_nothing(self.site(), steps);
+        self.tell_names_after(steps);
+        changed
     }
 
     fn remove(&self, steps: &[Step]) -> Result<(), Error> {
-        tear_down(self.site(), steps)
+        let removed = tear_down(self.site(), steps);
+        self.tell_names_after(steps);
+        removed
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The order is always the same: a record first, then the device, then the port; and backwards to remove.
 
+mod dns;
 mod edge;
 
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use pontoon_dataplane::network::{Identity, PortSettings};
 
-use crate::api::types::{Mac, PortFlags, PortPatch};
+use crate::api::types::{Mac, PortFlags, PortPatch, SandboxRef};
 use crate::netns::NetnsId;
 use crate::state::{NetworkState, PortName, PortRecord, State};
 use crate::store::{
@@ -17,6 +18,7 @@ use crate::store::{
     RuleRecord, StaticRecord,
 };
 
+pub use dns::{resolver, serve_in};
 pub use edge::{publish, republish, set_links, set_rules, unpublish};
 
 /// What an endpoint's port may do unless told otherwise.
@@ -54,6 +56,20 @@ pub struct PublicationPlan {
     pub record: PublicationRecord,
     /// The endpoint's address.
     pub address: Ipv4Addr,
+}
+
+/// Where names can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolverPlan {
+    /// At a network's gateway.
+    Gateway(NetworkRecord),
+    /// At 127.0.0.11 in a sandbox.
+    Sandbox {
+        /// The sandbox as it was named.
+        sandbox: SandboxRef,
+        /// The sandbox as it is recognised.
+        netns: NetnsId,
+    },
 }
 
 /// One thing to do, as plain data.
@@ -154,6 +170,10 @@ pub enum Step {
         /// As it will be.
         after: PublicationPlan,
     },
+    /// Serve names at a place.
+    AddResolver(ResolverPlan),
+    /// Serve names there no more, if they are.
+    RemoveResolver(ResolverPlan),
     /// The gateway announces itself.
     Announce(String),
 }
@@ -190,6 +210,8 @@ impl Step {
             Step::SetLinks { network, before, after } => {
                 Step::SetLinks { network: network.clone(), before: after.clone(), after: before.clone() }
             }
+            Step::AddResolver(plan) => Step::RemoveResolver(plan.clone()),
+            Step::RemoveResolver(plan) => Step::AddResolver(plan.clone()),
             Step::Publish(plan) => Step::Unpublish(plan.clone()),
             Step::Unpublish(plan) => Step::Publish(plan.clone()),
             Step::Republish { before, after } => {
@@ -275,6 +297,7 @@ pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord) -
         Step::ConfigureDevice(device),
         Step::AddPort(endpoint_port(&with, network, &done)),
     ];
+    steps.extend(dns::change_in_sandbox(state, &with, done.netns));
     steps.extend(new_identities(state, &with, done.netns, &done.port()));
     let change = Change::Replace { before: Record::Endpoint(begun), after: Record::Endpoint(done) };
     steps.push(Step::Store(vec![change]));
@@ -313,6 +336,7 @@ pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
     steps.extend(ends);
     steps.push(Step::RemovePort(endpoint.port()));
     steps.extend(new_identities(state, &without, endpoint.netns, &endpoint.port()));
+    steps.extend(dns::change_in_sandbox(state, &without, endpoint.netns));
     steps.push(Step::DeleteDevice(last.clone()));
     gone.extend(statics_behind(network, &endpoint.name));
     gone.push(Change::Remove(Record::Endpoint(last)));

@@ -5,7 +5,7 @@
 //! record for everything that is there, and [`Phase`] tells it which records stand for something unfinished.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -137,6 +137,12 @@ pub struct EndpointRecord {
     pub device: String,
     /// What its port may do.
     pub flags: PortFlags,
+    /// Names can be asked for in its sandbox.
+    #[serde(default)]
+    pub resolver: bool,
+    /// Whom its sandbox's names of the outside are asked for; those of its networks when empty.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
     /// When it was attached.
     pub created: String,
     /// How far it has come.
@@ -176,6 +182,9 @@ pub struct NamespaceRecord {
     pub name: String,
     /// What it is recognised by; none until it is made.
     pub netns: Option<NetnsId>,
+    /// Names can be asked for in it.
+    #[serde(default)]
+    pub resolver: bool,
 }
 
 /// Ports of the host that lead to an endpoint.

@@ -21,11 +21,12 @@ use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
 use crate::api::types::{Connection, EndpointRequest, NetworkRequest, SandboxRef, UplinkState};
+use crate::dns::zone::Zone;
 use crate::error::Error;
 use crate::link::Link;
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
-use crate::plan::{PublicationPlan, Step};
+use crate::plan::{PublicationPlan, ResolverPlan, Step};
 use crate::state::PortName;
 use crate::store::{EndpointRecord, LinkRecord, RuleRecord, Store};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
@@ -48,6 +49,8 @@ pub(crate) struct There {
     pub(crate) rules: BTreeMap<String, Vec<RuleRecord>>,
     pub(crate) links: BTreeSet<LinkRecord>,
     pub(crate) published: BTreeMap<u32, PublicationPlan>,
+    /// Where names are served: at a network's gateway, or in a sandbox.
+    pub(crate) resolvers: BTreeSet<(Option<String>, Option<NetnsId>)>,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +64,8 @@ pub(crate) struct FakeWorld {
     /// Ports of the host that others have, with their names.
     pub(crate) busy: Mutex<BTreeMap<u16, String>>,
     pub(crate) interface_changes: Mutex<u64>,
+    /// The names that can be asked for, a line each.
+    pub(crate) names: Mutex<Vec<String>>,
 }
 
 impl There {
@@ -107,6 +112,7 @@ impl FakeWorld {
         there.rules.clear();
         there.links.clear();
         there.published.clear();
+        there.resolvers.clear();
         there.opened.clear();
         there.ports.clear();
         there.statics.clear();
@@ -184,6 +190,20 @@ impl World for FakeWorld {
             Step::SetLinks { network, after, .. } => {
                 there.links.retain(|it| it.network != *network);
                 there.links.extend(after.iter().cloned());
+            }
+            Step::AddResolver(ResolverPlan::Gateway(record)) => {
+                assert!(there.networks.contains(&record.name));
+                assert!(there.resolvers.insert((Some(record.name.clone()), None)));
+            }
+            Step::AddResolver(ResolverPlan::Sandbox { netns, .. }) => {
+                assert!(there.namespaces.values().any(|it| it == netns));
+                assert!(there.resolvers.insert((None, Some(*netns))));
+            }
+            Step::RemoveResolver(ResolverPlan::Gateway(record)) => {
+                there.resolvers.remove(&(Some(record.name.clone()), None));
+            }
+            Step::RemoveResolver(ResolverPlan::Sandbox { netns, .. }) => {
+                there.resolvers.remove(&(None, Some(*netns)));
             }
             Step::Publish(plan) => there.publish(plan, &self.busy.lock().unwrap())?,
             Step::Unpublish(plan) => {
@@ -290,6 +310,11 @@ impl World for FakeWorld {
 
     fn orphans(&self) -> Vec<PortName> {
         Vec::new()
+    }
+
+    fn set_names(&self, names: Zone) {
+        let line = |(network, name, address)| format!("{network}: {name} {address}");
+        *self.names.lock().unwrap() = names.names().into_iter().map(line).collect();
     }
 
     fn events(&self) -> Receiver<Event> {
@@ -478,5 +503,7 @@ pub(crate) fn endpoint(netns: &str) -> EndpointRequest {
         mac: None,
         kind: Default::default(),
         isolated: false,
+        resolver: false,
+        dns: Vec::new(),
     }
 }

@@ -16,6 +16,7 @@ use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::{MacAddr, PortId};
 
 use crate::api::types::{SandboxRef, UplinkState};
+use crate::dns::zone::Zone;
 use crate::error::Error;
 use crate::link::Link;
 use crate::netns::NetnsId;
@@ -118,8 +119,11 @@ pub trait World: Send + Sync {
     /// Whether a namespace that pontoon created is still there under its name.
     fn namespace_is(&self, name: &str, netns: NetnsId) -> bool;
 
-    /// Ports whose sandbox has gone while the kernel could not tell the engine so.
+    /// Ports whose sandbox has gone while the kernel could not tell the engine so. Lets go of sandboxes that only a resolver keeps alive.
     fn orphans(&self) -> Vec<PortName>;
+
+    /// These are the names that can be asked for from now on.
+    fn set_names(&self, names: Zone);
 
     /// What the engine tells of its own accord.
     fn events(&self) -> Receiver<Event>;

@@ -10,10 +10,11 @@ use ipnet::IpNet;
 use pontoon_dataplane::port::Offloads;
 
 use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
+use crate::dns::upstreams::RESOLV_CONF;
 
 pub use edge::{
-    ConnectionArgs, LinkArgs, LinkCommand, NatArgs, NatCommand, PortsArgs, PublishArgs, Published, RuleArgs,
-    RuleCommand, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
+    ConnectionArgs, LinkArgs, LinkCommand, NameServers, NatArgs, NatCommand, PortsArgs, PublishArgs,
+    Published, RuleArgs, RuleCommand, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -169,6 +170,9 @@ pub struct DaemonArgs {
     /// How NAT runs
     #[command(flatten)]
     pub nat: NatArgs,
+    /// The file that names the host's resolvers, followed when it changes
+    #[arg(long, value_name = "FILE", default_value = RESOLV_CONF)]
+    pub resolv_conf: PathBuf,
     /// The most that ports leave to the kernel; each rung below `all` is what some older kernel offers
     #[arg(long, hide = true, value_enum, default_value_t = OffloadRung::All)]
     pub offloads: OffloadRung,
@@ -339,6 +343,13 @@ pub struct AttachArgs {
     /// Let no frame pass between this endpoint and other isolated ones
     #[arg(long)]
     pub isolated: bool,
+    /// Serve names at 127.0.0.11 in the namespace too, as in those that pontoon makes: a program in it that wants port 53 of all
+    /// addresses will not get it
+    #[arg(long)]
+    pub resolver: bool,
+    /// Whom to ask for names of the outside instead of the network's resolvers; may be repeated
+    #[arg(long, value_name = "IP,...")]
+    pub dns: Vec<NameServers>,
 }
 
 /// The kind of an endpoint's device.

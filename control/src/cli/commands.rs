@@ -13,7 +13,7 @@ use super::output::Output;
 use super::show;
 use crate::api::types::{
     Applied, Document, Endpoint, EndpointRequest, Event, FdbEntry, FdbRequest, Interface, InterfaceRequest,
-    Network, NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
+    Network, NetworkRequest, Port, SandboxRef, Stats,
 };
 use crate::failure::Failure;
 use crate::names;
@@ -55,20 +55,21 @@ impl Session {
     pub fn network(&self, command: NetworkCommand) -> Done {
         match command {
             NetworkCommand::Create { name, subnet, gateway, mtu, ageing, connection } => {
-                let NetworkPatch { ageing_seconds, host_access, uplink, internal, icc, snat_ip, nat_mapping } =
-                    connection.patch(ageing);
+                let patch = connection.patch(ageing);
                 let request = NetworkRequest {
                     name,
                     subnet,
                     gateway,
                     mtu,
-                    ageing_seconds,
-                    host_access,
-                    uplink,
-                    internal,
-                    icc,
-                    snat_ip,
-                    nat_mapping,
+                    ageing_seconds: patch.ageing_seconds,
+                    host_access: patch.host_access,
+                    uplink: patch.uplink,
+                    internal: patch.internal,
+                    icc: patch.icc,
+                    snat_ip: patch.snat_ip,
+                    nat_mapping: patch.nat_mapping,
+                    resolver: patch.resolver,
+                    dns: patch.dns,
                 };
                 let made: Network = self.client.send(Method::POST, "/networks", &request)?;
                 self.out.show(&made, || {
@@ -121,6 +122,8 @@ impl Session {
             mac: args.mac,
             kind: args.kind.into(),
             isolated: args.isolated,
+            resolver: args.resolver,
+            dns: args.dns.into_iter().flat_map(|it| it.0).collect(),
         };
         let target = path(&["networks", &args.network, "endpoints"]);
         let made: Endpoint = self.client.send(Method::POST, &target, &request)?;

@@ -1,21 +1,30 @@
-//! How many questions to others may be under way, for each asker and in all.
+//! How much one asker may have of what all askers share: questions to others that are under way, TCP connections.
 //!
-//! Bound: [`IN_ALL`], of which one asker may have [`EACH`], and never more than are left. So a few who ask a dead
-//! resolver without end leave as much to the next as each of them has, and nobody is shut out. Nothing is evicted: each is over
-//! after [`PATIENCE`](super::exchange::PATIENCE).
+//! Bound: so much in all, of which one holder may have a part, and never more than is left. So a few who ask a dead
+//! resolver without end leave as much to the next as each of them has, and nobody is shut out. Nothing is evicted: questions and idle
+//! connections are over after a while.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::netns::NetnsId;
 
-/// Questions of one asker at most.
-pub const EACH: usize = 1_000;
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// For one holder at most.
+    pub each: usize,
+    /// In all.
+    pub in_all: usize,
+}
 
-/// Questions of all at most. Each holds an open file, and two more while its first upstreams are silent.
-pub const IN_ALL: usize = 4_096;
+/// Questions to others that are under way. Each holds an open file, and two more while its first upstreams are silent.
+pub const QUESTIONS: Bounds = Bounds { each: 1_000, in_all: 4_096 };
 
-/// Whom questions are counted for: a sandbox, whatever it asks by, or all on a network who are in none that we know.
+/// TCP connections of askers. Each holds an open file.
+pub const CONNECTIONS: Bounds = Bounds { each: 128, in_all: 1_024 };
+
+/// Whom something is counted for: a sandbox, whatever it asks by, or all on a network who are in none that we know.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// A sandbox.
@@ -24,9 +33,12 @@ pub enum Holder {
     Strangers(String),
 }
 
-/// How many are under way.
-#[derive(Debug, Clone, Default)]
-pub struct Shares(Arc<Mutex<Held>>);
+/// Who has how much.
+#[derive(Debug, Clone)]
+pub struct Shares {
+    bounds: Bounds,
+    held: Arc<Mutex<Held>>,
+}
 
 #[derive(Debug, Default)]
 struct Held {
@@ -34,7 +46,7 @@ struct Held {
     each: HashMap<Holder, usize>,
 }
 
-/// The right to have a question under way. It ends with this.
+/// The right to one of them. It ends with this.
 #[derive(Debug)]
 pub struct Permit {
     shares: Shares,
@@ -42,11 +54,16 @@ pub struct Permit {
 }
 
 impl Shares {
+    /// Nobody has anything yet.
+    pub fn new(bounds: Bounds) -> Shares {
+        Shares { bounds, held: Arc::default() }
+    }
+
     /// Takes one more; none when the holder has had enough.
     pub fn take(&self, holder: Holder) -> Option<Permit> {
         let mut held = self.lock();
         let own = held.each.get(&holder).copied().unwrap_or(0);
-        if own >= EACH.min(IN_ALL.saturating_sub(held.all)) {
+        if own >= self.bounds.each.min(self.bounds.in_all.saturating_sub(held.all)) {
             return None;
         }
         held.all += 1;
@@ -54,13 +71,13 @@ impl Shares {
         Some(Permit { shares: self.clone(), holder })
     }
 
-    /// How many are under way in all.
+    /// How many are taken in all.
     pub fn in_all(&self) -> usize {
         self.lock().all
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,8 +102,8 @@ mod tests {
 
     #[test]
     fn one_asker_has_a_thousand_and_gives_them_back() {
-        let shares = Shares::default();
-        let held: Vec<_> = (0..EACH).map(|_| shares.take(sandbox(1)).unwrap()).collect();
+        let shares = Shares::new(QUESTIONS);
+        let held: Vec<_> = (0..QUESTIONS.each).map(|_| shares.take(sandbox(1)).unwrap()).collect();
         assert!(shares.take(sandbox(1)).is_none());
         assert!(shares.take(sandbox(2)).is_some());
         assert!(shares.take(Holder::Strangers("blue".into())).is_some());
@@ -97,7 +114,7 @@ mod tests {
 
     #[test]
     fn many_who_take_all_they_can_leave_something_to_the_next() {
-        let shares = Shares::default();
+        let shares = Shares::new(QUESTIONS);
         let mut held = Vec::new();
         let mut any = true;
         while any {
@@ -109,8 +126,8 @@ mod tests {
                 }
             }
         }
-        assert!(held.len() < IN_ALL);
-        let newcomer: Vec<_> = std::iter::from_fn(|| shares.take(sandbox(99))).take(EACH).collect();
+        assert!(held.len() < QUESTIONS.in_all);
+        let newcomer: Vec<_> = std::iter::from_fn(|| shares.take(sandbox(99))).take(1_000).collect();
         assert!(newcomer.len() >= 50, "{}", newcomer.len());
     }
 }

@@ -226,6 +226,8 @@ mod tests {
             kind: DeviceKind::Tap,
             device: "no-such-device".into(),
             flags: ENDPOINT_FLAGS,
+            resolver: false,
+            dns: Vec::new(),
             created: String::new(),
             phase: Phase::Attaching,
         };

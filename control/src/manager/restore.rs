@@ -1,10 +1,14 @@
 //! Starting where an earlier daemon ended, noticing what has gone, and ending.
 
+use std::collections::BTreeSet;
+
 use pontoon_dataplane::PortId;
 
 use super::Manager;
+use crate::api::types::SandboxRef;
 use crate::error::Error;
-use crate::plan::{self, Step};
+use crate::netns::NetnsId;
+use crate::plan::{self, ResolverPlan, Step};
 use crate::state::{NetworkState, PortName, State};
 use crate::store::{Change, EndpointRecord, InterfaceRecord, NamespaceRecord, Phase, Record};
 use crate::world::Remains;
@@ -30,6 +34,7 @@ impl Manager {
             self.check_namespace(namespace);
         }
         let state = self.state().clone();
+        self.restore_resolvers(&state);
         for network in state.networks.values() {
             for record in network.statics.values() {
                 self.log_failure(
@@ -123,6 +128,15 @@ impl Manager {
         self.log_failure(&self.change(&steps), &format!("restore the interface {port}"));
     }
 
+    /// Names, wherever they are to be asked for. Where that fails everything else goes on without.
+    fn restore_resolvers(&self, state: &State) {
+        let made = state.namespaces.values().filter_map(|it| it.netns);
+        let sandboxes: BTreeSet<NetnsId> = made.chain(state.endpoints().map(|it| it.netns)).collect();
+        for plan in sandboxes.into_iter().filter_map(|netns| plan::resolver(state, netns)) {
+            self.log_failure(&self.change(&[Step::AddResolver(plan)]), "serve names");
+        }
+    }
+
     fn sweep_interface(&self, interface: &InterfaceRecord) -> Result<(), Error> {
         let steps = {
             let state = self.state();
@@ -198,6 +212,11 @@ impl Manager {
     /// Deletes a namespace that pontoon created, if it is still the same.
     pub(super) fn delete_namespace_now(&self, record: &NamespaceRecord) -> Result<(), Error> {
         let mut steps = Vec::new();
+        let resolver = record
+            .netns
+            .filter(|_| record.resolver)
+            .map(|netns| ResolverPlan::Sandbox { sandbox: SandboxRef::Netns(record.name.clone()), netns });
+        steps.extend(resolver.map(Step::RemoveResolver));
         if record.netns.is_some_and(|netns| self.world.namespace_is(&record.name, netns)) {
             steps.push(Step::DeleteNamespace(record.name.clone()));
         }

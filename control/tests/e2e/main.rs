@@ -29,6 +29,8 @@ mod leases;
 mod loss;
 mod many;
 mod matrix;
+mod names;
+mod nameserver;
 mod outside;
 mod pmtu;
 mod published;
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         uplinks::tests(),
         host_ports::tests(),
         exhaustion::tests(),
+        names::tests(),
     ];
     let trial = |(name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {
