@@ -63,6 +63,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Link(args) => session()?.link(args),
         Command::Unlink(link) => session()?.unlink(&link),
         Command::Nat(command) => session()?.nat(command),
+        Command::Dns(command) => session()?.dns(command),
         Command::Uplink(command) => session()?.uplink(command),
         Command::Trace(args) => session()?.trace(args),
         Command::Port(command) => session()?.port(command),

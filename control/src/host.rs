@@ -29,7 +29,7 @@ use pontoon_dataplane::{MacAddr, NetworkId, PortId, Verdict};
 
 use crate::api::types::{DeviceKind, SandboxRef, UplinkState};
 use crate::dns::resolver::Resolver;
-use crate::dns::zone::Zone;
+use crate::dns::zone::{Asker, Zone};
 use crate::edge::{self, EdgeControl, EdgeSettings};
 use crate::error::{Error, describe};
 use crate::link::{Link, Links};
@@ -37,7 +37,7 @@ use crate::netns::{self, Netns, NetnsError, NetnsId};
 use crate::plan::{PortPlan, Step};
 use crate::state::PortName;
 use crate::store::{EndpointRecord, StaticRecord};
-use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
+use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, ResolverView, TraceView, World};
 use devices::Devices;
 use networks::Network;
 
@@ -327,6 +327,14 @@ impl World for Host {
 
     fn set_names(&self, names: Zone) {
         self.resolver.set_zone(names);
+    }
+
+    fn resolver(&self) -> ResolverView {
+        self.resolver_view()
+    }
+
+    fn ask(&self, asker: Asker, message: &[u8]) -> Option<(Vec<u8>, bool)> {
+        self.resolver.ask(asker, message)
     }
 
     fn events(&self) -> Receiver<Event> {

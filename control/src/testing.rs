@@ -21,7 +21,9 @@ use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
 use crate::api::types::{Connection, EndpointRequest, NetworkRequest, SandboxRef, UplinkState};
-use crate::dns::zone::Zone;
+use crate::dns::decide::{Decision, decide};
+use crate::dns::message::Transport;
+use crate::dns::zone::{Asker, Zone};
 use crate::error::Error;
 use crate::link::Link;
 use crate::manager::{Manager, Settings};
@@ -29,7 +31,7 @@ use crate::netns::{NetnsError, NetnsId};
 use crate::plan::{PublicationPlan, ResolverPlan, Step};
 use crate::state::PortName;
 use crate::store::{EndpointRecord, LinkRecord, RuleRecord, Store};
-use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
+use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, ResolverView, TraceView, World};
 
 /// What there is. The machine's part outlives a daemon, the engine's does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -315,6 +317,18 @@ impl World for FakeWorld {
     fn set_names(&self, names: Zone) {
         let line = |(network, name, address)| format!("{network}: {name} {address}");
         *self.names.lock().unwrap() = names.names().into_iter().map(line).collect();
+    }
+
+    fn resolver(&self) -> ResolverView {
+        ResolverView::default()
+    }
+
+    /// There are no names.
+    fn ask(&self, asker: Asker, message: &[u8]) -> Option<(Vec<u8>, bool)> {
+        match decide(&Zone::default(), &asker, Transport::Udp, message) {
+            Decision::Answer(answer, _) => Some((answer, false)),
+            Decision::Forward(_) | Decision::Ignore(_) => None,
+        }
     }
 
     fn events(&self) -> Receiver<Event> {

@@ -11,9 +11,11 @@ use pontoon_dataplane::MacAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod dns;
 mod edge;
 mod published;
 
+pub use dns::{DnsAnswer, DnsCount, DnsName, DnsPlace, DnsRecord, DnsStats, DnsUpstream};
 pub use edge::{
     ByProtocol, Connection, Flow, Link, LinkBody, NatFlushed, NatGauge, NatMapping, NatSession, NatSessions,
     NatStats, Publication, PublicationRequest, Rule, RuleAction, RuleBody, RuleRequest, SnatIp, Trace,

@@ -1,5 +1,6 @@
 //! The command line, defined once: parsing, `--help`, shell completions and man pages all come from here.
 
+mod dns;
 mod edge;
 
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use pontoon_dataplane::port::Offloads;
 use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
 use crate::dns::upstreams::RESOLV_CONF;
 
+pub use dns::DnsCommand;
 pub use edge::{
     ConnectionArgs, LinkArgs, LinkCommand, NameServers, NatArgs, NatCommand, PortsArgs, PublishArgs,
     Published, RuleArgs, RuleCommand, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
@@ -97,6 +99,9 @@ Exit status: 0 when nothing that the daemon needs lacks for this user, warnings 
     /// List and end sessions of NAT, show how much of it is used
     #[command(subcommand)]
     Nat(NatCommand),
+    /// List names, ask for one as an endpoint does, show where names can be asked for and what became of questions
+    #[command(subcommand)]
+    Dns(DnsCommand),
     /// Show the interfaces that networks leave the host by
     #[command(subcommand)]
     Uplink(UplinkCommand),

@@ -1,5 +1,6 @@
 //! The commands that are requests to the daemon.
 
+mod dns;
 mod edge;
 
 use std::path::Path;

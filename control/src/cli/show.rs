@@ -1,5 +1,6 @@
 //! The API's answers as text. Pure functions: what they return is what is printed.
 
+mod dns;
 mod edge;
 
 use pontoon_dataplane::DropReason;
@@ -9,6 +10,7 @@ use crate::api::types::{
     DeviceKind, Endpoint, Event, FdbEntry, Network, Port, PortFlags, PortStats, SandboxRef, Stats, Traffic,
 };
 
+pub use dns::{dns_answer, dns_stats, names};
 pub use edge::{
     flushed, linked, links, nat_stats, patch, publications, published, rules, sessions, trace, uplinks,
 };

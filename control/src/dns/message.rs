@@ -100,7 +100,8 @@ impl Query {
     pub fn new(id: u16, name: Name, kind: RecordType) -> Query {
         let mut metadata = Metadata::new(id, MessageType::Query, OpCode::Query);
         metadata.recursion_desired = true;
-        Query { metadata, question: Question::query(name, kind), opt: None }
+        let opt = Opt { payload: OUR_PAYLOAD, version: 0, dnssec_ok: false };
+        Query { metadata, question: Question::query(name, kind), opt: Some(opt) }
     }
 
     /// The query as it is sent.
@@ -226,6 +227,10 @@ mod tests {
     use super::*;
 
     fn asked() -> Query {
+        Query { opt: None, ..asked_by_people() }
+    }
+
+    fn asked_by_people() -> Query {
         Query::new(7, Name::from_ascii("Example.com.").unwrap(), RecordType::A)
     }
 

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
+use super::count::Count;
+use super::forward::forward;
+use super::message::Transport;
 use super::place::{Place, Sockets};
-use super::serve::{Shared, serve};
+use super::serve::{Reaction, Shared, serve};
 use super::upstreams::HostResolvers;
-use super::zone::Zone;
+use super::zone::{Asker, Zone};
 use crate::error::Error;
 
 /// The resolver. Dropping it closes all places.
@@ -87,6 +92,43 @@ impl Resolver {
     /// The places that are open.
     pub fn places_now(&self) -> Vec<Place> {
         self.places().keys().cloned().collect()
+    }
+
+    /// What is said to a message of `asker`'s, and whether somebody else was asked; nothing when there is nothing to say.
+    pub fn ask(&self, asker: Asker, message: &[u8]) -> Option<(Vec<u8>, bool)> {
+        match self.shared.receive(&asker, Transport::Udp, message) {
+            Reaction::Say(answer) => Some((answer, false)),
+            Reaction::Nothing => None,
+            Reaction::Ask(asked, permit) => {
+                let (tell, told) = mpsc::channel();
+                let shared = Arc::clone(&self.shared);
+                self.runtime.as_ref()?.spawn(async move {
+                    let answer = forward(&shared, &asker, Transport::Udp, &asked).await;
+                    drop(permit);
+                    // Whoever asked waits for it.
+                    let _ = tell.send(answer);
+                });
+                told.recv().ok().map(|answer| (answer, true))
+            }
+        }
+    }
+
+    /// Whom the host asks, and whether he was silent lately.
+    pub fn host_resolvers(&self) -> Vec<(SocketAddr, bool)> {
+        let now = Instant::now();
+        let hosts = self.shared.hosts();
+        let health = self.shared.health();
+        hosts.into_iter().map(|upstream| (upstream, health.is_suspect(now, upstream))).collect()
+    }
+
+    /// How many questions to others are under way.
+    pub fn under_way(&self) -> usize {
+        self.shared.questions.in_all()
+    }
+
+    /// What happened how often.
+    pub fn counts(&self) -> Vec<(Count, u64)> {
+        Count::ALL.into_iter().map(|count| (count, self.shared.counters.get(count))).collect()
     }
 
     fn places(&self) -> MutexGuard<'_, BTreeMap<Place, Open>> {

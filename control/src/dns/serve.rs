@@ -88,7 +88,7 @@ impl Shared {
     }
 
     /// What is said to a message at once, or what others are to be asked. Counts it.
-    fn receive(&self, asker: &Asker, transport: Transport, message: &[u8]) -> Reaction {
+    pub(super) fn receive(&self, asker: &Asker, transport: Transport, message: &[u8]) -> Reaction {
         self.counters.count(match transport {
             Transport::Udp => Count::Udp,
             Transport::Tcp => Count::Tcp,
@@ -115,7 +115,7 @@ impl Shared {
 }
 
 /// What a message leads to.
-enum Reaction {
+pub(super) enum Reaction {
     Say(Vec<u8>),
     Ask(Asked, Permit),
     Nothing,

@@ -9,6 +9,7 @@ use crate::dns::place::{Place, Sockets};
 use crate::error::Error;
 use crate::netns::{self, NetnsId};
 use crate::plan::ResolverPlan;
+use crate::world::ResolverView;
 
 impl Host {
     pub(super) fn add_resolver(&self, plan: &ResolverPlan) -> Result<(), Error> {
@@ -41,6 +42,23 @@ impl Host {
         for netns in sandboxes {
             self.resolver.close(&Place::Sandbox(netns));
             self.served().remove(&netns);
+        }
+    }
+
+    pub(super) fn resolver_view(&self) -> ResolverView {
+        let served = self.served().clone();
+        let named = |place: Place| {
+            let sandbox = match &place {
+                Place::Sandbox(netns) => served.get(netns).cloned(),
+                Place::Gateway(_) => None,
+            };
+            (place, sandbox)
+        };
+        ResolverView {
+            places: self.resolver.places_now().into_iter().map(named).collect(),
+            host_resolvers: self.resolver.host_resolvers(),
+            under_way: self.resolver.under_way(),
+            counts: self.resolver.counts(),
         }
     }
 

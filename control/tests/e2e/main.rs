@@ -30,6 +30,7 @@ mod loss;
 mod many;
 mod matrix;
 mod names;
+mod names_forward;
 mod nameserver;
 mod outside;
 mod pmtu;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
         host_ports::tests(),
         exhaustion::tests(),
         names::tests(),
+        names_forward::tests(),
     ];
     let trial = |(name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {

@@ -137,8 +137,6 @@ pub(crate) enum Manner {
 /// A resolver of the outside on port 53 of an address in a namespace. It ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    /// Its address.
-    pub(crate) address: Ipv4Addr,
     asked: Arc<Mutex<Vec<Seen>>>,
     ended: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -182,7 +180,7 @@ impl Upstream {
             move || serve_tcp(&listener, address, manner, &asked, &ended)
         };
         let threads = vec![std::thread::spawn(by_udp), std::thread::spawn(by_tcp)];
-        Upstream { address, asked, ended, threads }
+        Upstream { asked, ended, threads }
     }
 
     /// What it was asked so far.
