@@ -39,6 +39,7 @@ use crate::state::PortName;
 use crate::store::{EndpointRecord, StaticRecord};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, ResolverView, TraceView, World};
 use devices::Devices;
+use names::Gatehouse;
 use networks::Network;
 
 /// How long a trace waits for a route before it looks again, and how often it does.
@@ -57,6 +58,7 @@ pub struct Host {
     numbers: RwLock<Numbers>,
     limits: Limits,
     resolver: Resolver,
+    gatehouse: Mutex<Gatehouse>,
     /// Sandboxes in which names are served, as they were named: the sockets keep them alive, so the kernel cannot tell us either when
     /// everybody else has left them.
     served: Mutex<BTreeMap<NetnsId, SandboxRef>>,
@@ -100,6 +102,7 @@ impl Host {
             numbers: RwLock::default(),
             limits,
             resolver: Resolver::start(resolv_conf)?,
+            gatehouse: Mutex::default(),
             served: Mutex::default(),
             machine: netns::of_the_machine(),
         })
@@ -225,10 +228,7 @@ impl World for Host {
                 self.change_network(network, |network| network.set_links(after))
             }
             Step::AddResolver(plan) => self.add_resolver(plan),
-            Step::RemoveResolver(plan) => {
-                self.remove_resolver(plan);
-                Ok(())
-            }
+            Step::RemoveResolver(plan) => self.remove_resolver(plan),
             Step::Publish(plan) => self.publish(plan),
             Step::Unpublish(plan) => self.unpublish(plan),
             Step::Republish { after, .. } => self.republish(after),
@@ -476,6 +476,12 @@ impl World for Host {
             trace = self.engine.trace(port, frame.clone())?;
         }
         let ports = self.names().into_iter().map(|(id, name)| (id, name.to_string()));
+        let resolvers = self.look(|numbers| {
+            let port =
+                |(name, it): (&String, &Network)| Some((it.resolver_port?, format!("resolver:{name}")));
+            numbers.networks.iter().filter_map(port).collect::<Vec<_>>()
+        });
+        let ports = ports.chain(resolvers);
         let ports =
             ports.chain(uplinks.into_iter().map(|it| (it.port, format!("uplink:{}", it.name)))).collect();
         let publications = self

@@ -18,7 +18,7 @@ use crate::store::{
     RuleRecord, StaticRecord,
 };
 
-pub use dns::{resolver, serve_in};
+pub use dns::{at_gateway, resolver, serve_in};
 pub use edge::{publish, republish, set_links, set_rules, unpublish};
 
 /// What an endpoint's port may do unless told otherwise.
@@ -249,8 +249,9 @@ pub fn add_network(record: NetworkRecord) -> Vec<Step> {
     let mut steps = vec![Step::Store(vec![Change::Add(Record::Network(record.clone()))])];
     steps.push(Step::AddNetwork(record.clone()));
     if record.host_interface.is_some() {
-        steps.push(Step::AddHostPort(record));
+        steps.push(Step::AddHostPort(record.clone()));
     }
+    steps.extend(dns::at_gateway(&record).map(Step::AddResolver));
     steps
 }
 
@@ -263,17 +264,20 @@ pub fn set_network(before: &NetworkRecord, after: &NetworkRecord) -> Vec<Step> {
     let (was, is) = (Record::Network(before.clone()), Record::Network(after.clone()));
     let store = Step::Store(vec![Change::Replace { before: was, after: is }]);
     let set = Step::SetNetwork { before: before.clone(), after: after.clone() };
-    match (&before.host_interface, &after.host_interface) {
+    let resolver = dns::change_at_gateway(&before, &after);
+    let mut steps = match (&before.host_interface, &after.host_interface) {
         (Some(_), None) => vec![Step::RemoveHostPort(before), set, store],
         (None, Some(_)) => vec![store, set, Step::AddHostPort(after)],
         _ => vec![store, set],
-    }
+    };
+    steps.extend(resolver);
+    steps
 }
 
 /// Removes a network that nothing is on.
 pub fn remove_network(network: &NetworkState) -> Vec<Step> {
     let record = network.record.clone();
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = dns::at_gateway(&record).map(Step::RemoveResolver).into_iter().collect();
     if record.host_interface.is_some() {
         steps.push(Step::RemoveHostPort(record.clone()));
     }

@@ -167,6 +167,7 @@ impl World for FakeWorld {
             }
             Step::RemoveNetwork(record) => {
                 assert!(!there.host_ports.contains(&record.name), "its ports go first");
+                assert!(!there.resolvers.contains(&(Some(record.name.clone()), None)), "and its resolver");
                 assert!(there.networks.remove(&record.name));
                 there.connections.remove(&record.name);
                 there.rules.remove(&record.name);

@@ -35,13 +35,15 @@ pub enum Count {
     Refused,
     /// An answer that the asker has no room for.
     Unsent,
+    /// A datagram more than may wait to be looked at.
+    Overrun,
     /// A TCP connection more than there may be.
     TooManyConnections,
 }
 
 impl Count {
     /// All there is, in the order in which people see it.
-    pub const ALL: [Count; 16] = [
+    pub const ALL: [Count; 17] = [
         Count::Udp,
         Count::Tcp,
         Count::Answered,
@@ -57,6 +59,7 @@ impl Count {
         Count::NotImplemented,
         Count::Refused,
         Count::Unsent,
+        Count::Overrun,
         Count::TooManyConnections,
     ];
 
@@ -100,6 +103,7 @@ impl Count {
             }
             Count::Refused => ("refused", "zone transfers, and other classes than IN"),
             Count::Unsent => ("unsent", "answers that whoever asked had no room for"),
+            Count::Overrun => ("overrun", "datagrams that whoever sent them had too many of waiting"),
             Count::TooManyConnections => {
                 ("too-many-connections", "TCP connections that were closed for there were too many")
             }

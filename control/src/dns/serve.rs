@@ -5,6 +5,7 @@
 //! after [`TURN`] messages.
 
 mod stream;
+mod waiting;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,9 +25,13 @@ use super::place::{Place, Sockets};
 use super::share::{CONNECTIONS, Holder, Permit, QUESTIONS, Shares};
 use super::upstreams::HostResolvers;
 use super::zone::{Asker, Forwarding, PORT, Zone};
+use waiting::Waiting;
 
-/// Messages that one socket may bring before the next has its turn.
+/// Messages that are answered before another socket has its turn.
 const TURN: usize = 32;
+
+/// Datagrams that are read before the first of them is answered.
+const AT_ONCE: usize = 1_024;
 
 /// No query is longer: a name of 255 bytes, and options.
 const LONGEST_QUERY: usize = 4_096;
@@ -152,37 +157,55 @@ pub(super) async fn serve(shared: Arc<Shared>, place: Place, sockets: Sockets) -
 
 async fn serve_datagrams(shared: &Arc<Shared>, place: &Place, socket: &Arc<UdpSocket>) {
     let mut under_way = JoinSet::new();
-    let mut message = vec![0; LONGEST_QUERY];
+    let mut waiting = Waiting::default();
+    let mut buffer = vec![0; LONGEST_QUERY];
     loop {
         // Only a runtime that ends fails here.
         if socket.readable().await.is_err() {
             return;
         }
-        for _ in 0..TURN {
-            match socket.try_recv_from(&mut message) {
-                Ok((length, SocketAddr::V4(from))) => {
-                    let asker = asker(place, *from.ip());
-                    let message = message.get(..length).unwrap_or_default();
-                    match shared.receive(&asker, Transport::Udp, message) {
-                        Reaction::Say(answer) => send(shared, socket, &answer, from.into()),
-                        Reaction::Nothing => {}
-                        Reaction::Ask(asked, permit) => {
-                            let (shared, socket) = (Arc::clone(shared), Arc::downgrade(socket));
-                            under_way.spawn(answer_later(shared, socket, asker, asked, permit, from.into()));
-                        }
+        let mut has_more = true;
+        while has_more {
+            if let Err(error) = read_all(shared, socket, &mut waiting, &mut buffer) {
+                tracing::warn!(%place, %error, "cannot receive questions");
+                tokio::time::sleep(PAUSE).await;
+            }
+            for _ in 0..TURN {
+                let Some((from, message)) = waiting.pop() else {
+                    has_more = false;
+                    break;
+                };
+                let asker = asker(place, *from.ip());
+                match shared.receive(&asker, Transport::Udp, &message) {
+                    Reaction::Say(answer) => send(shared, socket, &answer, from.into()),
+                    Reaction::Nothing => {}
+                    Reaction::Ask(asked, permit) => {
+                        let (shared, socket) = (Arc::clone(shared), Arc::downgrade(socket));
+                        under_way.spawn(answer_later(shared, socket, asker, asked, permit, from.into()));
                     }
                 }
-                Ok((_, SocketAddr::V6(_))) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    tracing::warn!(%place, %error, "cannot receive questions");
-                    tokio::time::sleep(PAUSE).await;
+            }
+            while under_way.try_join_next().is_some() {}
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Reads what has come, [`AT_ONCE`] at most.
+fn read_all(shared: &Shared, socket: &UdpSocket, waiting: &mut Waiting, buffer: &mut [u8]) -> io::Result<()> {
+    for _ in 0..AT_ONCE {
+        match socket.try_recv_from(buffer) {
+            Ok((length, SocketAddr::V4(from))) => {
+                if !waiting.push(from, buffer.get(..length).unwrap_or_default()) {
+                    shared.counters.count(Count::Overrun);
                 }
             }
+            Ok((_, SocketAddr::V6(_))) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
         }
-        while under_way.try_join_next().is_some() {}
-        tokio::task::yield_now().await;
     }
+    Ok(())
 }
 
 /// Asks others and says what they have answered. Does not keep the socket: a place that is closed is closed at once.

@@ -26,14 +26,15 @@ pub(super) struct Network {
     pub(super) id: NetworkId,
     record: NetworkRecord,
     host_port: Option<PortId>,
+    pub(super) resolver_port: Option<PortId>,
     rules: Vec<RuleRecord>,
     links: BTreeSet<LinkRecord>,
     /// By the rules' own numbers: they go on counting when rules move or change places.
     hits: BTreeMap<u32, Arc<Hits>>,
 }
 
-/// What a port by which the host sits on a network may do. The engine does not learn the gateway's MAC; it is known.
-const HOST_PORT: PortSettings =
+/// What a port may do behind which the gateway's address is. The engine does not learn the gateway's MAC; it is known.
+pub(super) const HOST_PORT: PortSettings =
     PortSettings { learning: false, flood: false, isolated: false, hairpin: false, guard: false };
 
 fn host_port(record: &NetworkRecord) -> Result<(PortName, HostPort), Error> {
@@ -109,6 +110,7 @@ impl Network {
             ageing: Duration::from_secs(ageing_seconds.into()),
             edge: NetworkEdge {
                 host_port: self.host_port,
+                resolver_port: self.resolver_port,
                 internal: connection.internal,
                 isolated: !connection.icc,
                 uplinks,
@@ -154,6 +156,7 @@ impl Host {
             id: NetworkId(0),
             record: record.clone(),
             host_port: None,
+            resolver_port: None,
             rules: Vec::new(),
             links: BTreeSet::new(),
             hits: BTreeMap::new(),
@@ -319,7 +322,7 @@ mod tests {
             created: String::new(),
         };
         let (rules, links, hits) = Default::default();
-        Network { id: NetworkId(0), record, host_port: None, rules, links, hits }
+        Network { id: NetworkId(0), record, host_port: None, resolver_port: None, rules, links, hits }
     }
 
     fn rule(id: u32, port: &str) -> RuleRecord {

@@ -49,7 +49,7 @@ impl Manager {
         Ok(())
     }
 
-    /// The network with its rules, before anybody is on it. Its host port may fail: the rest goes on without.
+    /// The network with its rules, before anybody is on it. Its host port and its resolver may fail: the rest goes on without.
     fn restore_network(&self, network: &NetworkState) -> Result<(), Error> {
         let record = network.record.clone();
         self.change(&[Step::AddNetwork(record.clone())])?;
@@ -60,6 +60,10 @@ impl Manager {
         if record.host_interface.is_some() {
             let made = self.change(&[Step::AddHostPort(record.clone())]);
             self.log_failure(&made, &format!("restore the host port of the network {}", record.name));
+        }
+        if let Some(plan) = plan::at_gateway(&record) {
+            let made = self.change(&[Step::AddResolver(plan)]);
+            self.log_failure(&made, &format!("serve names at the gateway of the network {}", record.name));
         }
         Ok(())
     }

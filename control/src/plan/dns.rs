@@ -4,7 +4,21 @@ use super::{ResolverPlan, Step};
 use crate::api::types::SandboxRef;
 use crate::netns::NetnsId;
 use crate::state::State;
-use crate::store::{Change, Phase};
+use crate::store::{Change, NetworkRecord, Phase};
+
+/// The resolver at a network's gateway, if there shall be one.
+pub fn at_gateway(network: &NetworkRecord) -> Option<ResolverPlan> {
+    network.connection.resolver.then(|| ResolverPlan::Gateway(network.clone()))
+}
+
+/// What comes or goes at a network's gateway when the network changes.
+pub(super) fn change_at_gateway(before: &NetworkRecord, after: &NetworkRecord) -> Option<Step> {
+    match (at_gateway(before), at_gateway(after)) {
+        (None, Some(plan)) => Some(Step::AddResolver(plan)),
+        (Some(plan), None) => Some(Step::RemoveResolver(plan)),
+        _ => None,
+    }
+}
 
 /// The resolver in the sandbox `netns`, if there shall be one: pontoon made the sandbox, or somebody asked for it with an endpoint there.
 pub fn resolver(state: &State, netns: NetnsId) -> Option<ResolverPlan> {

@@ -31,6 +31,7 @@ mod many;
 mod matrix;
 mod names;
 mod names_forward;
+mod names_gateway;
 mod nameserver;
 mod outside;
 mod pmtu;
@@ -99,6 +100,7 @@ fn main() -> ExitCode {
         exhaustion::tests(),
         names::tests(),
         names_forward::tests(),
+        names_gateway::tests(),
     ];
     let trial = |(name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {
