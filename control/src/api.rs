@@ -3,6 +3,7 @@
 //! Every answer is JSON, errors included ([`types::ErrorBody`]). What changes something runs on a blocking thread,
 //! one change at a time; what only reads does not wait for it.
 
+mod dns;
 mod edge;
 mod fdb;
 mod input;
@@ -64,6 +65,9 @@ pub fn router(manager: Arc<Manager>) -> Router {
         .route("/nat/stats", get(nat::stats))
         .route("/uplinks", get(nat::uplinks))
         .route("/trace", post(nat::trace))
+        .route("/dns", get(dns::stats))
+        .route("/dns/names", get(dns::names))
+        .route("/dns/query", get(dns::query))
         .route("/stats", get(system::stats))
         .route("/events", get(system::events))
         .route("/info", get(system::info))

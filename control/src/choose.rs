@@ -1,5 +1,6 @@
 //! From a request to a record: checks what was given, chooses what was left out. Pure.
 
+mod dns;
 mod edge;
 mod options;
 
@@ -142,6 +143,8 @@ pub fn settings(request: &NetworkRequest) -> NetworkPatch {
         icc: request.icc,
         snat_ip: request.snat_ip,
         nat_mapping: request.nat_mapping,
+        resolver: request.resolver,
+        dns: request.dns.clone(),
     }
 }
 
@@ -278,6 +281,8 @@ pub fn endpoint(
         device,
         flags: patched(PortFlags { isolated: request.isolated, ..ENDPOINT_FLAGS }, patch),
         default_route: !record.connection.internal && !routes::is_given(state, sandbox_id),
+        resolver: request.resolver,
+        dns: dns::upstreams(&request.dns)?,
         created: now,
         phase: Phase::Attached,
     })

@@ -63,6 +63,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Link(args) => session()?.link(args),
         Command::Unlink(link) => session()?.unlink(&link),
         Command::Nat(command) => session()?.nat(command),
+        Command::Dns(command) => session()?.dns(command),
         Command::Uplink(command) => session()?.uplink(command),
         Command::Trace(args) => session()?.trace(args),
         Command::Port(command) => session()?.port(command),
@@ -92,6 +93,7 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         ephemeral: args.ephemeral,
         workers: args.workers.into(),
         edge: args.nat.settings(args.offloads.into()),
+        resolv_conf: args.resolv_conf,
     };
     daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))

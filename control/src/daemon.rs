@@ -45,6 +45,8 @@ pub struct DaemonOptions {
     pub workers: usize,
     /// How the edge runs, and the most that ports leave to the kernel.
     pub edge: EdgeSettings,
+    /// The file that names the host's resolvers.
+    pub resolv_conf: PathBuf,
 }
 
 /// Why a daemon does not run.
@@ -124,7 +126,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
 
     let store = Store::open(&options.state_dir).map_err(Error::from)?;
     let config = EngineConfig { workers: options.workers, ..EngineConfig::default() };
-    let world = Arc::new(Host::start(config, options.edge)?);
+    let world = Arc::new(Host::start(config, options.edge, options.resolv_conf.clone())?);
     let settings = Settings { state_dir: options.state_dir.clone(), ephemeral: options.ephemeral };
     let manager = Arc::new(Manager::start(world, store, settings)?);
     made.keep();
@@ -383,6 +385,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::dns::upstreams::RESOLV_CONF;
 
     #[test]
     fn a_stale_socket_is_taken_over_and_a_living_one_is_not() {
@@ -439,6 +442,7 @@ mod tests {
             ephemeral: false,
             workers: 1,
             edge: EdgeSettings::default(),
+            resolv_conf: RESOLV_CONF.into(),
         };
         let error = run(options).unwrap_err().to_string();
         let mut left: Vec<_> = fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();

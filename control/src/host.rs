@@ -4,12 +4,14 @@
 
 mod devices;
 mod gate;
+mod names;
 mod networks;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +31,8 @@ use pontoon_dataplane::verdict::Wait;
 use pontoon_dataplane::{MacAddr, NetworkId, PortId, Verdict};
 
 use crate::api::types::{DeviceKind, SandboxRef, UplinkState};
+use crate::dns::resolver::Resolver;
+use crate::dns::zone::{Asker, Zone};
 use crate::edge::{self, EdgeControl, EdgeSettings};
 use crate::error::{Error, describe};
 use crate::link::{Link, Links};
@@ -36,9 +40,10 @@ use crate::netns::{self, Netns, NetnsError, NetnsId};
 use crate::plan::{PortPlan, Step};
 use crate::state::{PortName, RulesOf};
 use crate::store::{EndpointRecord, StaticRecord};
-use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
+use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, ResolverView, TraceView, World};
 use devices::Devices;
 use gate::Gate;
+use names::Gatehouse;
 use networks::{Network, Published};
 
 /// How long a trace waits for a route before it looks again, and how often it does.
@@ -58,6 +63,11 @@ pub struct Host {
     gates: Mutex<HashMap<PortName, Gate>>,
     numbers: RwLock<Numbers>,
     limits: Limits,
+    resolver: Resolver,
+    gatehouse: Mutex<Gatehouse>,
+    /// Sandboxes in which names are served, as they were named: the sockets keep them alive, so the kernel cannot tell us either when
+    /// everybody else has left them.
+    served: Mutex<BTreeMap<NetnsId, SandboxRef>>,
     /// The machine's own namespace. Looked at once, as the process that started us may end.
     machine: Option<NetnsId>,
 }
@@ -83,11 +93,11 @@ struct Numbers {
 }
 
 impl Host {
-    /// Starts an engine and its edge. Ports leave at most as much to the kernel as `settings` say that uplinks do.
+    /// Starts an engine, its edge and the resolver; `resolv_conf` names those whom the host asks. Ports leave at most as much to the kernel as `settings` say that uplinks do.
     ///
     /// # Errors
     /// Threads or descriptors are not to be had.
-    pub fn start(config: EngineConfig, settings: EdgeSettings) -> Result<Host, Error> {
+    pub fn start(config: EngineConfig, settings: EdgeSettings, resolv_conf: PathBuf) -> Result<Host, Error> {
         let engine = Arc::new(Engine::start(config)?);
         let (limits, offloads) = (settings.limits, settings.offloads);
         Ok(Host {
@@ -98,6 +108,9 @@ impl Host {
             gates: Mutex::default(),
             numbers: RwLock::default(),
             limits,
+            resolver: Resolver::start(resolv_conf)?,
+            gatehouse: Mutex::default(),
+            served: Mutex::default(),
             machine: netns::of_the_machine(),
         })
     }
@@ -250,6 +263,8 @@ impl World for Host {
             Step::SetLinks { network, after, .. } => {
                 self.change_network(network, |network| network.set_links(after))
             }
+            Step::AddResolver(plan) => self.add_resolver(plan),
+            Step::RemoveResolver(plan) => self.remove_resolver(plan),
             Step::Publish(plan) => self.publish(plan),
             Step::Unpublish(plan) => self.unpublish(plan),
             Step::Republish { after, .. } => self.republish(after),
@@ -361,11 +376,25 @@ impl World for Host {
         let unnamed =
             |(_, (sandbox, id)): &(PortName, (SandboxRef, NetnsId))| !netns::still_names(sandbox, *id);
         let mut suspects = pinned.into_iter().filter(unnamed).peekable();
-        if suspects.peek().is_none() {
+        let unserved = self.served_without_a_name();
+        if suspects.peek().is_none() && unserved.is_empty() {
             return Vec::new();
         }
         let inhabited = netns::inhabited();
+        self.leave(unserved.into_iter().filter(|netns| !inhabited.contains(netns)));
         suspects.filter(|(_, (_, id))| !inhabited.contains(id)).map(|(port, _)| port).collect()
+    }
+
+    fn set_names(&self, names: Zone) {
+        self.resolver.set_zone(names);
+    }
+
+    fn resolver(&self) -> ResolverView {
+        self.resolver_view()
+    }
+
+    fn ask(&self, asker: Asker, message: &[u8]) -> Option<(Vec<u8>, bool)> {
+        self.resolver.ask(asker, message)
     }
 
     fn events(&self) -> Receiver<Event> {
@@ -510,6 +539,12 @@ impl World for Host {
             trace = self.engine.trace(port, frame.clone())?;
         }
         let ports = self.names().into_iter().map(|(id, name)| (id, name.to_string()));
+        let resolvers = self.look(|numbers| {
+            let port =
+                |(name, it): (&String, &Network)| Some((it.resolver_port?, format!("resolver:{name}")));
+            numbers.networks.iter().filter_map(port).collect::<Vec<_>>()
+        });
+        let ports = ports.chain(resolvers);
         let ports =
             ports.chain(uplinks.into_iter().map(|it| (it.port, format!("uplink:{}", it.name)))).collect();
         Ok(TraceView { trace, ports, publications: self.publication_records() })

@@ -21,6 +21,7 @@ mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod dns;
 pub mod doctor;
 pub mod edge;
 pub mod error;

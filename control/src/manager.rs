@@ -6,6 +6,7 @@ mod endpoints;
 mod events;
 mod inspect;
 mod ipam;
+mod names;
 mod nat;
 mod restore;
 mod sandboxes;
@@ -84,6 +85,7 @@ impl Manager {
             started: Instant::now(),
             settings,
         };
+        manager.tell_names();
         manager.restore()?;
         Ok(manager)
     }
@@ -246,11 +248,15 @@ impl Manager {
     }
 
     fn change(&self, steps: &[Step]) -> Result<(), Error> {
-        all_or_nothing(self.site(), steps)
+        let changed = all_or_nothing(self.site(), steps);
+        self.tell_names_after(steps);
+        changed
     }
 
     fn remove(&self, steps: &[Step]) -> Result<(), Error> {
-        tear_down(self.site(), steps)
+        let removed = tear_down(self.site(), steps);
+        self.tell_names_after(steps);
+        removed
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The order is always the same: a record first, then the device, then the port; and backwards to remove.
 
+mod dns;
 mod edge;
 pub mod ipam;
 pub mod routes;
@@ -11,7 +12,7 @@ use std::net::Ipv4Addr;
 
 use pontoon_dataplane::network::{Identity, PortSettings};
 
-use crate::api::types::{Mac, PortFlags, PortPatch};
+use crate::api::types::{Mac, PortFlags, PortPatch, SandboxRef};
 use crate::link::HostStack;
 use crate::netns::NetnsId;
 use crate::state::{NetworkState, PortName, PortRecord, RulesOf, State};
@@ -20,6 +21,7 @@ use crate::store::{
     RuleRecord, StaticRecord,
 };
 
+pub use dns::{at_gateway, resolver, serve_in};
 pub use edge::{publish, republish, set_links, set_rules, unpublish};
 
 /// What an endpoint's port may do unless told otherwise.
@@ -57,6 +59,20 @@ pub struct PublicationPlan {
     pub record: PublicationRecord,
     /// The endpoint's address.
     pub address: Ipv4Addr,
+}
+
+/// Where names can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolverPlan {
+    /// At a network's gateway.
+    Gateway(NetworkRecord),
+    /// At 127.0.0.11 in a sandbox.
+    Sandbox {
+        /// The sandbox as it was named.
+        sandbox: SandboxRef,
+        /// The sandbox as it is recognised.
+        netns: NetnsId,
+    },
 }
 
 /// One thing to do, as plain data.
@@ -170,6 +186,10 @@ pub enum Step {
         /// As it will be.
         after: PublicationPlan,
     },
+    /// Serve names at a place.
+    AddResolver(ResolverPlan),
+    /// Serve names there no more, if they are.
+    RemoveResolver(ResolverPlan),
     /// The gateway announces itself.
     Announce(String),
 }
@@ -211,6 +231,8 @@ impl Step {
             Step::SetLinks { network, before, after } => {
                 Step::SetLinks { network: network.clone(), before: after.clone(), after: before.clone() }
             }
+            Step::AddResolver(plan) => Step::RemoveResolver(plan.clone()),
+            Step::RemoveResolver(plan) => Step::AddResolver(plan.clone()),
             Step::Publish(plan) => Step::Unpublish(plan.clone()),
             Step::Unpublish(plan) => Step::Publish(plan.clone()),
             Step::Republish { before, after } => {
@@ -248,8 +270,9 @@ pub fn add_network(record: NetworkRecord) -> Vec<Step> {
     let mut steps = vec![Step::Store(vec![Change::Add(Record::Network(record.clone()))])];
     steps.push(Step::AddNetwork(record.clone()));
     if record.host_interface.is_some() {
-        steps.push(Step::AddHostPort(record));
+        steps.push(Step::AddHostPort(record.clone()));
     }
+    steps.extend(dns::at_gateway(&record).map(Step::AddResolver));
     steps
 }
 
@@ -264,11 +287,13 @@ pub fn set_network(state: &State, network: &NetworkState, after: &NetworkRecord)
     changes.push(Change::Replace { before: was, after: is });
     let store = Step::Store(changes);
     let set = Step::SetNetwork { before: before.clone(), after: after.clone() };
+    let resolver = dns::change_at_gateway(&before, &after);
     steps.extend(match (&before.host_interface, &after.host_interface) {
         (Some(_), None) => vec![Step::RemoveHostPort(before), set, store],
         (None, Some(_)) => vec![store, set, Step::AddHostPort(after)],
         _ => vec![store, set],
     });
+    steps.extend(resolver);
     steps.extend(then);
     steps
 }
@@ -276,7 +301,7 @@ pub fn set_network(state: &State, network: &NetworkState, after: &NetworkRecord)
 /// Removes a network that nothing is on.
 pub fn remove_network(state: &State, network: &NetworkState) -> Vec<Step> {
     let record = network.record.clone();
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = dns::at_gateway(&record).map(Step::RemoveResolver).into_iter().collect();
     if record.host_interface.is_some() {
         steps.push(Step::RemoveHostPort(record.clone()));
     }
@@ -305,6 +330,7 @@ pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord, c
         Step::ConfigureDevice(device),
         Step::AddPort(endpoint_port(&with, network, &done)),
     ];
+    steps.extend(dns::change_in_sandbox(state, &with, done.netns));
     steps.extend(new_identities(state, &with, done.netns, &done.port()));
     let change = Change::Replace { before: Record::Endpoint(begun), after: Record::Endpoint(done) };
     steps.push(Step::Store(vec![change]));
@@ -348,6 +374,7 @@ pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
     steps.extend(ends);
     steps.push(Step::RemovePort(endpoint.port()));
     steps.extend(new_identities(state, &without, endpoint.netns, &endpoint.port()));
+    steps.extend(dns::change_in_sandbox(state, &without, endpoint.netns));
     steps.push(Step::DeleteDevice(last.clone()));
     steps.extend(route);
     gone.extend(statics_behind(network, &endpoint.name));

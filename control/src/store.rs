@@ -8,7 +8,7 @@ mod ipam;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -199,6 +199,12 @@ pub struct EndpointRecord {
     /// Whether its network's gateway is its sandbox's way to everywhere else.
     #[serde(default)]
     pub default_route: bool,
+    /// Names can be asked for in its sandbox.
+    #[serde(default)]
+    pub resolver: bool,
+    /// Whom its sandbox's names of the outside are asked for; those of its networks when empty.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
     /// When it was attached.
     pub created: String,
     /// How far it has come.
@@ -241,6 +247,9 @@ pub struct NamespaceRecord {
     pub name: String,
     /// What it is recognised by; none until it is made.
     pub netns: Option<NetnsId>,
+    /// Names can be asked for in it.
+    #[serde(default)]
+    pub resolver: bool,
 }
 
 /// Ports of the host that lead to an endpoint.

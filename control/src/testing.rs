@@ -23,17 +23,20 @@ use pontoon_dataplane::{MacAddr, PortId, Verdict};
 use crate::api::types::{
     Connection, DeviceKind, EndpointRequest, Mac, NetworkRequest, SandboxRef, UplinkState,
 };
+use crate::dns::decide::{Decision, decide};
+use crate::dns::message::Transport;
+use crate::dns::zone::{Asker, Zone};
 use crate::error::Error;
 use crate::id::Id;
 use crate::link::{HostStack, Link};
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
-use crate::plan::{DevicePlan, ENDPOINT_FLAGS, PublicationPlan, Step};
+use crate::plan::{DevicePlan, ENDPOINT_FLAGS, PublicationPlan, ResolverPlan, Step};
 use crate::state::{PortName, RulesOf};
 use crate::store::{
     DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, LinkRecord, NetworkRecord, Phase, RuleRecord, Store,
 };
-use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
+use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, ResolverView, TraceView, World};
 
 /// What there is. The machine's part outlives a daemon, the engine's does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub(crate) struct There {
     pub(crate) rules: BTreeMap<String, Vec<RuleRecord>>,
     pub(crate) links: BTreeSet<LinkRecord>,
     pub(crate) published: BTreeMap<u32, PublicationPlan>,
+    /// Where names are served: at a network's gateway, or in a sandbox.
+    pub(crate) resolvers: BTreeSet<(Option<String>, Option<NetnsId>)>,
 }
 
 /// What the host's IP stack makes of an interface that is no port.
@@ -73,6 +78,8 @@ pub(crate) struct FakeWorld {
     /// Ports of the host that others have, with their names.
     pub(crate) busy: Mutex<BTreeMap<u16, String>>,
     pub(crate) interface_changes: Mutex<u64>,
+    /// The names that can be asked for, a line each.
+    pub(crate) names: Mutex<Vec<String>>,
 }
 
 impl There {
@@ -135,6 +142,7 @@ impl FakeWorld {
         there.rules.clear();
         there.links.clear();
         there.published.clear();
+        there.resolvers.clear();
         there.opened.clear();
         there.ports.clear();
         there.statics.clear();
@@ -187,6 +195,7 @@ impl World for FakeWorld {
             }
             Step::RemoveNetwork(record) => {
                 assert!(!there.host_ports.contains(&record.name), "its ports go first");
+                assert!(!there.resolvers.contains(&(Some(record.name.clone()), None)), "and its resolver");
                 assert!(there.networks.remove(&record.name));
                 there.connections.remove(&record.name);
                 there.rules.remove(&record.name);
@@ -218,6 +227,20 @@ impl World for FakeWorld {
             Step::SetLinks { network, after, .. } => {
                 there.links.retain(|it| it.network != *network);
                 there.links.extend(after.iter().cloned());
+            }
+            Step::AddResolver(ResolverPlan::Gateway(record)) => {
+                assert!(there.networks.contains(&record.name));
+                assert!(there.resolvers.insert((Some(record.name.clone()), None)));
+            }
+            Step::AddResolver(ResolverPlan::Sandbox { netns, .. }) => {
+                assert!(there.namespaces.values().any(|it| it == netns));
+                assert!(there.resolvers.insert((None, Some(*netns))));
+            }
+            Step::RemoveResolver(ResolverPlan::Gateway(record)) => {
+                there.resolvers.remove(&(Some(record.name.clone()), None));
+            }
+            Step::RemoveResolver(ResolverPlan::Sandbox { netns, .. }) => {
+                there.resolvers.remove(&(None, Some(*netns)));
             }
             Step::Publish(plan) => there.publish(plan, &self.busy.lock().unwrap())?,
             Step::Unpublish(plan) => {
@@ -358,6 +381,23 @@ impl World for FakeWorld {
 
     fn orphans(&self) -> Vec<PortName> {
         Vec::new()
+    }
+
+    fn set_names(&self, names: Zone) {
+        let line = |(network, name, address)| format!("{network}: {name} {address}");
+        *self.names.lock().unwrap() = names.names().into_iter().map(line).collect();
+    }
+
+    fn resolver(&self) -> ResolverView {
+        ResolverView::default()
+    }
+
+    /// There are no names.
+    fn ask(&self, asker: Asker, message: &[u8]) -> Option<(Vec<u8>, bool)> {
+        match decide(&Zone::default(), &asker, Transport::Udp, message) {
+            Decision::Answer(answer, _) => Some((answer, false)),
+            Decision::Forward(_) | Decision::Ignore(_) => None,
+        }
     }
 
     fn events(&self) -> Receiver<Event> {
@@ -593,6 +633,8 @@ pub(crate) fn endpoint_record(network: &str, name: &str, address: [u8; 4]) -> En
         device: "ptn0000000000".into(),
         flags: ENDPOINT_FLAGS,
         default_route: true,
+        resolver: false,
+        dns: Vec::new(),
         created: "2025-01-01T00:00:00Z".into(),
         phase: Phase::Attached,
     }

@@ -1,7 +1,7 @@
 //! The world as the [manager](crate::manager) sees it: namespaces, devices and the engine, behind one small trait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -16,6 +16,9 @@ use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::{MacAddr, PortId};
 
 use crate::api::types::{SandboxRef, UplinkState};
+use crate::dns::count::Count;
+use crate::dns::place::Place;
+use crate::dns::zone::{Asker, Zone};
 use crate::error::Error;
 use crate::link::Link;
 use crate::netns::NetnsId;
@@ -67,6 +70,19 @@ pub struct NatUse {
     pub endpoints: Vec<(PortName, u32)>,
     /// What there may be.
     pub limits: Limits,
+}
+
+/// The resolver.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolverView {
+    /// Where names can be asked for; a sandbox as it was named.
+    pub places: Vec<(Place, Option<SandboxRef>)>,
+    /// Whom the host asks, and whether he was silent lately.
+    pub host_resolvers: Vec<(SocketAddr, bool)>,
+    /// Questions to others that are under way.
+    pub under_way: usize,
+    /// What happened how often.
+    pub counts: Vec<(Count, u64)>,
 }
 
 /// Where a frame comes in.
@@ -130,8 +146,17 @@ pub trait World: Send + Sync {
     /// Whether a namespace that pontoon created is still there under its name.
     fn namespace_is(&self, name: &str, netns: NetnsId) -> bool;
 
-    /// Ports whose sandbox has gone while the kernel could not tell the engine so.
+    /// Ports whose sandbox has gone while the kernel could not tell the engine so. Lets go of sandboxes that only a resolver keeps alive.
     fn orphans(&self) -> Vec<PortName>;
+
+    /// These are the names that can be asked for from now on.
+    fn set_names(&self, names: Zone);
+
+    /// The resolver as it is.
+    fn resolver(&self) -> ResolverView;
+
+    /// What the resolver says to a message of `asker`'s, and whether it has asked somebody else. Nothing when it has nothing to say.
+    fn ask(&self, asker: Asker, message: &[u8]) -> Option<(Vec<u8>, bool)>;
 
     /// What the engine tells of its own accord.
     fn events(&self) -> Receiver<Event>;

@@ -7,7 +7,7 @@ mod announce;
 pub(crate) mod arp;
 mod echo;
 pub(crate) mod errors;
-mod limit;
+pub(crate) mod limit;
 pub(crate) mod packet;
 mod reassembly;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use smoltcp::wire::{IpProtocol, Ipv4Packet};
 
 use self::announce::Announcements;
 use self::errors::IcmpError;
-use self::limit::ErrorLimit;
+use self::limit::PortLimit;
 use self::packet::Back;
 use self::reassembly::{Fragment, Key, Lost, Reassembly};
 use crate::frame::{EthernetView, Frame, ethertype};
@@ -58,7 +58,8 @@ pub struct Received<'a> {
 pub struct GatewayState {
     worker: usize,
     announcements: Announcements,
-    error_limit: ErrorLimit,
+    error_limit: PortLimit,
+    question_limit: PortLimit,
     reassembly: Reassembly,
     /// Identification of the last IPv4 packet sent.
     ident: u16,
@@ -71,7 +72,8 @@ impl GatewayState {
         Self {
             worker,
             announcements: Announcements::default(),
-            error_limit: ErrorLimit::new(),
+            error_limit: PortLimit::new(limit::ERRORS),
+            question_limit: PortLimit::new(limit::QUESTIONS),
             reassembly: Reassembly::default(),
             ident: 0,
             next_sweep: Timestamp::ZERO,
@@ -82,6 +84,7 @@ impl GatewayState {
     pub fn forget_missing_ports(&mut self, snapshot: &Snapshot) {
         self.reassembly.forget_missing_ports(snapshot);
         self.error_limit.forget_missing_ports(snapshot);
+        self.question_limit.forget_missing_ports(snapshot);
     }
 
     /// A frame for the gateway itself (see [`GatewayState::is_meant`]): answers it, keeps it, or names why it is dropped.
@@ -145,6 +148,11 @@ impl GatewayState {
             Ok(Some(request)) => request.answer(gateway, port.id, out),
             _ => false,
         }
+    }
+
+    /// Whether `port` may send one more packet to the resolver at its gateway.
+    pub(crate) fn may_ask(&mut self, now: Timestamp, port: PortId) -> bool {
+        self.question_limit.take(now, port)
     }
 
     fn receive_ipv4(
@@ -271,21 +279,22 @@ fn receive_arp(received: &Received<'_>, out: &mut Out) -> Result<Verdict, DropRe
             request.answer(received.gateway, received.port.id, out);
             Ok(Verdict::Reply(Reply::Arp))
         }
-        Ok(None) => Ok(match host_port(received).filter(|_| arp::parse_reply(payload).is_some()) {
-            // The host has asked.
-            Some(egress) => {
-                out.forward(egress);
-                Verdict::Forward { egress }
-            }
-            None => Verdict::Taken(Taken::NoAnswerDue),
-        }),
+        Ok(None) if arp::parse_reply(payload).is_some() => Ok(pass_to_askers(received, out)),
+        Ok(None) => Ok(Verdict::Taken(Taken::NoAnswerDue)),
         Err(arp::Malformed) => Err(DropReason::GatewayMalformed),
     }
 }
 
-/// The host's own port on the network, if it has one.
-fn host_port(received: &Received<'_>) -> Option<PortId> {
-    received.network.edge.host_port.filter(|&id| received.snapshot.port(id).is_some())
+/// An ARP reply to the gateway: the host or the resolver has asked in its name, and only they know which.
+fn pass_to_askers(received: &Received<'_>, out: &mut Out) -> Verdict {
+    let edge = &received.network.edge;
+    let there = |port: Option<PortId>| port.filter(|&id| received.snapshot.port(id).is_some());
+    let mut verdict = Verdict::Taken(Taken::NoAnswerDue);
+    for egress in [there(edge.resolver_port), there(edge.host_port)].into_iter().flatten() {
+        out.forward(egress);
+        verdict = Verdict::Forward { egress };
+    }
+    verdict
 }
 
 /// Counts a packet that was given up, once, on the port it came by.

@@ -1,6 +1,6 @@
 //! The spoof guard: what a port may say of itself.
 //!
-//! Three rules. Nobody may be the gateway but the host by its own port: that holds for every port, whatever its settings. And a guarded port may be
+//! Three rules. Nobody may be the gateway but the host and the resolver by their own ports: that holds for every port, whatever its settings. And a guarded port may be
 //! nobody but itself: source MAC, ARP sender, IPv4 and IPv6 source, and neighbour discovery must carry the endpoint's
 //! own addresses. Towards the gateway's MAC any address of the same sandbox will do, for a sandbox with several
 //! endpoints answers by whichever its route names. Sources of zero pass: probes and DHCP begin so. The host speaks for itself: it is
@@ -44,7 +44,7 @@ pub fn check(
     view: &EthernetView,
     frame: &Frame<'_>,
 ) -> Result<(), DropReason> {
-    let gateway = gateway.filter(|_| !port.is_host());
+    let gateway = gateway.filter(|_| !port.has_gateway_address());
     if gateway.is_some_and(|gateway| view.src == gateway.mac) {
         return Err(DropReason::GatewayMacClaimed);
     }
@@ -76,15 +76,16 @@ pub fn check(
     }
 }
 
-/// Holds a frame from the host's own port against the host's addresses: what has another source the kernel forwards, for whoever
-/// routes by this host and knows an endpoint's address, past rules and publications.
+/// Holds a frame from a port that has the gateway's address against the addresses that whoever is behind it has: the gateway's, and those of
+/// `edge` if it is the host. What has another source the host's kernel forwards, for whoever routes by this host and knows an endpoint's
+/// address, past rules and publications.
 ///
 /// # Errors
 /// [`DropReason::HostForwards`].
 #[inline]
 pub fn check_host(
     gateway: Option<&Gateway>,
-    edge: &EdgeConfig,
+    edge: Option<&EdgeConfig>,
     view: &EthernetView,
     frame: &Frame<'_>,
 ) -> Result<(), DropReason> {
@@ -99,7 +100,7 @@ pub fn check_host(
     };
     let is_own = |sender: Ipv4Addr| {
         gateway.is_some_and(|gateway| gateway.address == sender)
-            || edge.is_host_address(sender)
+            || edge.is_some_and(|edge| edge.is_host_address(sender))
             || sender.is_unspecified()
     };
     // What cannot be read no kernel forwards, and no endpoint takes.

@@ -103,6 +103,8 @@ pub enum Place {
     Member(NetworkId),
     /// A network, on which it is the host's own: it carries the gateway's MAC and address.
     Host(NetworkId),
+    /// A network, on which it is the resolver's at the gateway: it carries the gateway's MAC and address too.
+    Resolver(NetworkId),
     /// The outside of all networks.
     Uplink,
 }
@@ -112,7 +114,7 @@ impl Place {
     #[inline]
     pub fn network(self) -> Option<NetworkId> {
         match self {
-            Place::Member(network) | Place::Host(network) => Some(network),
+            Place::Member(network) | Place::Host(network) | Place::Resolver(network) => Some(network),
             Place::Uplink => None,
         }
     }
@@ -143,6 +145,18 @@ impl Port {
     #[inline]
     pub fn is_host(&self) -> bool {
         matches!(self.place, Place::Host(_))
+    }
+
+    /// Whether it is the resolver's on its network.
+    #[inline]
+    pub fn is_resolver(&self) -> bool {
+        matches!(self.place, Place::Resolver(_))
+    }
+
+    /// Whether whoever is behind it has the gateway's MAC and address: the host, or the resolver.
+    #[inline]
+    pub fn has_gateway_address(&self) -> bool {
+        matches!(self.place, Place::Host(_) | Place::Resolver(_))
     }
 
     /// Whether it is a member of its network: an endpoint's, or an existing interface.

@@ -200,10 +200,11 @@ impl Turn<'_> {
         let Some(network) = port.place.network() else { return self.decide_uplink(port, view) };
         let network = self.snapshot.network(network).ok_or(DropReason::UnknownPort)?;
         guard::check(network.gateway.as_ref(), port, view, self.frame)?;
-        if port.is_host() {
-            guard::check_host(network.gateway.as_ref(), &self.snapshot.edge, view, self.frame)?;
+        if port.has_gateway_address() {
+            let hosts = port.is_host().then_some(&*self.snapshot.edge);
+            guard::check_host(network.gateway.as_ref(), hosts, view, self.frame)?;
         }
-        if port.settings.learning && !port.is_host() && !self.dry {
+        if port.settings.learning && !port.has_gateway_address() && !self.dry {
             let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
             network.fdb.learn(view.src, port.id, stickiness, self.now);
         }
@@ -263,8 +264,8 @@ impl Turn<'_> {
         port: &Port,
         view: &EthernetView,
     ) -> Result<Verdict, DropReason> {
-        // The host has that MAC itself.
-        if port.is_host() {
+        // It has that MAC itself.
+        if port.has_gateway_address() {
             return Err(DropReason::SamePort);
         }
         let received = Received { snapshot: self.snapshot, network, gateway, port, view, frame: self.frame };
@@ -308,7 +309,8 @@ impl Turn<'_> {
         Ok(Verdict::Forward { egress: egress.id })
     }
 
-    /// The frame leaves by every other port of the network that wants it; the host's own wants no question that was `answered`.
+    /// The frame leaves by every other port of the network that wants it; the host's own wants no question that was `answered`, nor what the
+    /// resolver asks in the gateway's name, and the resolver's nothing that is for all.
     fn flood(
         &mut self,
         network: &Network,
@@ -320,7 +322,8 @@ impl Turn<'_> {
         let (mut too_big, mut denied) = (false, false);
         for egress in network.members.iter().filter_map(|&id| self.snapshot.port(id)) {
             let wanted = (egress.settings.flood || cause != FloodCause::UnknownUnicast)
-                && !(answered && egress.is_host());
+                && !(egress.is_host() && (answered || ingress.is_resolver()))
+                && !egress.is_resolver();
             if !wanted || may_leave(ingress, egress).is_err() {
                 continue;
             }

@@ -236,6 +236,7 @@ drop_reasons! {
     NetworkInternal, "network-internal", "The network is internal: it reaches neither the host nor the outside.";
     NetworkIsolated, "network-isolated", "The destination is on another network; networks never reach one another.";
     NoHostPort, "no-host-port", "The destination is the host, which the network has no access to.";
+    ResolverShare, "resolver-share", "The endpoint asks the resolver at the gateway more than one may.";
     NoRoute, "no-route", "The host has no route to the destination, or only by an uplink that the network may not use.";
     NoSession, "no-session", "An ICMP error or a reply that belongs to no session.";
     SessionShare, "session-share", "The endpoint has as many sessions as one may have.";

@@ -1,4 +1,4 @@
-//! What fuzzing holds the data plane to. Each target is a plain function that panics when something is wrong, so
+//! What fuzzing holds the data plane, and what reads messages of others in the control plane, to. Each target is a plain function that panics when something is wrong, so
 //! that an ordinary test runs the seeds through it (`tests/seeds.rs`), and libFuzzer everything else
 //! (`fuzz_targets/`, behind the feature `libfuzzer`).
 //!
@@ -8,6 +8,7 @@
 // Failing is what these functions are for.
 #![allow(clippy::expect_used)]
 
+mod dns;
 mod edge;
 mod fdb;
 mod input;
@@ -16,6 +17,7 @@ mod step;
 mod trace;
 mod translate;
 
+pub use dns::dns;
 pub use edge::{edge, edge_errors, edge_fragments};
 pub use fdb::fdb_against_model;
 pub use segment::segment;

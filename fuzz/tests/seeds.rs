@@ -22,7 +22,8 @@ use pontoon_dataplane::replay::case::Case;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
+    ("dns", pontoon_fuzz::dns),
     ("edge", pontoon_fuzz::edge),
     ("edge_errors", pontoon_fuzz::edge_errors),
     ("edge_fragments", pontoon_fuzz::edge_fragments),
@@ -75,6 +76,9 @@ fn bless() -> std::io::Result<()> {
             let name = directory.file_name().expect("a name").to_string_lossy().into_owned();
             write("step", &name, &step_seed(case.arrivals()))?;
         }
+    }
+    for (name, bytes) in dns_seeds() {
+        write("dns", name, &bytes)?;
     }
     for (name, bytes) in edge::edge_seeds() {
         write("edge", name, &bytes)?;
@@ -353,6 +357,63 @@ fn error_seeds() -> Vec<(String, Vec<u8>)> {
         ]);
     }
     seeds
+}
+
+/// The format is told at `pontoon_fuzz::dns`.
+fn dns_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let name = |text: &str| {
+        let labels = text.split('.').filter(|label| !label.is_empty());
+        let labels = labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+        labels.chain([0]).collect::<Vec<u8>>()
+    };
+    let head = |flags: [u8; 2], counts: [u8; 4]| {
+        [&[0x12, 0x34], &flags[..], &counts.map(|count| [0, count]).concat()].concat()
+    };
+    let question = |text: &str, kind: u8| [&name(text)[..], &[0, kind, 0, 1]].concat();
+    let query = |text, kind| [head([1, 0], [1, 0, 0, 0]), question(text, kind)].concat();
+    let opt = |version: u8| [0, 0, 41, 0x10, 0, 0, version, 0x80, 0, 0, 0];
+    let with_opts = |text, versions: &[u8]| {
+        let opts = versions.iter().flat_map(|&version| opt(version));
+        [head([1, 0], [1, 0, 0, versions.len() as u8]), question(text, 1), opts.collect()].concat()
+    };
+    // As an upstream answers: under the id of the fuzzer's, with so many addresses.
+    let answer = |text, records: u8| {
+        let record = [&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4], &[192, 0, 2, 1][..]].concat();
+        let head = [&[0xbe, 0xef], &head([0x81, 0x80], [1, records, 0, 0])[2..]].concat();
+        [head, question(text, 1), record.repeat(records.into())].concat()
+    };
+    let seed = |how: u8, query: &[u8], theirs: &[u8]| {
+        [&[how], &(query.len() as u16).to_le_bytes()[..], query, theirs].concat()
+    };
+    let refused = [&[0xbe, 0xef, 0x81, 0x85], &[0u8; 8][..]].concat();
+    vec![
+        ("known-name", seed(0, &query("web", 1), &[])),
+        ("known-name-other-case", seed(0, &query("WEB.Red", 1), &[])),
+        ("known-name-other-type", seed(0, &query("web", 28), &[])),
+        ("known-name-with-a-dot", seed(2, &query("db.old", 1), &[])),
+        ("name-of-another-network", seed(6, &query("db.old", 1), &answer("db.old", 1))),
+        ("unknown-name", seed(1, &query("nobody", 1), &[])),
+        ("root", seed(0, &query("", 2), &[])),
+        ("known-address", seed(0, &query("3.0.88.10.in-addr.arpa", 12), &[])),
+        ("unknown-address", seed(6, &query("9.1.88.10.in-addr.arpa", 12), &[])),
+        ("address-elsewhere", seed(0, &query("9.113.0.203.in-addr.arpa", 12), &[])),
+        ("localhost", seed(4, &query("www.localhost", 255), &[])),
+        ("edns", seed(0, &with_opts("web", &[0]), &[])),
+        ("edns-of-another-version", seed(0, &with_opts("example.com", &[1]), &[])),
+        ("edns-twice", seed(0, &with_opts("example.com", &[0, 0]), &[])),
+        ("passed-on", seed(0, &query("example.com", 1), &answer("eXample.com", 3))),
+        ("passed-on-too-long", seed(0, &query("example.com", 1), &answer("example.com", 40))),
+        ("passed-on-long-by-tcp", seed(1, &query("example.com", 1), &answer("example.com", 40))),
+        ("passed-on-refused-without-question", seed(0, &query("example.com", 1), &refused)),
+        ("answer-to-something-else", seed(0, &query("example.com", 1), &answer("example.org", 1))),
+        ("response", seed(0, &answer("web", 1), &[])),
+        (
+            "name-that-points-to-itself",
+            seed(0, &[head([1, 0], [1, 0, 0, 0]), vec![0xc0, 12, 0, 1, 0, 1]].concat(), &[]),
+        ),
+        ("no-question", seed(0, &head([1, 0], [0, 0, 0, 0]), &[])),
+        ("runt", seed(0, &query("web", 1)[..11], &[])),
+    ]
 }
 
 const TRACE_SEEDS: [(&str, &str); 12] = [

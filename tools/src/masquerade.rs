@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use pontoon::api::types::SandboxRef;
 use pontoon::daemon::{self, DaemonOptions};
+use pontoon::dns::upstreams::RESOLV_CONF;
 use pontoon::edge::EdgeSettings;
 use pontoon::link::Links;
 use pontoon::netns::{self, Netns};
@@ -98,6 +99,7 @@ impl NatLab {
             ephemeral: true,
             workers: 0,
             edge: EdgeSettings::default(),
+            resolv_conf: RESOLV_CONF.into(),
         };
         let host = Netns::find(&SandboxRef::Netns(lab._host.name().to_owned()))?;
         std::thread::spawn(move || match netns::run_in(&host, || daemon::run(options)) {

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{edge, fdb, nat, networks, ports, system};
+use super::{dns, edge, fdb, nat, networks, ports, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,6 +46,9 @@ use super::{edge, fdb, nat, networks, ports, system};
         nat::stats,
         nat::uplinks,
         nat::trace,
+        dns::stats,
+        dns::names,
+        dns::query,
         system::stats,
         system::events,
         system::info,

@@ -14,11 +14,13 @@ use utoipa::ToSchema;
 use crate::id::Id;
 
 mod connect;
+mod dns;
 mod edge;
 mod inspect;
 mod published;
 
 pub use connect::{ConnectRequest, DisconnectRequest, SandboxName};
+pub use dns::{DnsAnswer, DnsCount, DnsName, DnsPlace, DnsRecord, DnsStats, DnsUpstream};
 pub use edge::{
     ByProtocol, Connection, Flow, Link, LinkBody, NatFlushed, NatGauge, NatMapping, NatSession, NatSessions,
     NatStats, Publication, PublicationRequest, Rule, RuleAction, RuleBody, RuleRequest, SnatIp, Trace,
@@ -129,6 +131,13 @@ pub struct NetworkRequest {
     /// How NAT maps ports; `port-dependent` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat_mapping: Option<NatMapping>,
+    /// Names can be asked for at the gateway's address; true when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<bool>,
+    /// Whom its endpoints' names of the outside are asked for instead of the host's resolvers: three addresses at most.
+    #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<IpAddr>>,
 }
 
 /// A network as it is (`GET /networks/NAME`).
@@ -219,6 +228,13 @@ pub struct NetworkPatch {
     /// See [`Connection::nat_mapping`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat_mapping: Option<NatMapping>,
+    /// See [`Connection::resolver`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<bool>,
+    /// See [`Connection::dns`].
+    #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<IpAddr>>,
 }
 
 /// The device that an endpoint gets.
@@ -296,6 +312,13 @@ pub struct EndpointRequest {
     /// No frame passes between two isolated endpoints.
     #[serde(default)]
     pub isolated: bool,
+    /// Names can be asked for at 127.0.0.11 in the sandbox as well, as in those that pontoon makes.
+    #[serde(default)]
+    pub resolver: bool,
+    /// Whom the sandbox's names of the outside are asked for instead of its networks' upstreams: three addresses at most.
+    #[schema(value_type = Vec<String>)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<IpAddr>,
 }
 
 impl EndpointRequest {
@@ -312,6 +335,8 @@ impl EndpointRequest {
             mac: None,
             kind: DeviceKind::default(),
             isolated: false,
+            resolver: false,
+            dns: Vec::new(),
         }
     }
 }
@@ -564,6 +589,9 @@ pub struct NamespaceDecl {
     /// Create it when it is missing, and let `down` delete it when pontoon created it.
     #[serde(default)]
     pub create: bool,
+    /// Names can be asked for at 127.0.0.11 in it, if pontoon creates it; true when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<bool>,
 }
 
 /// A network in a [`Document`].
@@ -630,6 +658,13 @@ pub struct NetworkDecl {
     /// See [`NetworkRequest::nat_mapping`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat_mapping: Option<NatMapping>,
+    /// See [`NetworkRequest::resolver`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<bool>,
+    /// See [`NetworkRequest::dns`].
+    #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<IpAddr>>,
     /// Its endpoints.
     #[serde(default, rename = "endpoint")]
     pub endpoints: Vec<EndpointDecl>,
@@ -679,6 +714,13 @@ pub struct EndpointDecl {
     /// See [`EndpointRequest::kind`].
     #[serde(default)]
     pub kind: DeviceKind,
+    /// See [`EndpointRequest::resolver`].
+    #[serde(default)]
+    pub resolver: bool,
+    /// See [`EndpointRequest::dns`].
+    #[schema(value_type = Vec<String>)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<IpAddr>,
     /// Port flags; those left out are the defaults of endpoints.
     #[serde(default)]
     pub port: PortPatch,

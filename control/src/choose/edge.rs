@@ -53,6 +53,8 @@ pub fn connection(name: &str, is: &Connection, patch: &NetworkPatch) -> Result<C
         icc: patch.icc.unwrap_or(is.icc),
         snat_ip: patch.snat_ip.unwrap_or(is.snat_ip),
         nat_mapping: patch.nat_mapping.unwrap_or(is.nat_mapping),
+        resolver: patch.resolver.unwrap_or(is.resolver),
+        dns: patch.dns.as_deref().map_or_else(|| Ok(is.dns.clone()), super::dns::upstreams)?,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The command line, defined once: parsing, `--help`, shell completions and man pages all come from here.
 
+mod dns;
 mod edge;
 mod network;
 
@@ -10,10 +11,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pontoon_dataplane::port::Offloads;
 
 use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
+use crate::dns::upstreams::RESOLV_CONF;
 
+pub use dns::DnsCommand;
 pub use edge::{
-    ConnectionArgs, LinkArgs, LinkCommand, NatArgs, NatCommand, PortsArgs, PublishArgs, Published, RuleArgs,
-    RuleCommand, RuleListArgs, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
+    ConnectionArgs, LinkArgs, LinkCommand, NameServers, NatArgs, NatCommand, PortsArgs, PublishArgs,
+    Published, RuleArgs, RuleCommand, RuleListArgs, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink,
+    WhoseArgs,
 };
 pub use network::{ConnectArgs, CreateArgs, KnownSandboxArgs, NetworkCommand};
 
@@ -97,6 +101,9 @@ Exit status: 0 when nothing that the daemon needs lacks for this user, warnings 
     /// List and end sessions of NAT, show how much of it is used
     #[command(subcommand)]
     Nat(NatCommand),
+    /// List names, ask for one as an endpoint does, show where names can be asked for and what became of questions
+    #[command(subcommand)]
+    Dns(DnsCommand),
     /// Show the interfaces that networks leave the host by
     #[command(subcommand)]
     Uplink(UplinkCommand),
@@ -170,6 +177,9 @@ pub struct DaemonArgs {
     /// How NAT runs
     #[command(flatten)]
     pub nat: NatArgs,
+    /// The file that names the host's resolvers, followed when it changes
+    #[arg(long, value_name = "FILE", default_value = RESOLV_CONF)]
+    pub resolv_conf: PathBuf,
     /// The most that ports leave to the kernel; each rung below `all` is what some older kernel offers
     #[arg(long, hide = true, value_enum, default_value_t = OffloadRung::All)]
     pub offloads: OffloadRung,
@@ -268,6 +278,13 @@ pub struct AttachArgs {
     /// Let no frame pass between this endpoint and other isolated ones
     #[arg(long)]
     pub isolated: bool,
+    /// Serve names at 127.0.0.11 in the namespace too, as in those that pontoon makes: a program in it that wants port 53 of all
+    /// addresses will not get it
+    #[arg(long)]
+    pub resolver: bool,
+    /// Whom to ask for names of the outside instead of the network's resolvers; may be repeated
+    #[arg(long, value_name = "IP,...")]
+    pub dns: Vec<NameServers>,
 }
 
 /// The kind of an endpoint's device.

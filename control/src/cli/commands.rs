@@ -1,5 +1,6 @@
 //! The commands that are requests to the daemon.
 
+mod dns;
 mod edge;
 
 use std::path::Path;
@@ -142,6 +143,8 @@ impl Session {
             mac: args.mac,
             kind: args.kind.into(),
             isolated: args.isolated,
+            resolver: args.resolver,
+            dns: args.dns.into_iter().flat_map(|it| it.0).collect(),
         };
         let target = path(&["networks", &args.network, "endpoints"]);
         let made: Endpoint = self.client.send(Method::POST, &target, &request)?;
@@ -299,8 +302,17 @@ fn describe(sandbox: &SandboxName) -> String {
 }
 
 fn creation(args: CreateArgs) -> NetworkRequest {
-    let NetworkPatch { ageing_seconds, host_access, uplink, internal, icc, snat_ip, nat_mapping } =
-        args.connection.patch(args.ageing);
+    let NetworkPatch {
+        ageing_seconds,
+        host_access,
+        uplink,
+        internal,
+        icc,
+        snat_ip,
+        nat_mapping,
+        resolver,
+        dns,
+    } = args.connection.patch(args.ageing);
     NetworkRequest {
         name: args.name,
         id: None,
@@ -322,6 +334,8 @@ fn creation(args: CreateArgs) -> NetworkRequest {
         icc,
         snat_ip,
         nat_mapping,
+        resolver,
+        dns,
     }
 }
 

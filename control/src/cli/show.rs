@@ -1,5 +1,6 @@
 //! The API's answers as text. Pure functions: what they return is what is printed.
 
+mod dns;
 mod edge;
 
 use pontoon_dataplane::DropReason;
@@ -10,6 +11,7 @@ use crate::api::types::{
     Traffic,
 };
 
+pub use dns::{dns_answer, dns_stats, names};
 pub use edge::{
     flushed, linked, links, nat_stats, patch, publications, published, rules, rules_of_publications,
     sessions, trace, uplinks,

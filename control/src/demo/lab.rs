@@ -13,6 +13,7 @@ use crate::api::types::{
 };
 use crate::cli::args::DEFAULT_SOCKET;
 use crate::cli::client::{Client, path};
+use crate::dns::upstreams::RESOLV_CONF;
 use crate::edge::EdgeSettings;
 use crate::failure::Failure;
 
@@ -98,6 +99,7 @@ fn start_daemon() -> Result<JoinHandle<Result<(), String>>, Failure> {
         ephemeral: true,
         workers: 0,
         edge: EdgeSettings::default(),
+        resolv_conf: RESOLV_CONF.into(),
     };
     thread::Builder::new()
         .name("daemon".into())
@@ -136,6 +138,8 @@ fn document() -> Result<Document, Failure> {
         ip: None,
         mac: None,
         kind: DeviceKind::Tap,
+        resolver: false,
+        dns: Vec::new(),
         port: PortPatch::default(),
     };
     let publish = |protocol: &str| -> Result<PublicationRequest, Failure> {
@@ -146,7 +150,7 @@ fn document() -> Result<Document, Failure> {
     Ok(Document {
         namespaces: NAMES
             .iter()
-            .map(|name| NamespaceDecl { name: (*name).to_owned(), create: true })
+            .map(|name| NamespaceDecl { name: (*name).to_owned(), create: true, resolver: None })
             .collect(),
         networks: vec![NetworkDecl {
             name: NETWORK.to_owned(),

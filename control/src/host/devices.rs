@@ -34,6 +34,11 @@ impl Devices {
         Devices { offloads, workshop: Mutex::default() }
     }
 
+    /// The most that ports leave to the kernel.
+    pub(super) fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
     /// Makes an endpoint's device, in its sandbox and down, under the name that only it has.
     pub(super) fn create(&self, plan: &DevicePlan) -> Result<Device, Error> {
         let sandbox = sandbox_of(&plan.endpoint)?;

@@ -27,6 +27,7 @@ pub(super) struct Network {
     pub(super) id: NetworkId,
     record: NetworkRecord,
     host_port: Option<PortId>,
+    pub(super) resolver_port: Option<PortId>,
     pub(super) rules: RuleList,
     links: BTreeSet<LinkRecord>,
 }
@@ -39,8 +40,8 @@ pub(super) struct Published {
     rules: RuleList,
 }
 
-/// What a port by which the host sits on a network may do. The engine does not learn the gateway's MAC; it is known.
-const HOST_PORT: PortSettings =
+/// What a port may do behind which the gateway's address is. The engine does not learn the gateway's MAC; it is known.
+pub(super) const HOST_PORT: PortSettings =
     PortSettings { learning: false, flood: false, isolated: false, hairpin: false, guard: false };
 
 fn host_port(record: &NetworkRecord) -> Result<(PortName, HostPort), Error> {
@@ -79,6 +80,7 @@ impl Network {
             ageing: Duration::from_secs(ageing_seconds.into()),
             edge: NetworkEdge {
                 host_port: self.host_port,
+                resolver_port: self.resolver_port,
                 internal: connection.internal,
                 isolated: !connection.icc,
                 uplinks,
@@ -111,6 +113,7 @@ impl Host {
             id: NetworkId(0),
             record: record.clone(),
             host_port: None,
+            resolver_port: None,
             rules: RuleList::default(),
             links: BTreeSet::new(),
         };
@@ -303,7 +306,7 @@ mod tests {
             ..crate::testing::network_record("red", "10.1.0.0/24")
         };
         let (rules, links) = Default::default();
-        Network { id: NetworkId(0), record, host_port: None, rules, links }
+        Network { id: NetworkId(0), record, host_port: None, resolver_port: None, rules, links }
     }
 
     #[test]

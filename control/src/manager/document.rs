@@ -12,7 +12,7 @@ use crate::choose;
 use crate::error::{Error, describe};
 use crate::names;
 use crate::netns::NetnsError;
-use crate::plan::{ENDPOINT_FLAGS, INTERFACE_FLAGS, Step, patched};
+use crate::plan::{self, ENDPOINT_FLAGS, INTERFACE_FLAGS, Step, patched};
 use crate::state::{PortName, RulesOf};
 use crate::store::{
     Change, EndpointRecord, LinkRecord, NamespaceRecord, NetworkRecord, PublicationRecord, Record, RuleRecord,
@@ -21,6 +21,7 @@ use crate::store::{
 /// What an `up` has done so far, to be taken back if the rest fails.
 enum Done {
     Namespace(String),
+    NamespaceResolver(NamespaceRecord),
     Network(String),
     Settings(String, u32, Connection),
     Rules(String, Vec<RuleRecord>),
@@ -64,6 +65,8 @@ impl NetworkDecl {
             icc: self.icc,
             snat_ip: self.snat_ip,
             nat_mapping: self.nat_mapping,
+            resolver: self.resolver,
+            dns: self.dns.clone(),
         }
     }
 }
@@ -91,6 +94,8 @@ impl EndpointDecl {
             ip: self.ip,
             mac: self.mac,
             kind: self.kind,
+            resolver: self.resolver,
+            dns: self.dns.clone(),
             ..EndpointRequest::of(sandbox)
         })
     }
@@ -259,7 +264,7 @@ impl Manager {
             Err(error) => return Err(error),
         }
         let before = self.state().namespaces.get(&declaration.name).cloned();
-        let begun = NamespaceRecord { name: declaration.name.clone(), netns: None };
+        let begun = NamespaceRecord { name: declaration.name.clone(), netns: None, resolver: false };
         let begin = match before {
             // An earlier one that somebody deleted.
             Some(before) => {
@@ -282,6 +287,20 @@ impl Manager {
         self.journal.note("namespace-created", &declaration.name, "");
         Ok(true)
     }
+
+    /// Serves names in a namespace that pontoon created, or does not. Returns how its record was if anything changed.
+    fn serve_in(&self, name: &str, resolver: bool) -> Result<Option<NamespaceRecord>, Error> {
+        let before = self.state().namespaces.get(name).filter(|it| it.resolver != resolver).cloned();
+        let Some((before, netns)) = before.and_then(|it| it.netns.map(|netns| (it, netns))) else {
+            return Ok(None);
+        };
+        let after = NamespaceRecord { resolver, ..before.clone() };
+        let change =
+            Change::Replace { before: Record::Namespace(before.clone()), after: Record::Namespace(after) };
+        let steps = plan::serve_in(&self.state(), netns, change);
+        self.change(&steps).map_err(|error| error.during(format!("serve names in the namespace {name}")))?;
+        Ok(Some(before))
+    }
 }
 
 fn declared_ports(declaration: &NetworkDecl) -> Result<BTreeSet<String>, Error> {
@@ -300,9 +319,18 @@ impl Up<'_> {
 
     fn everything(&mut self, document: &Document) -> Result<(), Error> {
         for namespace in &document.namespaces {
-            if self.manager.namespace_up(namespace)? {
+            let created = self.manager.namespace_up(namespace)?;
+            if created {
                 let done = Done::Namespace(namespace.name.clone());
                 self.changed(done, format!("namespace {} created", namespace.name));
+            }
+            let resolver = namespace.resolver.unwrap_or(namespace.create);
+            if let Some(before) = self.manager.serve_in(&namespace.name, resolver)? {
+                self.done.push(Done::NamespaceResolver(before));
+                if !created {
+                    let what = if resolver { "resolver added" } else { "resolver removed" };
+                    self.changes.push(format!("namespace {}: {what}", namespace.name));
+                }
             }
         }
         document.networks.iter().try_for_each(|network| self.network(network))
@@ -451,6 +479,7 @@ impl Manager {
                 let record = self.state().namespaces.get(&name).cloned();
                 record.map_or(Ok(()), |record| self.delete_namespace_now(&record))
             }
+            Done::NamespaceResolver(before) => self.serve_in(&before.name, before.resolver).map(drop),
             Done::Network(name) => {
                 let network = self.state().network(&name)?.clone();
                 self.remove_network_now(&network)

@@ -1,11 +1,15 @@
 //! Starting where an earlier daemon ended, noticing what has gone, and ending.
 
+use std::collections::BTreeSet;
+
 use pontoon_dataplane::PortId;
 
 use super::Manager;
+use crate::api::types::SandboxRef;
 use crate::error::Error;
 use crate::link::HostStack;
-use crate::plan::{self, DevicePlan, Step};
+use crate::netns::NetnsId;
+use crate::plan::{self, DevicePlan, ResolverPlan, Step};
 use crate::state::{NetworkState, PortName, RulesOf, State};
 use crate::store::{Change, EndpointRecord, InterfaceRecord, NamespaceRecord, Phase, Record};
 use crate::world::Remains;
@@ -37,6 +41,7 @@ impl Manager {
             self.check_namespace(namespace);
         }
         let state = self.state().clone();
+        self.restore_resolvers(&state);
         for network in state.networks.values() {
             for record in network.statics.values() {
                 self.log_failure(
@@ -51,7 +56,7 @@ impl Manager {
         Ok(())
     }
 
-    /// The network with its rules, before anybody is on it. Its host port may fail: the rest goes on without.
+    /// The network with its rules, before anybody is on it. Its host port and its resolver may fail: the rest goes on without.
     fn restore_network(&self, network: &NetworkState) -> Result<(), Error> {
         let record = network.record.clone();
         self.change(&[Step::AddNetwork(record.clone())])?;
@@ -62,6 +67,10 @@ impl Manager {
         if record.host_interface.is_some() {
             let made = self.change(&[Step::AddHostPort(record.clone())]);
             self.log_failure(&made, &format!("restore the host port of the network {}", record.name));
+        }
+        if let Some(plan) = plan::at_gateway(&record) {
+            let made = self.change(&[Step::AddResolver(plan)]);
+            self.log_failure(&made, &format!("serve names at the gateway of the network {}", record.name));
         }
         Ok(())
     }
@@ -151,6 +160,15 @@ impl Manager {
         self.change(&steps)
     }
 
+    /// Names, wherever they are to be asked for. Where that fails everything else goes on without.
+    fn restore_resolvers(&self, state: &State) {
+        let made = state.namespaces.values().filter_map(|it| it.netns);
+        let sandboxes: BTreeSet<NetnsId> = made.chain(state.endpoints().map(|it| it.netns)).collect();
+        for plan in sandboxes.into_iter().filter_map(|netns| plan::resolver(state, netns)) {
+            self.log_failure(&self.change(&[Step::AddResolver(plan)]), "serve names");
+        }
+    }
+
     fn sweep_interface(&self, interface: &InterfaceRecord) -> Result<(), Error> {
         let steps = {
             let state = self.state();
@@ -226,6 +244,11 @@ impl Manager {
     /// Deletes a namespace that pontoon created, if it is still the same.
     pub(super) fn delete_namespace_now(&self, record: &NamespaceRecord) -> Result<(), Error> {
         let mut steps = Vec::new();
+        let resolver = record
+            .netns
+            .filter(|_| record.resolver)
+            .map(|netns| ResolverPlan::Sandbox { sandbox: SandboxRef::Netns(record.name.clone()), netns });
+        steps.extend(resolver.map(Step::RemoveResolver));
         if record.netns.is_some_and(|netns| self.world.namespace_is(&record.name, netns)) {
             steps.push(Step::DeleteNamespace(record.name.clone()));
         }

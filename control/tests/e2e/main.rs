@@ -30,6 +30,10 @@ mod leases;
 mod loss;
 mod many;
 mod matrix;
+mod names;
+mod names_forward;
+mod names_gateway;
+mod nameserver;
 mod networks;
 mod outside;
 mod pmtu;
@@ -102,6 +106,9 @@ fn main() -> ExitCode {
         uplinks::tests(),
         host_ports::tests(),
         exhaustion::tests(),
+        names::tests(),
+        names_forward::tests(),
+        names_gateway::tests(),
     ];
     let trial = |(name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {

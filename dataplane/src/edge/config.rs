@@ -52,6 +52,9 @@ pub struct Uplink {
 pub struct NetworkEdge {
     /// The port by which the host itself sits on the network.
     pub host_port: Option<PortId>,
+    /// The port behind which a resolver serves the gateway's address, UDP and TCP port 53. It gets these packets whatever the network
+    /// reaches otherwise.
+    pub resolver_port: Option<PortId>,
     /// Reaches neither uplink nor host.
     pub internal: bool,
     /// Members may talk only to the gateway's side, and endpoints by links (docker's `--icc=false`).

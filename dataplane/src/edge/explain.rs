@@ -56,6 +56,8 @@ pub enum Decision {
         /// The endpoint's address and port that it leads to.
         to: (Ipv4Addr, u16),
     },
+    /// The destination is the resolver at the gateway.
+    Resolver,
     /// The destination is one of the host's own addresses.
     Host,
     /// A list of rules was asked.
@@ -126,6 +128,7 @@ impl fmt::Display for Decision {
             Decision::Published { id, to: (address, port) } => {
                 write!(f, "publication {id} leads to {address}:{port}")
             }
+            Decision::Resolver => write!(f, "the destination is the resolver at the gateway"),
             Decision::Host => write!(f, "the destination is the host"),
             Decision::Rules { list, hit } => {
                 let list = match list {

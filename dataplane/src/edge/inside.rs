@@ -15,13 +15,18 @@ use super::tuple::{Protocol, Tuple};
 use crate::gateway::Received;
 use crate::gateway::errors::{HOST_UNREACHABLE, TIME_EXCEEDED, is_single_host};
 use crate::guard;
-use crate::network::Network;
+use crate::network::{Network, PortId};
 use crate::verdict::{DropReason, Translation, Verdict};
+
+/// The port of a resolver (RFC 1035, section 4.2).
+const NAMES: u16 = 53;
 
 /// Where a packet from a network goes.
 enum Destination {
     /// A published port of the host.
     Published(Arc<Publication>),
+    /// The resolver at the gateway, behind this port.
+    Resolver(PortId),
     /// The host.
     Host,
     /// Its own network: nobody routes back.
@@ -76,17 +81,26 @@ impl Edge {
             }
             match self.forward(it, id, direction)? {
                 Passed::Done(verdict) => return Ok(verdict),
-                Passed::ToHost => {
-                    if let Destination::Host = self.whereabouts(received, it.packet.dst) {
+                Passed::ToHost => match self.destination(received, tuple) {
+                    Destination::Resolver(port) => return self.ask_resolver(it, port),
+                    Destination::Host | Destination::Published(_) => {
                         return to_host_port(it, received.network);
                     }
-                }
+                    _ => {}
+                },
                 // The packet may open a new one.
                 Passed::Ended => {}
             }
         }
         match self.destination(received, tuple) {
             Destination::Published(publication) => self.open_hairpin(it, received, tuple, &publication),
+            Destination::Resolver(port) => {
+                self.tell(|| Decision::Resolver);
+                if !received.network.edge.rules.is_empty() {
+                    self.open_to_host(it, received, tuple)?;
+                }
+                self.ask_resolver(it, port)
+            }
             Destination::Host => self.decide_host(it, received, tuple),
             Destination::Outside => self.open_outbound(it, received, tuple),
             nowhere => refuse_nowhere(it, received, &nowhere),
@@ -161,6 +175,12 @@ impl Edge {
 
     fn destination(&self, received: &Received<'_>, tuple: &Tuple) -> Destination {
         let Some(dst) = tuple.dst.to_ipv4_mapped() else { return Destination::Nobody };
+        let is_question = tuple.dst_port == NAMES
+            && dst == received.gateway.address
+            && matches!(tuple.protocol, Protocol::Udp | Protocol::Tcp);
+        if is_question && let Some(port) = received.network.edge.resolver_port {
+            return Destination::Resolver(port);
+        }
         match self.whereabouts(received, dst) {
             Destination::Host => match self.published.find(dst, tuple.protocol, tuple.dst_port) {
                 Some(publication) => Destination::Published(Arc::clone(publication)),
@@ -213,6 +233,14 @@ impl Edge {
         to_host_port(it, network)
     }
 
+    /// A packet to the resolver at the gateway. It leaves by the resolver's port, as it came.
+    fn ask_resolver(&mut self, it: &mut Ingress<'_>, port: PortId) -> Result<Verdict, DropReason> {
+        if !self.is_dry() && !it.errors.may_ask(it.now, it.port.id) {
+            return Err(DropReason::ResolverShare);
+        }
+        to_port(it, Some(port))
+    }
+
     /// A packet to the host that no session can be kept for. Rules decide about each.
     fn untracked_to_host(
         &mut self,
@@ -250,7 +278,11 @@ fn may_be_source(it: &Ingress<'_>, received: &Received<'_>) -> bool {
 
 /// The packet leaves by the host's own port, as it came.
 pub(super) fn to_host_port(it: &mut Ingress<'_>, network: &Network) -> Result<Verdict, DropReason> {
-    let egress = network.edge.host_port.and_then(|id| it.snapshot.port(id)).ok_or(DropReason::NoHostPort)?;
+    to_port(it, network.edge.host_port)
+}
+
+fn to_port(it: &mut Ingress<'_>, port: Option<PortId>) -> Result<Verdict, DropReason> {
+    let egress = port.and_then(|id| it.snapshot.port(id)).ok_or(DropReason::NoHostPort)?;
     if it.view.packet_len(it.frame) > usize::from(egress.mtu) {
         return Err(DropReason::TooBig);
     }

@@ -71,7 +71,8 @@ pub fn passage<'a>(
     if edge.isolated && ingress.is_member() && egress.is_member() {
         return between_isolated(edge, ingress.id, egress.id, view);
     }
-    let is_packet_of_host = ingress.is_host() && view.ethertype == ethertype::IPV4 && !view.dst.is_group();
+    let is_packet_of_host =
+        ingress.has_gateway_address() && view.ethertype == ethertype::IPV4 && !view.dst.is_group();
     if is_packet_of_host && !edge.rules.is_empty() { Passage::Tracked } else { Passage::Open }
 }
 
@@ -166,7 +167,7 @@ impl Edge {
         let packet = match Packet::parse(view, frame) {
             Ok(packet) => packet,
             // What the host sends is its own business.
-            Err(_) if ingress.is_host() => return Ok(None),
+            Err(_) if ingress.has_gateway_address() => return Ok(None),
             Err(reason) => return Err(reason),
         };
         let (tuple, error) = match self.flow(now, snapshot, ingress.id, frame, &packet)? {
@@ -177,7 +178,7 @@ impl Edge {
             }
             Flow::Error(quote) => (quote.tuple.inverted(), true),
             Flow::Unknown(wait) => return Ok(Some(wait)),
-            Flow::Other if ingress.is_host() => return Ok(None),
+            Flow::Other if ingress.has_gateway_address() => return Ok(None),
             Flow::Other => return Err(DropReason::LinkDenied),
         };
         if let Some((id, direction)) = self.find_session(&tuple)
@@ -194,7 +195,7 @@ impl Edge {
                 self.sessions.remove(id, now);
             }
         }
-        if ingress.is_host() {
+        if ingress.has_gateway_address() {
             return self.follow_host(now, bridged, &packet, &tuple, error);
         }
         self.open_linked(now, bridged, &packet, &tuple, error).map(|()| None)

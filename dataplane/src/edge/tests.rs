@@ -4,6 +4,7 @@
 mod basic;
 mod links;
 mod origins;
+mod resolver;
 mod sessions;
 mod shapes;
 mod there_and_back;

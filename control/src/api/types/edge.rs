@@ -1,7 +1,7 @@
 //! The edge: how networks are connected, published ports, rules, links, sessions.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -134,6 +134,13 @@ pub struct Connection {
     pub snat_ip: SnatIp,
     /// How NAT maps ports.
     pub nat_mapping: NatMapping,
+    /// Names can be asked for at the gateway's address. Networks of before there were names have that port to themselves.
+    #[serde(default)]
+    pub resolver: bool,
+    /// Whom names of the outside are asked for, in order; those whom the host asks when empty.
+    #[schema(value_type = Vec<String>)]
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
 }
 
 impl Default for Connection {
@@ -145,6 +152,8 @@ impl Default for Connection {
             icc: true,
             snat_ip: SnatIp::Auto,
             nat_mapping: NatMapping::PortDependent,
+            resolver: true,
+            dns: Vec::new(),
         }
     }
 }
@@ -152,7 +161,7 @@ impl Default for Connection {
 impl Connection {
     /// That of networks from before there was an edge: neither host nor outside.
     pub fn closed() -> Connection {
-        Connection { host_access: false, uplink: Uplink::None, ..Connection::default() }
+        Connection { host_access: false, uplink: Uplink::None, resolver: false, ..Connection::default() }
     }
 
     /// Whether the network has a host port.

@@ -1,7 +1,8 @@
 //! Arguments of the commands about the edge: connection, publishing, rules, links, sessions.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -37,18 +38,53 @@ pub struct ConnectionArgs {
     /// How NAT maps ports, and whom it lets answer [default: port-dependent]
     #[arg(long, value_name = "MAPPING", value_enum)]
     pub nat_mapping: Option<Mapping>,
+    /// Answer questions for names at the gateway's address; without, a resolver of the host may be there [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub resolver: Option<bool>,
+    /// Whom to ask for names of the outside: addresses, or `host` for those whom the host asks; may be repeated [default: host]
+    #[arg(long, value_name = "host|IP,...")]
+    pub dns: Vec<NameServers>,
+}
+
+/// Addresses of resolvers; none: the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameServers(pub Vec<IpAddr>);
+
+impl FromStr for NameServers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "host" {
+            return Ok(NameServers(Vec::new()));
+        }
+        let parsed = text.split(',').map(str::parse).collect::<Result<_, _>>();
+        parsed
+            .map(NameServers)
+            .map_err(|_| "write host, or addresses such as 192.0.2.53,2001:db8::53".to_owned())
+    }
 }
 
 /// The names of what [`ConnectionArgs`] and `--ageing` change.
-pub(super) const CHANGES: [&str; 7] =
-    ["ageing", "host_access", "uplink", "internal", "icc", "snat_ip", "nat_mapping"];
+pub(super) const CHANGES: [&str; 9] =
+    ["ageing", "host_access", "uplink", "internal", "icc", "snat_ip", "nat_mapping", "resolver", "dns"];
 
 impl ConnectionArgs {
     /// The change that was asked for.
     pub fn patch(self, ageing_seconds: Option<u32>) -> NetworkPatch {
-        let ConnectionArgs { host_access, uplink, internal, icc, snat_ip, nat_mapping } = self;
+        let ConnectionArgs { host_access, uplink, internal, icc, snat_ip, nat_mapping, resolver, dns } = self;
         let nat_mapping = nat_mapping.map(Into::into);
-        NetworkPatch { ageing_seconds, host_access, uplink, internal, icc, snat_ip, nat_mapping }
+        let dns = (!dns.is_empty()).then(|| dns.into_iter().flat_map(|it| it.0).collect());
+        NetworkPatch {
+            ageing_seconds,
+            host_access,
+            uplink,
+            internal,
+            icc,
+            snat_ip,
+            nat_mapping,
+            resolver,
+            dns,
+        }
     }
 }
 

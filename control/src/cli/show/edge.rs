@@ -1,6 +1,7 @@
 //! The edge as text.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -20,18 +21,38 @@ pub(super) fn connection(network: &Network) -> String {
     let host = network.host_interface.as_deref().unwrap_or("no access");
     let closed = if connection.internal { " (but internal)" } else { "" };
     format!(
-        "Host:      {host}\nUplink:    {}{closed}\nInternal:  {}\nICC:       {}\nSNAT IP:   {}\nMapping:   {}\n",
+        "Host:      {host}\nUplink:    {}{closed}\nInternal:  {}\nICC:       {}\nSNAT IP:   {}\nMapping:   {}\nResolver:  {}\nDNS:       {}\n",
         connection.uplink,
         yes(connection.internal),
         yes(connection.icc),
         connection.snat_ip,
         connection.nat_mapping,
+        yes(connection.resolver),
+        name_servers(&connection.dns),
     )
+}
+
+/// Whom names of the outside are asked for.
+fn name_servers(dns: &[IpAddr]) -> String {
+    if dns.is_empty() {
+        return "host".to_owned();
+    }
+    dns.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// What `network set` changed.
 pub fn patch(patch: &NetworkPatch) -> String {
-    let NetworkPatch { ageing_seconds, host_access, uplink, internal, icc, snat_ip, nat_mapping } = patch;
+    let NetworkPatch {
+        ageing_seconds,
+        host_access,
+        uplink,
+        internal,
+        icc,
+        snat_ip,
+        nat_mapping,
+        resolver,
+        dns,
+    } = patch;
     let on = |value: bool| if value { "on" } else { "off" };
     let parts = [
         ageing_seconds.map(|seconds| format!("ageing {}", age(seconds.into()))),
@@ -41,6 +62,8 @@ pub fn patch(patch: &NetworkPatch) -> String {
         icc.map(|value| format!("icc {}", on(value))),
         snat_ip.map(|address| format!("SNAT IP {address}")),
         nat_mapping.map(|mapping| format!("{mapping} mapping")),
+        resolver.map(|value| format!("resolver {}", on(value))),
+        dns.as_ref().map(|dns| format!("names of the outside asked of {}", name_servers(dns))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
