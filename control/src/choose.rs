@@ -241,6 +241,7 @@ pub fn endpoint(
         device,
         flags: patched(PortFlags { isolated: request.isolated, ..ENDPOINT_FLAGS }, patch),
         default_route: !record.connection.internal && !there().any(|it| it.default_route),
+        docker: false,
         created: now,
         phase: Phase::Attached,
     })

@@ -25,12 +25,13 @@ use pontoon_dataplane::port::{Device, Offloads};
 use pontoon_dataplane::verdict::Wait;
 use pontoon_dataplane::{MacAddr, NetworkId, PortId, Verdict};
 
-use crate::api::types::{DeviceKind, SandboxRef, UplinkState};
+use crate::api::types::{SandboxRef, UplinkState};
 use crate::edge::{self, EdgeControl, EdgeSettings};
 use crate::error::{Error, describe};
 use crate::link::{Link, Links};
 use crate::netns::{self, Netns, NetnsError, NetnsId};
 use crate::plan::{PortPlan, Step};
+use crate::plugin::resolver::Resolvers;
 use crate::state::PortName;
 use crate::store::{EndpointRecord, StaticRecord};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, TraceView, World};
@@ -54,6 +55,8 @@ pub struct Host {
     limits: Limits,
     /// The machine's own namespace. Looked at once, as the process that started us may end.
     machine: Option<NetnsId>,
+    /// Name servers in sandboxes of Docker's.
+    resolvers: Resolvers,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +95,7 @@ impl Host {
             numbers: RwLock::default(),
             limits,
             machine: netns::of_the_machine(),
+            resolvers: Resolvers::start()?,
         })
     }
 
@@ -225,9 +229,10 @@ impl World for Host {
             Step::ConfigureDevice(plan) => self.devices.configure(plan),
             Step::OpenDevice(plan) => {
                 let port = plan.endpoint.port();
-                let device = self.devices.open(&plan.endpoint)?;
-                if plan.endpoint.kind == DeviceKind::Tap {
-                    let sandbox = (plan.endpoint.sandbox.clone(), plan.endpoint.netns);
+                let (device, pins) = self.devices.open(&plan.endpoint)?;
+                // A device that the Engine has not moved yet was opened in our own namespace, which stays anyway.
+                if let Some(netns) = pins.filter(|it| Netns::current().is_ok_and(|own| own.id() != *it)) {
+                    let sandbox = (plan.endpoint.sandbox.clone(), netns);
                     self.change(|numbers| {
                         numbers.pinned.insert(port.clone(), sandbox);
                     });
@@ -238,6 +243,15 @@ impl World for Host {
             Step::DeleteDevice(endpoint) => {
                 self.opened().remove(&endpoint.port());
                 self.devices.delete(endpoint)
+            }
+            Step::DeleteReserved(reservation) => self.devices.delete_reserved(reservation),
+            Step::ServeNames(sandbox) => {
+                self.resolvers.serve(sandbox);
+                Ok(())
+            }
+            Step::EndNames(sandbox) => {
+                self.resolvers.end(sandbox);
+                Ok(())
             }
             Step::OpenInterface(record) => self.open_interface(record.port()),
             Step::CloseDevice(port) => {

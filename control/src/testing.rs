@@ -21,7 +21,7 @@ use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
 use crate::api::types::{Connection, EndpointRequest, Mac, NetworkRequest, SandboxRef, UplinkState};
-use crate::error::Error;
+use crate::error::{Error, describe};
 use crate::id::Id;
 use crate::link::Link;
 use crate::manager::{Manager, Settings};
@@ -51,6 +51,8 @@ pub(crate) struct There {
     pub(crate) rules: BTreeMap<String, Vec<RuleRecord>>,
     pub(crate) links: BTreeSet<LinkRecord>,
     pub(crate) published: BTreeMap<u32, PublicationPlan>,
+    /// Sandboxes that names are served in.
+    pub(crate) names: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,10 @@ impl There {
 
 /// Where the interface is: under the name that only it has, or under its own.
 fn names_of(endpoint: &EndpointRecord) -> [(Option<u64>, String); 2] {
+    if endpoint.docker {
+        // Nobody here plays the Engine and moves it.
+        return [(None, endpoint.device.clone()), (None, endpoint.device.clone())];
+    }
     let inside = Some(endpoint.netns.ino);
     [(inside, endpoint.device.clone()), (inside, endpoint.ifname.clone())]
 }
@@ -113,6 +119,7 @@ impl FakeWorld {
         there.opened.clear();
         there.ports.clear();
         there.statics.clear();
+        there.names.clear();
     }
 
     pub(crate) fn delete_namespace(&self, name: &str) {
@@ -216,6 +223,15 @@ impl World for FakeWorld {
                     there.devices.remove(&name);
                 }
             }
+            Step::DeleteReserved(reservation) => {
+                there.devices.remove(&(None, reservation.device.clone()));
+            }
+            Step::ServeNames(sandbox) => {
+                there.names.insert(describe(sandbox));
+            }
+            Step::EndNames(sandbox) => {
+                there.names.remove(&describe(sandbox));
+            }
             Step::OpenInterface(record) => {
                 assert!(there.up.contains(&record.interface));
                 there.opened.insert(record.port());
@@ -280,7 +296,7 @@ impl World for FakeWorld {
 
     fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
         let there = self.there.lock().unwrap();
-        if !there.namespaces.values().any(|id| *id == endpoint.netns) {
+        if !endpoint.docker && !there.namespaces.values().any(|id| *id == endpoint.netns) {
             return Ok(Remains::Nothing);
         }
         let found = names_of(endpoint).iter().any(|name| there.devices.contains(name));
@@ -524,6 +540,7 @@ pub(crate) fn endpoint_record(network: &str, name: &str, address: [u8; 4]) -> En
         device: "ptn0000000000".into(),
         flags: ENDPOINT_FLAGS,
         default_route: true,
+        docker: false,
         created: "2025-01-01T00:00:00Z".into(),
         phase: Phase::Attached,
     }

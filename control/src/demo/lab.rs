@@ -16,7 +16,7 @@ use crate::cli::client::{Client, path};
 use crate::edge::EdgeSettings;
 use crate::failure::Failure;
 
-use crate::daemon::{self, DaemonOptions};
+use crate::daemon::{self, DaemonOptions, DockerPlugin};
 use crate::netns::Netns;
 
 use super::outside::{self, Outside};
@@ -98,6 +98,7 @@ fn start_daemon() -> Result<JoinHandle<Result<(), String>>, Failure> {
         ephemeral: true,
         workers: 0,
         edge: EdgeSettings::default(),
+        docker_plugin: DockerPlugin::Off,
     };
     thread::Builder::new()
         .name("daemon".into())

@@ -1,0 +1,1 @@
+//! Docker's calls on a world that is not there.
