@@ -4,6 +4,7 @@ mod sys;
 
 pub mod kernel;
 pub mod lab;
+pub mod machine;
 pub mod masquerade;
 pub mod netfilter;
 pub mod outside;

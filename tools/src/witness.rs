@@ -27,19 +27,25 @@ impl Witness {
     /// # Errors
     /// Whatever cannot be read.
     pub fn of(namespace: &Namespace) -> Result<Witness, LabError> {
-        namespace.run(|| {
-            let mut links: Vec<_> = Links::open()?
-                .all()?
-                .into_iter()
-                .filter(|link| ["bridge", "veth"].contains(&link.kind.as_str()))
-                .filter(|link| ![UPLINK, SECOND_UPLINK].contains(&link.name.as_str()))
-                .map(|link| link.name)
-                .collect();
-            links.sort_unstable();
-            let mut sysctls = BTreeMap::new();
-            read_sysctls(Path::new("/proc/sys/net"), &mut sysctls);
-            Ok(Witness { tables: netfilter::tables()?, links, sysctls })
-        })?
+        namespace.run(Witness::here)?
+    }
+
+    /// Looks at the calling thread's namespace.
+    ///
+    /// # Errors
+    /// Whatever cannot be read.
+    pub fn here() -> Result<Witness, LabError> {
+        let mut links: Vec<_> = Links::open()?
+            .all()?
+            .into_iter()
+            .filter(|link| ["bridge", "veth"].contains(&link.kind.as_str()))
+            .filter(|link| ![UPLINK, SECOND_UPLINK].contains(&link.name.as_str()))
+            .map(|link| link.name)
+            .collect();
+        links.sort_unstable();
+        let mut sysctls = BTreeMap::new();
+        read_sysctls(Path::new("/proc/sys/net"), &mut sysctls);
+        Ok(Witness { tables: netfilter::tables()?, links, sysctls })
     }
 
     /// What is different from how it was before, in words; empty when nothing is.

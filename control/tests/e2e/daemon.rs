@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use pontoon::api::types::{Endpoint, FdbEntry, Mac, Port, PortStats, Stats};
 use pontoon_tools::lab::Namespace;
+use pontoon_tools::machine::Machine;
 use pontoon_tools::netfilter;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
@@ -59,6 +60,10 @@ pub(crate) struct Daemon {
     directory: tempfile::TempDir,
     /// Further options of the daemon, from its next start on.
     pub(crate) options: Vec<String>,
+    /// The machine that it is a process of; that of the tests when there is none.
+    machine: Option<Arc<Machine>>,
+    /// What it logs, as PONTOON_LOG says it, from its next start on.
+    pub(crate) verbosity: Option<&'static str>,
     process: Option<Process>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -82,15 +87,22 @@ impl Daemon {
 
     /// Starts one on a host that is there already.
     pub(crate) fn start_in(host: Namespace, options: &[&str]) -> Daemon {
-        let mut daemon = Daemon {
+        let mut daemon = Daemon::not_yet(host, options, None);
+        daemon.start_again();
+        daemon
+    }
+
+    /// One that has not been started yet.
+    pub(crate) fn not_yet(host: Namespace, options: &[&str], machine: Option<Arc<Machine>>) -> Daemon {
+        Daemon {
             host,
             directory: tempfile::tempdir().expect("a directory"),
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            machine,
+            verbosity: None,
             process: None,
             log: Arc::default(),
-        };
-        daemon.start_again();
-        daemon
+        }
     }
 
     /// A file in the daemon's directory.
@@ -113,12 +125,17 @@ impl Daemon {
         let before = self.log.lock().unwrap().len();
         let mut command = self.command();
         command.env_remove("PONTOON_LOG").stdout(Stdio::null()).stderr(Stdio::piped());
+        command.envs(self.verbosity.map(|filter| ("PONTOON_LOG", filter)));
         // A child is in the namespace of the thread that made it, and has what the thread still has.
-        let spawn = move || {
+        let spawn = |mut command: Command| {
             netfilter::deny().expect("a filter against netfilter");
             command.spawn().expect("the daemon starts")
         };
-        let mut child = self.host.run(spawn).unwrap();
+        let mut child = match &self.machine {
+            Some(machine) => machine.spawn(command),
+            None => self.host.run(|| spawn(command)),
+        }
+        .unwrap();
         let stderr = child.stderr.take().expect("it was piped");
         let log = Arc::clone(&self.log);
         let reader = std::thread::spawn(move || copy_log(stderr, &log));
