@@ -238,6 +238,12 @@ impl Manager {
         Err(Error::Several(errors).during(format!("remove the network {name}")))
     }
 
+    /// All that survives.
+    #[cfg(test)]
+    pub(crate) fn known_records(&self) -> Vec<crate::store::Record> {
+        self.store.load().unwrap_or_default()
+    }
+
     /// All that is known.
     #[cfg(test)]
     pub(crate) fn known(&self) -> State {

@@ -69,3 +69,6 @@ async fn carry_out(manager: Arc<Manager>, call: Call) -> Result<Value, Error> {
 fn reply(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body.to_string()).into_response()
 }
+
+#[cfg(test)]
+mod tests;

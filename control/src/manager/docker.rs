@@ -25,7 +25,7 @@ impl Manager {
         }
         let auxiliary = request.auxiliary.iter().map(|(name, address)| (name.clone(), (*address).into()));
         let wanted = NetworkRequest {
-            name: request.id.short(),
+            name: unused_name(request.id, |name| self.state().networks.contains_key(name)),
             id: Some(request.id),
             subnet: Some(request.subnet.into()),
             pooled: request.pooled,
@@ -60,6 +60,14 @@ impl Manager {
         };
         state.network_by_id(id).map(|it| it.record.name.clone()).ok_or_else(missing)
     }
+}
+
+/// As many digits of the id as Docker shows of it, and more if something else is called so already.
+fn unused_name(id: Id, is_taken: impl Fn(&str) -> bool) -> String {
+    let digits = id.to_string();
+    // The longest name that there may be is one digit shorter than an id.
+    let candidates = [12, 24, 36, 48, 63].into_iter().filter_map(|len| digits.get(..len));
+    candidates.filter(|it| !is_taken(it)).map(str::to_owned).next().unwrap_or(digits)
 }
 
 /// Whether the network that is there is the one that is asked for.

@@ -2,6 +2,7 @@
 //! has no netfilter as far as they can tell, without `iptables`, `nft` and `modprobe`.
 
 mod compose;
+mod record;
 mod restart;
 
 use std::fs::File;
@@ -22,7 +23,7 @@ use crate::daemon::{Answer, Daemon, until};
 use crate::{Test, test};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [compose::tests(), restart::tests()].into_iter().flatten().collect()
+    [compose::tests(), record::tests(), restart::tests()].into_iter().flatten().collect()
 }
 
 /// What the tests of this part need of the machine that they run on; the first thing that is missing, if anything is.
@@ -40,8 +41,17 @@ pub(crate) fn lack() -> Option<String> {
         None if !is_static(BUSYBOX) => {
             Some(format!("{BUSYBOX} is no static program; `apt-get install busybox-static` brings one"))
         }
-        None => None,
+        None => unfit_engine(),
     }
+}
+
+/// Engines whose name server these tests cannot see at work, as there is no NAT here; see docs/decisions/0014-docker.md.
+fn unfit_engine() -> Option<String> {
+    let output = Command::new("dockerd").arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let version = text.split_whitespace().find(|it| it.starts_with(|first: char| first.is_ascii_digit()))?;
+    let major: u32 = version.split('.').next()?.parse().ok()?;
+    (major >= 24).then(|| format!("Engine {version} starts no name server without NAT; 20.10 to 23 do"))
 }
 
 /// What the containers' file system is made of.

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::super::new_id;
-use super::Manager;
+use super::{Manager, unused_name};
 use crate::api::types::{DeviceKind, Mac, PublishedPorts, SandboxRef};
 use crate::error::{Error, describe};
 use crate::netns::NetnsId;
-use crate::plan::{self, ENDPOINT_FLAGS};
+use crate::plan::{self, ENDPOINT_FLAGS, Step};
 use crate::plugin::network::{CreateEndpoint, EndpointRef, Join};
 use crate::state::{Holder, NetworkState, PortName};
 use crate::store::{EndpointRecord, Phase, ReservationRecord};
@@ -49,10 +49,7 @@ impl Manager {
             if let Some(there) = network.reservation(endpoint) {
                 return same_endpoint(there, request);
             }
-            let name = endpoint.short();
-            if network.has_port(&name) {
-                return Err(Error::Exists { what: "port", name: format!("{}/{name}", network.record.name) });
-            }
+            let name = unused_name(endpoint, |name| network.has_port(name));
             let (space, memory) = (network.record.space(), state.memory(network.record.subnet));
             let holders = state.holders(network.record.subnet);
             // Docker has leased it for this very endpoint, if it asks us for addresses.
@@ -116,34 +113,42 @@ impl Manager {
             }
             return self.joined_view(&reservation);
         }
-        let sandbox_id = self.sandbox_id(&sandbox)?;
-        let steps = {
-            let state = self.state();
-            let network = state.network(&reservation.network)?;
-            let record = EndpointRecord {
-                network: reservation.network.clone(),
-                name: reservation.name.clone(),
-                id: reservation.id,
-                aliases: Default::default(),
-                sandbox_id,
-                sandbox,
-                netns: NetnsId::UNKNOWN,
-                ifname: network.record.ifname_prefix.clone(),
-                address: reservation.address,
-                mac: reservation.mac,
-                kind: DeviceKind::Tap,
-                device: reservation.device.clone(),
-                flags: ENDPOINT_FLAGS,
-                default_route: false,
-                docker: true,
-                created: clock::now(),
-                phase: Phase::Attached,
-            };
-            plan::join(&state, network, &reservation, record)
-        };
+        let steps = self.join_steps(&reservation, &request.sandbox_key)?;
         self.change(&steps).map_err(|error| error.during(format!("join {port}")))?;
         self.journal.note("endpoint-attached", &port, "");
         self.joined_view(&reservation)
+    }
+
+    /// What must be done for an endpoint to join the sandbox at that path.
+    pub(super) fn join_steps(
+        &self,
+        reservation: &ReservationRecord,
+        sandbox: &str,
+    ) -> Result<Vec<Step>, Error> {
+        let sandbox = SandboxRef::Netns(sandbox.to_owned());
+        let sandbox_id = self.sandbox_id(&sandbox)?;
+        let state = self.state();
+        let network = state.network(&reservation.network)?;
+        let record = EndpointRecord {
+            network: reservation.network.clone(),
+            name: reservation.name.clone(),
+            id: reservation.id,
+            aliases: Default::default(),
+            sandbox_id,
+            sandbox,
+            netns: NetnsId::UNKNOWN,
+            ifname: network.record.ifname_prefix.clone(),
+            address: reservation.address,
+            mac: reservation.mac,
+            kind: DeviceKind::Tap,
+            device: reservation.device.clone(),
+            flags: ENDPOINT_FLAGS,
+            default_route: false,
+            docker: true,
+            created: clock::now(),
+            phase: Phase::Attached,
+        };
+        Ok(plan::join(&state, network, reservation, record))
     }
 
     /// Takes an endpoint out of its sandbox. Its device stays for the Engine to give back, and for the next one.
