@@ -89,6 +89,7 @@ impl Resolvers {
 async fn serve(sandbox: SandboxRef) {
     let name = describe(&sandbox);
     let start = Instant::now();
+    let mut told = false;
     let sockets = loop {
         // Opening it keeps a sandbox alive for as long as that takes, and no longer.
         let opened = Netns::find(&sandbox).ok().map(|netns| run_in(&netns, Sockets::open));
@@ -96,6 +97,9 @@ async fn serve(sandbox: SandboxRef) {
             Some(Ok(Ok(sockets))) => break sockets,
             // Without `lo` the address is not there yet, and without a mount neither is the sandbox.
             Some(Ok(Err(error))) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            Some(Ok(Err(error))) if error.kind() == io::ErrorKind::AddrInUse => {
+                told = told || tell_of_holder(&name)
+            }
             None => {}
             Some(Ok(Err(error))) => {
                 return tracing::error!("cannot serve names on {RESOLVER}:53 in {name}: {error}");
@@ -109,6 +113,14 @@ async fn serve(sandbox: SandboxRef) {
     if let Err(error) = relay::run(place, udp, tcp, upstream).await {
         tracing::error!("names in {name} are not served any more: {error}");
     }
+}
+
+/// Says once that somebody else serves names in a sandbox.
+fn tell_of_holder(sandbox: &str) -> bool {
+    tracing::warn!(
+        "somebody else has {RESOLVER}:53 in {sandbox}; the Engine's names are served there once it is free"
+    );
+    true
 }
 
 /// What is opened inside a sandbox.

@@ -2,6 +2,7 @@
 //! has no netfilter as far as they can tell, without `iptables`, `nft` and `modprobe`.
 
 mod compose;
+mod many;
 mod record;
 mod restart;
 
@@ -23,7 +24,7 @@ use crate::daemon::{Answer, Daemon, until};
 use crate::{Test, test};
 
 pub(crate) fn tests() -> Vec<Test> {
-    [compose::tests(), record::tests(), restart::tests()].into_iter().flatten().collect()
+    [compose::tests(), many::tests(), record::tests(), restart::tests()].into_iter().flatten().collect()
 }
 
 /// What the tests of this part need of the machine that they run on; the first thing that is missing, if anything is.

@@ -34,6 +34,7 @@ mod outside;
 mod pmtu;
 mod published;
 mod remote;
+mod resolver;
 mod rules;
 mod rungs;
 mod sessions;
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         uplinks::tests(),
         host_ports::tests(),
         exhaustion::tests(),
+        resolver::tests(),
     ];
     let trial = |lack: &Option<String>, (name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {
