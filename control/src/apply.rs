@@ -4,6 +4,7 @@
 use std::sync::{PoisonError, RwLock};
 
 use crate::error::Error;
+use crate::failpoint;
 use crate::plan::Step;
 use crate::state::State;
 use crate::store::Store;
@@ -22,6 +23,7 @@ pub struct Site<'a> {
 
 impl Site<'_> {
     fn take(&self, step: &Step) -> Result<(), Error> {
+        failpoint::step();
         let Step::Store(changes) = step else {
             return self.world.perform(step);
         };

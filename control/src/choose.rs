@@ -16,7 +16,7 @@ use crate::id::Id;
 use crate::ipam;
 use crate::names::{self, NameError};
 use crate::netns::NetnsId;
-use crate::plan::{ENDPOINT_FLAGS, patched};
+use crate::plan::{ENDPOINT_FLAGS, patched, routes};
 use crate::state::{Holder, NetworkState, State};
 use crate::store::{DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, NetworkRecord, Phase};
 
@@ -26,8 +26,6 @@ pub use edge::{connection, link, publication, rule};
 pub const DEFAULT_MTU: u16 = 1500;
 /// Ageing time of a network unless told otherwise, in seconds.
 pub const DEFAULT_AGEING_SECONDS: u32 = 300;
-/// Name of an endpoint's interface unless told otherwise.
-pub const DEFAULT_IFNAME: &str = "eth0";
 
 /// What only the machine can tell of a new network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,8 +150,8 @@ pub fn settings(request: &NetworkRequest) -> NetworkPatch {
 pub struct EndpointNames {
     /// Its name.
     pub name: String,
-    /// Its interface's name.
-    pub ifname: String,
+    /// Its interface's name, if one was asked for.
+    pub ifname: Option<String>,
 }
 
 /// The endpoint's name and its interface's, both checked.
@@ -164,21 +162,54 @@ pub fn endpoint_names(request: &EndpointRequest) -> Result<EndpointNames, Error>
     if let SandboxRef::Netns(netns) = &request.sandbox {
         names::check_namespace(netns)?;
     }
-    let ifname = request.ifname.clone().unwrap_or_else(|| DEFAULT_IFNAME.to_owned());
-    names::check_interface(&ifname)?;
-    let name = match (&request.name, &request.sandbox) {
-        (Some(name), _) => {
+    let ifname = request.ifname.clone();
+    ifname.as_deref().map_or(Ok(()), names::check_interface)?;
+    let name = match &request.name {
+        Some(name) => {
             names::check("an endpoint", name)?;
             name.clone()
         }
-        (None, SandboxRef::Pid(pid)) => format!("pid-{pid}"),
-        (None, SandboxRef::Netns(netns)) => {
-            let last = netns.rsplit('/').next().unwrap_or_default();
-            names::check("an endpoint", last).map_err(|_| NameError::NoDefault(last.to_owned()))?;
-            last.to_owned()
+        None => {
+            let name = sandbox_name(&request.sandbox);
+            names::check("an endpoint", &name).map_err(|_| NameError::NoDefault(name.clone()))?;
+            name
         }
     };
     Ok(EndpointNames { name, ifname })
+}
+
+/// What a sandbox is called: by its namespace's name, the last part of its path, or `pid-N`.
+pub fn sandbox_name(sandbox: &SandboxRef) -> String {
+    match sandbox {
+        SandboxRef::Pid(pid) => format!("pid-{pid}"),
+        SandboxRef::Netns(netns) => netns.rsplit('/').next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The name of an endpoint's interface: the one `wanted`, or `prefix` with the first number that no other interface has. `taken` are
+/// those in the sandbox.
+///
+/// # Errors
+/// The one that is wanted is taken.
+fn ifname(
+    sandbox: &SandboxRef,
+    prefix: &str,
+    taken: &BTreeSet<String>,
+    wanted: Option<String>,
+) -> Result<String, Error> {
+    match wanted {
+        Some(ifname) if taken.contains(&ifname) => {
+            Err(Error::IfnameTaken { sandbox: describe(sandbox), ifname })
+        }
+        Some(ifname) => Ok(ifname),
+        None => {
+            let numbered = (0..10_000).map(|number| format!("{prefix}{number}"));
+            let mut free = numbered.filter(|name| !taken.contains(name));
+            free.next().ok_or_else(|| {
+                Error::Conflict(format!("{} has no room for more interfaces", describe(sandbox)))
+            })
+        }
+    }
 }
 
 /// What only the machine can tell of a new endpoint.
@@ -186,6 +217,8 @@ pub fn endpoint_names(request: &EndpointRequest) -> Result<EndpointNames, Error>
 pub struct Circumstances {
     /// The sandbox as it is recognised.
     pub netns: NetnsId,
+    /// The names of the interfaces that are inside.
+    pub interfaces: BTreeSet<String>,
     /// A device name that no other has.
     pub device: String,
     /// Two ids that nothing else has: the endpoint's, and its sandbox's if no endpoint is there yet.
@@ -205,8 +238,20 @@ pub fn endpoint(
     patch: &PortPatch,
     circumstances: Circumstances,
 ) -> Result<EndpointRecord, Error> {
-    let EndpointNames { name, ifname } = endpoint_names(request)?;
+    let EndpointNames { name, ifname: wish } = endpoint_names(request)?;
     let record = &network.record;
+    let Circumstances { netns, interfaces, device, ids: [id, sandbox_id], now } = circumstances;
+    let there = || state.endpoints().filter(|it| it.netns == netns);
+    if let Some(other) = there().find(|it| it.network == record.name) {
+        let (sandbox, network, port) = (describe(&request.sandbox), &record.name, other.port());
+        return Err(Error::Conflict(format!(
+            "{sandbox} is on the network {network} already, as the endpoint {port}"
+        )));
+    }
+    if let Some(other) = request.id.and_then(|id| state.endpoint_by_id(id)) {
+        let (id, port) = (other.id.short(), other.port());
+        return Err(Error::Conflict(format!("the endpoint {port} has the id {id}... already")));
+    }
     if network.has_port(&name) {
         return Err(Error::Exists { what: "port", name: format!("{}/{name}", record.name) });
     }
@@ -217,15 +262,6 @@ pub fn endpoint(
     let holder = |address| holders.get(&address).filter(|it| !own(it));
     let address = ipam::address(record.space(), memory, holder, request.ip)?;
     let mac = ipam::mac(address, &network.macs(), request.mac.map(|mac| mac.0))?;
-    let Circumstances { netns, device, ids: [id, sandbox_id], now } = circumstances;
-    let there = || state.endpoints().filter(|it| it.netns == netns);
-    if let Some(other) = there().find(|it| it.network == record.name) {
-        let (sandbox, port) = (describe(&request.sandbox), other.port());
-        return Err(Error::Conflict(format!(
-            "{sandbox} is on the network {} already, as the endpoint {port}",
-            record.name
-        )));
-    }
     Ok(EndpointRecord {
         network: record.name.clone(),
         name,
@@ -234,13 +270,13 @@ pub fn endpoint(
         sandbox_id: there().next().map_or(sandbox_id, |other| other.sandbox_id),
         sandbox: request.sandbox.clone(),
         netns,
-        ifname,
+        ifname: ifname(&request.sandbox, &record.ifname_prefix, &interfaces, wish)?,
         address,
         mac: Mac(mac),
         kind: request.kind,
         device,
         flags: patched(PortFlags { isolated: request.isolated, ..ENDPOINT_FLAGS }, patch),
-        default_route: !record.connection.internal && !there().any(|it| it.default_route),
+        default_route: !record.connection.internal && !routes::is_given(state, netns),
         docker: false,
         created: now,
         phase: Phase::Attached,

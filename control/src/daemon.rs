@@ -23,6 +23,7 @@ use crate::api;
 use crate::config::{self, ConfigError};
 use crate::edge::EdgeSettings;
 use crate::error::{Error, write_hint};
+use crate::failpoint;
 use crate::host::Host;
 use crate::manager::{Manager, Settings};
 use crate::plugin;
@@ -352,6 +353,7 @@ async fn serve(
             socket.listener().and_then(UnixListener::from_std).map_err(system("listen to Docker"))?;
         servers.push(Server::start(listener, plugin::router(Arc::clone(&manager))));
     }
+    failpoint::ready();
     tracing::info!(socket = %options.socket.display(), "ready");
 
     told().await;

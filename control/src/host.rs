@@ -227,6 +227,8 @@ impl World for Host {
                 Ok(())
             }
             Step::ConfigureDevice(plan) => self.devices.configure(plan),
+            Step::AddDefaultRoute(plan) => self.devices.set_default_route(plan, true),
+            Step::RemoveDefaultRoute(plan) => self.devices.set_default_route(plan, false),
             Step::OpenDevice(plan) => {
                 let port = plan.endpoint.port();
                 let (device, pins) = self.devices.open(&plan.endpoint)?;
@@ -302,8 +304,21 @@ impl World for Host {
         }
     }
 
+    fn interface_names(&self, sandbox: &SandboxRef) -> Result<BTreeSet<String>, Error> {
+        let all = netns::run_in(&Netns::find(sandbox)?, || Links::open()?.all())??;
+        Ok(all.into_iter().map(|link| link.name).collect())
+    }
+
     fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
         self.devices.remains(endpoint)
+    }
+
+    fn place(&self, endpoint: &EndpointRecord) -> Option<Link> {
+        devices::place(endpoint)
+    }
+
+    fn own_netns(&self) -> u64 {
+        Netns::current().map_or(0, |netns| netns.id().ino)
     }
 
     fn namespace_is(&self, name: &str, netns: NetnsId) -> bool {

@@ -10,7 +10,7 @@
 //! 4. [`plan`]: a change as a list of steps, without doing it. [`apply`]: does it, and undoes it when a step fails.
 //! 5. [`store`]: what survives. [`world`]: the machine as a trait; [`host`]: this machine, with [`netns`] and [`link`];
 //!    [`edge`] keeps the engine in step with the kernel's routes, addresses and ports.
-//! 6. [`config`]: the declared state. [`error`], [`failure`]: one sentence each.
+//! 6. [`config`]: the declared state. [`error`], [`failure`]: one sentence each. `failpoint`: death at a chosen step, for tests.
 
 pub mod api;
 pub mod apply;
@@ -23,6 +23,7 @@ pub mod demo;
 pub mod doctor;
 pub mod edge;
 pub mod error;
+mod failpoint;
 pub mod failure;
 pub mod host;
 pub mod id;

@@ -10,6 +10,7 @@ use rtnetlink::packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth, LinkAttribute,
     LinkFlags, LinkInfo, LinkMessage,
 };
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
@@ -68,6 +69,8 @@ pub struct Link {
     pub loopback: bool,
     /// Whether it is a port of a bridge, bond or the like.
     pub enslaved: bool,
+    /// The number of the other end in its namespace, for one that has another end (`veth`), or of the device below it.
+    pub peer: Option<u32>,
     /// Its alias (`ip link set alias`): it stays when the device gets another name. Empty when it has none.
     pub alias: String,
 }
@@ -83,6 +86,7 @@ impl Link {
             kind: String::new(),
             loopback: message.header.flags.contains(LinkFlags::Loopback),
             enslaved: false,
+            peer: None,
             alias: String::new(),
         };
         for attribute in &message.attributes {
@@ -93,6 +97,7 @@ impl Link {
                     link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr);
                 }
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Link(index) => link.peer = Some(*index),
                 LinkAttribute::Controller(index) => link.enslaved = *index != 0,
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
@@ -106,6 +111,15 @@ impl Link {
         }
         link
     }
+}
+
+fn default_route(link: &Link, gateway: Ipv4Addr) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(link.index).build()
+}
+
+/// Whether the kernel answered with that error.
+fn is(error: &rtnetlink::Error, code: i32) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -code)
 }
 
 /// A connection to the kernel's rtnetlink of the namespace that it was opened in. It may be used from any thread.
@@ -309,18 +323,24 @@ impl Links {
         Ok(messages.iter().flat_map(|message| message.attributes.iter().find_map(address)).collect())
     }
 
-    /// Routes everything that has no better route over `gateway`. Leaves an existing default route alone:
-    /// of a sandbox with several networks the first gives the way out.
+    /// Routes everything that has no better route over `gateway`. Leaves an existing default route alone: its owner may mean it.
     ///
     /// # Errors
     /// The kernel's error.
     pub fn add_default_route(&self, link: &Link, gateway: Ipv4Addr) -> Result<(), LinkError> {
-        let route =
-            RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(link.index).build();
-        match self.runtime.block_on(self.handle.route().add(route).execute()) {
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EEXIST => Ok(()),
-            done => done.map_err(|error| LinkError::new(format!("add a default route via {gateway}"), error)),
-        }
+        let done = self.runtime.block_on(self.handle.route().add(default_route(link, gateway)).execute());
+        let error = |error| LinkError::new(format!("add a default route via {gateway}"), error);
+        done.or_else(|refused| if is(&refused, libc::EEXIST) { Ok(()) } else { Err(error(refused)) })
+    }
+
+    /// Takes the default route over `gateway` by that device away, if it is there.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn remove_default_route(&self, link: &Link, gateway: Ipv4Addr) -> Result<(), LinkError> {
+        let done = self.runtime.block_on(self.handle.route().del(default_route(link, gateway)).execute());
+        let error = |error| LinkError::new(format!("remove the default route via {gateway}"), error);
+        done.or_else(|refused| if is(&refused, libc::ESRCH) { Ok(()) } else { Err(error(refused)) })
     }
 
     fn change(

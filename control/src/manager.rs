@@ -5,9 +5,11 @@ mod document;
 mod edge;
 mod endpoints;
 mod events;
+mod inspect;
 mod ipam;
 mod nat;
 mod restore;
+mod sandboxes;
 mod trace;
 mod view;
 
@@ -189,9 +191,12 @@ impl Manager {
             }
             network.record.clone()
         };
-        let after = NetworkRecord { ageing_seconds, connection, ..before.clone() };
+        let after = NetworkRecord { ageing_seconds, connection, ..before };
         let after = self.with_host_interface(after)?;
-        let steps = plan::set_network(&before, &after);
+        let steps = {
+            let state = self.state();
+            plan::set_network(&state, state.network(name)?, &after)
+        };
         self.change(&steps).map_err(|error| error.during(format!("change the network {name}")))?;
         if !steps.is_empty() {
             self.journal.note("network-changed", name, "");

@@ -5,6 +5,7 @@
 mod docker;
 mod edge;
 pub mod ipam;
+pub mod routes;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -80,8 +81,12 @@ pub enum Step {
     RemoveNetwork(NetworkRecord),
     /// Make an endpoint's device, under the name that only it has, in its sandbox and open.
     CreateDevice(DevicePlan),
-    /// Name it, set MAC, MTU, address and default route, bring it and `lo` up.
+    /// Name it, set MAC, MTU, address and, if it gives one, default route, bring it and `lo` up.
     ConfigureDevice(DevicePlan),
+    /// Lead the sandbox's default route by an endpoint's gateway, unless it has another one.
+    AddDefaultRoute(DevicePlan),
+    /// Take that route away, if it is there.
+    RemoveDefaultRoute(DevicePlan),
     /// Open an endpoint's device again.
     OpenDevice(DevicePlan),
     /// Delete an endpoint's device, whatever has become of it.
@@ -180,6 +185,8 @@ impl Step {
             Step::CreateDevice(plan) => Step::DeleteDevice(plan.endpoint.clone()),
             Step::ServeNames(sandbox) => Step::EndNames(sandbox.clone()),
             Step::EndNames(sandbox) => Step::ServeNames(sandbox.clone()),
+            Step::AddDefaultRoute(plan) => Step::RemoveDefaultRoute(plan.clone()),
+            Step::RemoveDefaultRoute(plan) => Step::AddDefaultRoute(plan.clone()),
             Step::OpenDevice(plan) => Step::CloseDevice(plan.endpoint.port()),
             Step::OpenInterface(record) => Step::CloseDevice(record.port()),
             Step::SetLinkUp { interface, up } => Step::SetLinkUp { interface: interface.clone(), up: !up },
@@ -244,19 +251,23 @@ pub fn add_network(record: NetworkRecord) -> Vec<Step> {
 }
 
 /// Changes a network; nothing to do when nothing differs.
-pub fn set_network(before: &NetworkRecord, after: &NetworkRecord) -> Vec<Step> {
-    let (before, after) = (before.clone(), after.clone());
+pub fn set_network(state: &State, network: &NetworkState, after: &NetworkRecord) -> Vec<Step> {
+    let (before, after) = (network.record.clone(), after.clone());
     if before == after {
         return Vec::new();
     }
+    let (mut steps, mut changes, then) = routes::turn(state, network, &after);
     let (was, is) = (Record::Network(before.clone()), Record::Network(after.clone()));
-    let store = Step::Store(vec![Change::Replace { before: was, after: is }]);
+    changes.push(Change::Replace { before: was, after: is });
+    let store = Step::Store(changes);
     let set = Step::SetNetwork { before: before.clone(), after: after.clone() };
-    match (&before.host_interface, &after.host_interface) {
+    steps.extend(match (&before.host_interface, &after.host_interface) {
         (Some(_), None) => vec![Step::RemoveHostPort(before), set, store],
         (None, Some(_)) => vec![store, set, Step::AddHostPort(after)],
         _ => vec![store, set],
-    }
+    });
+    steps.extend(then);
+    steps
 }
 
 /// Removes a network that nothing is on.
@@ -328,9 +339,14 @@ fn take_out(state: &State, endpoint: &EndpointRecord, device_too: bool) -> Vec<S
         Change::Replace { before: Record::Endpoint(endpoint.clone()), after: Record::Endpoint(last.clone()) };
     let mut without = state.clone();
     without.apply(&mark);
-    let mut steps = Vec::new();
+    let (passed_on, route) = routes::pass_on(state, endpoint);
+    let mut begin: Vec<Change> = passed_on.into_iter().collect();
     if endpoint.phase != Phase::Detaching {
-        steps.push(Step::Store(vec![mark]));
+        begin.push(mark);
+    }
+    let mut steps = Vec::new();
+    if !begin.is_empty() {
+        steps.push(Step::Store(begin));
     }
     let network = state.networks.get(&endpoint.network);
     let (ends, mut gone) = network.map(|network| edge::leave(network, endpoint)).unwrap_or_default();
@@ -345,6 +361,7 @@ fn take_out(state: &State, endpoint: &EndpointRecord, device_too: bool) -> Vec<S
     if device_too {
         steps.push(Step::DeleteDevice(last.clone()));
     }
+    steps.extend(route);
     gone.extend(statics_behind(network, &endpoint.name));
     gone.push(Change::Remove(Record::Endpoint(last)));
     if let Some(subnet) = network.map(|network| network.record.subnet)
@@ -533,7 +550,7 @@ mod tests {
     fn what_changes_nothing_has_no_steps() {
         let state = state();
         let network = &state.networks["red"];
-        assert_eq!(set_network(&network.record, &network.record), []);
+        assert_eq!(set_network(&state, network, &network.record), []);
         let port = network.port("a").unwrap();
         let same = PortPatch { guard: Some(true), ..PortPatch::default() };
         assert_eq!(set_port(port, &same), []);
@@ -548,7 +565,7 @@ mod tests {
         let red = &state.networks["red"];
         let steps = [
             attach(&without(&state, endpoint), red, endpoint.clone(), true),
-            set_network(&red.record, &NetworkRecord { ageing_seconds: 1, ..red.record.clone() }),
+            set_network(&state, red, &NetworkRecord { ageing_seconds: 1, ..red.record.clone() }),
             set_port(state.networks["red"].port("a").unwrap(), &hairpin),
             add_static(&state.networks["red"], Mac("02:00:00:00:00:01".parse().unwrap()), "a"),
         ];

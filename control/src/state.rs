@@ -397,7 +397,7 @@ impl State {
         let missing = || Error::Missing {
             what: "endpoint",
             name: PortName::new(network, name).to_string(),
-            list: "network inspect",
+            list: "network show",
         };
         self.network(network)?.endpoints.get(name).ok_or_else(missing)
     }
@@ -410,7 +410,7 @@ impl State {
         let missing = || Error::Missing {
             what: "interface",
             name: PortName::new(network, name).to_string(),
-            list: "network inspect",
+            list: "network show",
         };
         self.network(network)?.interfaces.get(name).ok_or_else(missing)
     }

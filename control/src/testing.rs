@@ -20,13 +20,15 @@ use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
-use crate::api::types::{Connection, EndpointRequest, Mac, NetworkRequest, SandboxRef, UplinkState};
+use crate::api::types::{
+    Connection, DeviceKind, EndpointRequest, Mac, NetworkRequest, SandboxRef, UplinkState,
+};
 use crate::error::{Error, describe};
 use crate::id::Id;
 use crate::link::Link;
 use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
-use crate::plan::{ENDPOINT_FLAGS, PublicationPlan, Step};
+use crate::plan::{DevicePlan, ENDPOINT_FLAGS, PublicationPlan, Step};
 use crate::state::PortName;
 use crate::store::{
     DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, LinkRecord, NetworkRecord, Phase, RuleRecord, Store,
@@ -40,6 +42,8 @@ pub(crate) struct There {
     /// Devices: in which namespace (none: the host's), of which name.
     pub(crate) devices: BTreeSet<(Option<u64>, String)>,
     pub(crate) up: BTreeSet<String>,
+    /// The default route of each namespace: by which interface, over which gateway.
+    pub(crate) routes: BTreeMap<u64, (String, Ipv4Addr)>,
     pub(crate) networks: BTreeSet<String>,
     pub(crate) opened: BTreeSet<PortName>,
     pub(crate) ports: BTreeMap<PortName, (PortSettings, Option<Identity>)>,
@@ -69,6 +73,18 @@ pub(crate) struct FakeWorld {
 }
 
 impl There {
+    fn add_route(&mut self, plan: &DevicePlan) {
+        let DevicePlan { endpoint, network } = plan;
+        if self.devices.contains(&names_of(endpoint)[1]) {
+            let route = (endpoint.ifname.clone(), network.gateway);
+            self.routes.entry(endpoint.netns.ino).or_insert(route);
+        }
+    }
+
+    fn remove_route(&mut self, endpoint: &EndpointRecord) {
+        self.routes.retain(|netns, (ifname, _)| (*netns, &*ifname) != (endpoint.netns.ino, &endpoint.ifname));
+    }
+
     fn publish(&mut self, plan: &PublicationPlan, busy: &BTreeMap<u16, String>) -> Result<(), Error> {
         let PublicationPlan { record, .. } = plan;
         assert!(self.ports.contains_key(&PortName::new(&record.network, &record.endpoint)));
@@ -212,7 +228,12 @@ impl World for FakeWorld {
                 let [unready, ready] = names_of(&plan.endpoint);
                 assert!(there.devices.remove(&unready));
                 assert!(there.devices.insert(ready));
+                if plan.endpoint.default_route {
+                    there.add_route(plan);
+                }
             }
+            Step::AddDefaultRoute(plan) => there.add_route(plan),
+            Step::RemoveDefaultRoute(plan) => there.remove_route(&plan.endpoint),
             Step::OpenDevice(plan) => {
                 assert!(there.devices.contains(&names_of(&plan.endpoint)[1]));
                 there.opened.insert(plan.endpoint.port());
@@ -223,6 +244,7 @@ impl World for FakeWorld {
                 for name in names_of(endpoint) {
                     there.devices.remove(&name);
                 }
+                there.remove_route(endpoint);
             }
             Step::DeleteReserved(reservation) => {
                 there.devices.remove(&(None, reservation.device.clone()));
@@ -290,9 +312,17 @@ impl World for FakeWorld {
             kind: String::new(),
             loopback: name == "lo",
             enslaved: false,
+            peer: None,
             alias: String::new(),
         };
         Ok((name == "lo" || there.devices.contains(&(place, name.to_owned()))).then_some(link))
+    }
+
+    fn interface_names(&self, sandbox: &SandboxRef) -> Result<BTreeSet<String>, Error> {
+        let place = Some(self.netns(sandbox)?.ino);
+        let there = self.there.lock().unwrap();
+        let here = there.devices.iter().filter(|(of, _)| *of == place).map(|(_, name)| name.clone());
+        Ok(here.chain(["lo".to_owned()]).collect())
     }
 
     fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
@@ -302,6 +332,17 @@ impl World for FakeWorld {
         }
         let found = names_of(endpoint).iter().any(|name| there.devices.contains(name));
         Ok(if found { Remains::All } else { Remains::Sandbox })
+    }
+
+    /// Devices are numbered as the last byte of their endpoint's address is; the other end of a veth comes next.
+    fn place(&self, endpoint: &EndpointRecord) -> Option<Link> {
+        let link = self.link(Some(&endpoint.sandbox), &endpoint.ifname).ok()??;
+        let index = u32::from(endpoint.address.octets()[3]);
+        Some(Link { index, peer: (endpoint.kind == DeviceKind::Veth).then_some(index + 1), ..link })
+    }
+
+    fn own_netns(&self) -> u64 {
+        1
     }
 
     fn namespace_is(&self, name: &str, netns: NetnsId) -> bool {

@@ -1,6 +1,6 @@
 //! The world as the [manager](crate::manager) sees it: namespaces, devices and the engine, behind one small trait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -109,11 +109,23 @@ pub trait World: Send + Sync {
     /// It cannot be looked for.
     fn link(&self, sandbox: Option<&SandboxRef>, name: &str) -> Result<Option<Link>, Error>;
 
+    /// The names of a sandbox's interfaces.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    fn interface_names(&self, sandbox: &SandboxRef) -> Result<BTreeSet<String>, Error>;
+
     /// What is left of an endpoint.
     ///
     /// # Errors
     /// It cannot be looked for.
     fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error>;
+
+    /// Where an endpoint's device is now; none when it has gone.
+    fn place(&self, endpoint: &EndpointRecord) -> Option<Link>;
+
+    /// The inode number of the daemon's own namespace; 0 when it cannot be looked at.
+    fn own_netns(&self) -> u64;
 
     /// Whether a namespace that pontoon created is still there under its name.
     fn namespace_is(&self, name: &str, netns: NetnsId) -> bool;

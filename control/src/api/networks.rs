@@ -7,7 +7,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::input::{Body, Path, Query};
-use super::types::{Endpoint, EndpointRequest, ErrorBody, Network, NetworkPatch, NetworkRequest};
+use super::types::{
+    ConnectRequest, DisconnectRequest, Endpoint, EndpointRequest, ErrorBody, Inspected, Network,
+    NetworkPatch, NetworkRequest,
+};
 use super::{Answer, Shared, work};
 
 /// How to remove a network.
@@ -42,6 +45,13 @@ pub(super) async fn create(
     responses((status = 200, body = Network), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn get(State(manager): Shared, Path(network): Path<String>) -> Answer<Json<Network>> {
     Ok(Json(manager.network(&network)?))
+}
+
+/// Shows a network as `docker network inspect` does, by its name or its id.
+#[utoipa::path(get, path = "/networks/{network}/inspect", tag = "networks", params(("network" = String, Path)),
+    responses((status = 200, body = Inspected), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn inspect(State(manager): Shared, Path(network): Path<String>) -> Answer<Json<Inspected>> {
+    Ok(Json(manager.inspect(&network)?))
 }
 
 /// Changes a network.
@@ -110,5 +120,31 @@ pub(super) async fn detach(
     Path((network, endpoint)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     work(manager, move |manager| manager.detach(&network, &endpoint)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts a sandbox on a network while it runs.
+#[utoipa::path(post, path = "/networks/{network}/connect", tag = "endpoints", params(("network" = String, Path)),
+    request_body = ConnectRequest,
+    responses((status = 201, body = Endpoint), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub(super) async fn connect(
+    State(manager): Shared,
+    Path(network): Path<String>,
+    Body(request): Body<ConnectRequest>,
+) -> Answer<(StatusCode, Json<Endpoint>)> {
+    let made = work(manager, move |manager| manager.connect(&network, &request)).await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// Takes a sandbox off a network while it runs.
+#[utoipa::path(post, path = "/networks/{network}/disconnect", tag = "endpoints", params(("network" = String, Path)),
+    request_body = DisconnectRequest,
+    responses((status = 204), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub(super) async fn disconnect(
+    State(manager): Shared,
+    Path(network): Path<String>,
+    Body(request): Body<DisconnectRequest>,
+) -> Answer<StatusCode> {
+    work(manager, move |manager| manager.disconnect(&network, &request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -46,7 +46,7 @@ pub(super) async fn remove_interface(
 /// Lists the ports of all networks.
 #[utoipa::path(get, path = "/ports", tag = "ports", responses((status = 200, body = Vec<Port>)))]
 pub(super) async fn list(State(manager): Shared) -> Answer<Json<Vec<Port>>> {
-    Ok(Json(manager.ports()))
+    Ok(Json(work(manager, |manager| Ok(manager.ports())).await?))
 }
 
 /// Shows a port.
@@ -57,7 +57,7 @@ pub(super) async fn get(
     State(manager): Shared,
     Path((network, port)): Path<(String, String)>,
 ) -> Answer<Json<Port>> {
-    Ok(Json(manager.port(&network, &port)?))
+    Ok(Json(work(manager, move |manager| manager.port(&network, &port)).await?))
 }
 
 /// Changes what a port may do.

@@ -13,14 +13,18 @@ use utoipa::ToSchema;
 
 use crate::id::Id;
 
+mod connect;
 mod edge;
+mod inspect;
 mod published;
 
+pub use connect::{ConnectRequest, DisconnectRequest, SandboxName};
 pub use edge::{
     ByProtocol, Connection, Flow, Link, LinkBody, NatFlushed, NatGauge, NatMapping, NatSession, NatSessions,
     NatStats, Publication, PublicationRequest, Rule, RuleAction, RuleBody, RuleRequest, SnatIp, Trace,
     TraceFrame, TraceRequest, Uplink, UplinkState,
 };
+pub use inspect::{Attachment, ConfigFrom, Inspected, Ipam, IpamConfig};
 pub use published::{PortRange, PortsError, Protocol, PublishedPorts};
 
 /// A MAC address, written `02:42:0a:00:00:02`.
@@ -273,7 +277,7 @@ pub struct EndpointRequest {
     pub aliases: Vec<String>,
     /// The sandbox that it is put into.
     pub sandbox: SandboxRef,
-    /// The interface's name inside the sandbox; `eth0` when left out.
+    /// The interface's name inside the sandbox; when left out the network's prefix with the first number that is free: `eth0`, `eth1`, ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<String>,
     /// Its address; when left out the next one that is free: none is given again while others are.
@@ -407,17 +411,35 @@ pub struct Port {
     pub network: String,
     /// `tap`, `veth` or `packet`.
     pub kind: String,
-    /// The interface's name: inside the sandbox for endpoints.
+    /// The interface's name as it is now: inside the sandbox for endpoints.
     pub ifname: String,
+    /// The interface's number in its namespace; absent when it has gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifindex: Option<u32>,
     /// The sandbox; absent for existing interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxRef>,
+    /// The inode number of the interface's namespace: what `lsns -t net` calls NS.
+    pub netns: u64,
+    /// The other end of a veth pair: of an endpoint the one in the daemon's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
     /// What it may do.
     pub flags: PortFlags,
     /// Largest layer-3 packet in bytes.
     pub mtu: u16,
     /// The offloads in use, a subset of `checksum`, `tso`, `uso`, in that order.
     pub offloads: Vec<String>,
+}
+
+/// The other end of a veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Peer {
+    /// Its number in the namespace that it is in.
+    pub ifindex: u32,
+    /// Its name, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<String>,
 }
 
 /// An FDB entry (`GET /fdb`).

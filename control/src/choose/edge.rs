@@ -132,7 +132,7 @@ pub fn link(network: &NetworkState, body: &LinkBody) -> Result<LinkRecord, Error
         }
         if !network.endpoints.contains_key(endpoint) {
             let name = format!("{name}/{endpoint}");
-            return Err(Error::Missing { what: "endpoint", name, list: "network inspect" });
+            return Err(Error::Missing { what: "endpoint", name, list: "network show" });
         }
     }
     link_alone(name, body)

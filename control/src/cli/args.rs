@@ -15,7 +15,7 @@ pub use edge::{
     ConnectionArgs, LinkArgs, LinkCommand, NatArgs, NatCommand, PortsArgs, PublishArgs, Published, RuleArgs,
     RuleCommand, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink, WhoseArgs,
 };
-pub use network::{CreateArgs, NetworkCommand};
+pub use network::{ConnectArgs, CreateArgs, KnownSandboxArgs, NetworkCommand};
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/pontoon/pontoon.sock";
@@ -254,7 +254,7 @@ pub struct AttachArgs {
     /// The endpoint's name [default: the namespace's name, or pid-PID]
     #[arg(long, value_name = "ENDPOINT")]
     pub name: Option<String>,
-    /// The interface's name inside the namespace [default: eth0]
+    /// The interface's name inside the namespace [default: the first free one of eth0, eth1, ...]
     #[arg(long, value_name = "NAME")]
     pub ifname: Option<String>,
     /// Its address [default: the next one that is free; none is given again while others are]
@@ -537,7 +537,13 @@ mod tests {
             "pontoon network ls",
             "pontoon network ls -q",
             "pontoon network ls --json",
-            "pontoon network inspect blue",
+            "pontoon network show blue",
+            "pontoon network inspect blue red",
+            "pontoon network connect blue web --alias www --ip 10.88.0.9 --ifname net7 --name w",
+            "pontoon network connect blue --netns web --mac 02:42:0a:58:00:09",
+            "pontoon network connect blue --pid 12",
+            "pontoon network disconnect blue web",
+            "pontoon network disconnect blue --pid 12",
             "pontoon network rm blue",
             "pontoon network rm blue --force",
             "pontoon network set blue --ageing 30",
@@ -610,6 +616,10 @@ mod tests {
         for line in [
             "pontoon",
             "pontoon network",
+            "pontoon network inspect",
+            "pontoon network connect blue",
+            "pontoon network connect blue web --pid 3",
+            "pontoon network disconnect blue web --netns web",
             "pontoon network create",
             "pontoon network create blue --opt mtu",
             "pontoon network create blue --label =x",

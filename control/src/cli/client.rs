@@ -120,6 +120,15 @@ impl Client {
         self.parse(&self.request(method, path, Some(body))?)
     }
 
+    /// Sends `body` as JSON; the answer has nothing to say.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn send_only<B: Serialize>(&self, method: Method, path: &str, body: &B) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| self.unexpected(e.to_string()))?;
+        self.request(method, path, Some(body)).map(|_| ())
+    }
+
     /// `DELETE path`, and what the daemon says of it.
     ///
     /// # Errors

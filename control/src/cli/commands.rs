@@ -8,14 +8,16 @@ use hyper::Method;
 use serde::Serialize;
 
 use super::args::{
-    AttachArgs, CreateArgs, DetachArgs, EventsArgs, FdbCommand, NetworkCommand, PortCommand, StatsArgs,
+    AttachArgs, CreateArgs, DetachArgs, EventsArgs, FdbCommand, KnownSandboxArgs, NetworkCommand,
+    PortCommand, StatsArgs,
 };
 use super::client::{Client, encode, path};
-use super::output::Output;
+use super::output::{self, Output};
 use super::show;
 use crate::api::types::{
-    Applied, Document, Endpoint, EndpointRequest, Event, FdbEntry, FdbRequest, Interface, InterfaceRequest,
-    Network, NetworkPatch, NetworkRequest, Port, SandboxRef, Stats,
+    Applied, ConnectRequest, DisconnectRequest, Document, Endpoint, EndpointRequest, Event, FdbEntry,
+    FdbRequest, Inspected, Interface, InterfaceRequest, Network, NetworkPatch, NetworkRequest, Port,
+    SandboxName, SandboxRef, Stats,
 };
 use crate::failure::Failure;
 use crate::names;
@@ -67,9 +69,37 @@ impl Session {
                 let all: Vec<Network> = self.client.get("/networks")?;
                 self.out.list(&all, list.quiet, |network| network.name.clone(), show::networks)
             }
-            NetworkCommand::Inspect { name } => {
+            NetworkCommand::Show { name } => {
                 let network: Network = self.client.get(&path(&["networks", &name]))?;
                 self.out.show(&network, || show::network(&network))
+            }
+            NetworkCommand::Inspect { names } => {
+                let inspect = |name: &String| self.client.get(&path(&["networks", name, "inspect"]));
+                let all: Vec<Inspected> = names.iter().map(inspect).collect::<Result<_, _>>()?;
+                output::inspect(&all)
+            }
+            NetworkCommand::Connect(args) => {
+                let args = *args;
+                let request = ConnectRequest {
+                    sandbox: sandbox_name(args.sandbox)?,
+                    name: args.name,
+                    aliases: args.aliases,
+                    ifname: args.ifname,
+                    ip: args.ip,
+                    mac: args.mac,
+                };
+                let target = path(&["networks", &args.network, "connect"]);
+                let made: Endpoint = self.client.send(Method::POST, &target, &request)?;
+                self.out.show(&made, || show::endpoint(&made))
+            }
+            NetworkCommand::Disconnect { network, sandbox } => {
+                let request = DisconnectRequest { sandbox: sandbox_name(sandbox)? };
+                let target = path(&["networks", &network, "disconnect"]);
+                self.client.send_only(Method::POST, &target, &request)?;
+                let removed = describe(&request.sandbox);
+                self.out.show(&Removed { removed: &removed }, || {
+                    format!("{removed} is off the network {network}\n")
+                })
             }
             NetworkCommand::Rm { name, force } => {
                 let query = if force { "?force=true" } else { "" };
@@ -247,6 +277,24 @@ impl Session {
             items.retain(|item| *of(item) == network);
         }
         Ok(())
+    }
+}
+
+/// The sandbox as the API names it. The daemon has another working directory than we have.
+fn sandbox_name(args: KnownSandboxArgs) -> Result<SandboxName, Failure> {
+    match (args.known, args.netns, args.pid) {
+        (_, Some(netns), _) if netns.contains('/') => absolute(&netns).map(SandboxName::Netns),
+        (_, Some(netns), _) => Ok(SandboxName::Netns(netns)),
+        (_, _, Some(pid)) => Ok(SandboxName::Pid(pid)),
+        (Some(known), ..) => Ok(SandboxName::Name(known)),
+        _ => Err(Failure::sentence("say SANDBOX, --netns NAME or --pid PID")),
+    }
+}
+
+fn describe(sandbox: &SandboxName) -> String {
+    match sandbox {
+        SandboxName::Name(name) | SandboxName::Netns(name) => name.clone(),
+        SandboxName::Pid(pid) => format!("pid {pid}"),
     }
 }
 

@@ -49,6 +49,18 @@ impl Output {
     }
 }
 
+/// Prints a JSON array as Docker's `inspect` commands do, with four spaces a level.
+///
+/// # Errors
+/// [`Failure::Output`].
+pub fn inspect<T: Serialize>(items: &[T]) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let written = items.serialize(&mut serde_json::Serializer::with_formatter(&mut text, format));
+    written.map_err(|e| Failure::Sentence(format!("cannot write the answer as JSON: {e}")))?;
+    print(&(String::from_utf8_lossy(&text) + "\n"))
+}
+
 /// Prints and flushes.
 ///
 /// # Errors

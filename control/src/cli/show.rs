@@ -6,7 +6,8 @@ use pontoon_dataplane::DropReason;
 
 use super::table::{Table, age, bytes, count};
 use crate::api::types::{
-    DeviceKind, Endpoint, Event, FdbEntry, Network, Port, PortFlags, PortStats, SandboxRef, Stats, Traffic,
+    DeviceKind, Endpoint, Event, FdbEntry, Network, Peer, Port, PortFlags, PortStats, SandboxRef, Stats,
+    Traffic,
 };
 
 pub use edge::{
@@ -31,21 +32,25 @@ pub fn networks(networks: &[Network]) -> String {
     table.render()
 }
 
-/// `network inspect`.
+/// `network show`.
 pub fn network(network: &Network) -> String {
     let mut out = format!(
-        "Network:   {}\nSubnet:    {}\nGateway:   {} ({})\nMTU:       {}\nAgeing:    {}\n{}Created:   {}\n",
+        "Network:   {}\nId:        {}\nSubnet:    {}\n{}Gateway:   {} ({})\nMTU:       {}\nAgeing:    {}\n{}{}Created:   {}\n",
         network.name,
+        network.id.short(),
         network.subnet,
+        addresses(network),
         network.gateway,
         network.gateway_mac,
         network.mtu,
         age(network.ageing_seconds.into()),
         edge::connection(network),
+        pairs(network),
         network.created,
     );
     if !network.endpoints.is_empty() {
-        let mut table = Table::new(&["ENDPOINT", "ADDRESS", "MAC", "INTERFACE", "SANDBOX", "KIND"]);
+        let mut table =
+            Table::new(&["ENDPOINT", "ADDRESS", "MAC", "INTERFACE", "SANDBOX", "KIND", "ALIASES"]);
         for endpoint in &network.endpoints {
             table.row([
                 endpoint.name.clone(),
@@ -54,6 +59,7 @@ pub fn network(network: &Network) -> String {
                 endpoint.ifname.clone(),
                 sandbox(&endpoint.sandbox),
                 device_kind(endpoint.kind).to_owned(),
+                endpoint.aliases.iter().map(String::as_str).collect::<Vec<_>>().join(","),
             ]);
         }
         out = out + "\n" + &table.render();
@@ -76,6 +82,21 @@ pub fn network(network: &Network) -> String {
     out
 }
 
+/// What is said of the subnet's addresses beyond the gateway's.
+fn addresses(network: &Network) -> String {
+    let range = network.ip_range.map(|range| format!("Range:     {range}\n")).unwrap_or_default();
+    let reserved = network.aux_addresses.iter();
+    let reserved = reserved.map(|(name, address)| format!("Reserved:  {address} for {name}\n"));
+    range + &reserved.collect::<String>()
+}
+
+/// Options and labels, a line each.
+fn pairs(network: &Network) -> String {
+    let line = |heading: &str, (key, value): (&String, &String)| format!("{heading:<10} {key}={value}\n");
+    let options = network.options.iter().map(|pair| line("Option:", pair));
+    options.chain(network.labels.iter().map(|pair| line("Label:", pair))).collect()
+}
+
 /// What `attach` made.
 pub fn endpoint(endpoint: &Endpoint) -> String {
     format!(
@@ -91,19 +112,41 @@ pub fn endpoint(endpoint: &Endpoint) -> String {
 
 /// `port ls`.
 pub fn ports(ports: &[Port]) -> String {
-    let mut table = Table::new(&["PORT", "KIND", "INTERFACE", "SANDBOX", ">MTU", "OFFLOADS", "FLAGS"]);
+    let mut table = Table::new(&[
+        "PORT",
+        "KIND",
+        "INTERFACE",
+        ">IFINDEX",
+        "SANDBOX",
+        ">NETNS",
+        "PEER",
+        ">MTU",
+        "OFFLOADS",
+        "FLAGS",
+    ]);
     for port in ports {
         table.row([
             port.port.clone(),
             port.kind.clone(),
             port.ifname.clone(),
+            port.ifindex.map(|index| index.to_string()).unwrap_or_default(),
             port.sandbox.as_ref().map(sandbox).unwrap_or_default(),
+            port.netns.to_string(),
+            port.peer.as_ref().map(peer).unwrap_or_default(),
             port.mtu.to_string(),
             port.offloads.join(","),
             flags(port.flags),
         ]);
     }
     table.render()
+}
+
+/// The other end as `ip link` writes it: NUMBER: NAME.
+fn peer(peer: &Peer) -> String {
+    match &peer.ifname {
+        Some(ifname) => format!("{}: {ifname}", peer.ifindex),
+        None => peer.ifindex.to_string(),
+    }
 }
 
 /// `fdb ls`.
@@ -308,9 +351,13 @@ mod tests {
              blue     10.88.0.0/24  10.88.0.1  1500   5m 0s          1           0\n"
         );
         let text = network(&network_);
+        assert!(
+            text.starts_with("Network:   blue\nId:        91f3c2389d34\nSubnet:    10.88.0.0/24\n"),
+            "{text}"
+        );
         assert!(text.contains("Gateway:   10.88.0.1 (02:42:0a:58:00:01)\n"), "{text}");
         assert!(
-            text.contains("web       10.88.0.2/24  02:42:0a:58:00:02  eth0       pid 12   tap\n"),
+            text.contains("web       10.88.0.2/24  02:42:0a:58:00:02  eth0       pid 12   tap   -\n"),
             "{text}"
         );
         assert!(!text.contains("SINCE"), "{text}");
@@ -377,16 +424,23 @@ mod tests {
             network: "blue".into(),
             kind: "packet".into(),
             ifname: "eth1".into(),
+            ifindex: Some(7),
             sandbox: None,
+            netns: 4026531840,
+            peer: None,
             flags: PortFlags { learning: true, flood: true, isolated: false, hairpin: true, guard: false },
             mtu: 1500,
             offloads: vec!["checksum".into(), "tso".into()],
         };
         assert_eq!(
-            ports(&[port]),
-            "PORT       KIND    INTERFACE  SANDBOX   MTU  OFFLOADS      FLAGS\n\
-             blue/eth1  packet  eth1       -        1500  checksum,tso  learning,flood,hairpin\n"
+            ports(std::slice::from_ref(&port)),
+            "PORT       KIND    INTERFACE  IFINDEX  SANDBOX       NETNS  PEER   MTU  OFFLOADS      FLAGS\n\
+             blue/eth1  packet  eth1             7  -        4026531840  -     1500  checksum,tso  learning,flood,hairpin\n"
         );
+        let peer = Some(Peer { ifindex: 9, ifname: Some("ptn0a1b".into()) });
+        let endpoint =
+            Port { kind: "veth".into(), sandbox: Some(SandboxRef::Netns("web".into())), peer, ..port };
+        assert!(ports(&[endpoint]).contains("web      4026531840  9: ptn0a1b  1500"));
     }
 
     #[test]

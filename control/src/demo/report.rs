@@ -137,7 +137,7 @@ impl Stage {
         self.print(&format!(
             " It stays up until Ctrl-C. To try from another terminal, {who}:\n\n\
              \x20  export PONTOON_SOCKET={}\n\
-             \x20  {program} network inspect demo\n\
+             \x20  {program} network show demo\n\
              \x20  {program} port ls\n\
              \x20  {program} fdb ls\n\
              \x20  {program} stats\n\

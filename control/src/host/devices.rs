@@ -84,7 +84,7 @@ impl Devices {
         })?
     }
 
-    /// Names the device, gives it MAC, MTU, address and default route, brings it and `lo` up.
+    /// Names the device, gives it MAC, MTU, address and, if it gives one, default route, brings it and `lo` up.
     pub(super) fn configure(&self, plan: &DevicePlan) -> Result<(), Error> {
         let DevicePlan { endpoint, network } = plan;
         run_in(&sandbox_of(endpoint)?, || {
@@ -97,8 +97,25 @@ impl Devices {
             links.add_address(&link, endpoint.address.into(), network.subnet.prefix_len())?;
             links.set_up(&links.get("lo")?, true)?;
             links.set_up(&link, true)?;
-            links.add_default_route(&link, network.gateway)?;
+            if endpoint.default_route {
+                links.add_default_route(&link, network.gateway)?;
+            }
             Ok(())
+        })?
+    }
+
+    /// Leads the sandbox's default route by the endpoint's gateway, or takes that route away. Where the sandbox or the device has gone, or
+    /// is down, there is no route and cannot be one.
+    pub(super) fn set_default_route(&self, plan: &DevicePlan, there: bool) -> Result<(), Error> {
+        let DevicePlan { endpoint, network } = plan;
+        let Some(sandbox) = Netns::recover(&endpoint.sandbox, endpoint.netns) else { return Ok(()) };
+        run_in(&sandbox, || {
+            let links = Links::open()?;
+            match find_own(&links, endpoint)?.filter(|link| link.up) {
+                Some(link) if there => Ok(links.add_default_route(&link, network.gateway)?),
+                Some(link) => Ok(links.remove_default_route(&link, network.gateway)?),
+                None => Ok(()),
+            }
         })?
     }
 
@@ -249,6 +266,11 @@ fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Er
     let by_name = |link: &&Link| link.name == endpoint.device || link.alias == endpoint.device;
     let by_looks = |link: &&Link| link.name == endpoint.ifname && link.mac == Some(endpoint.mac.0);
     Ok(all.iter().find(by_name).or_else(|| all.iter().find(by_looks)).cloned())
+}
+
+/// Where an endpoint's device is now; none when it has gone.
+pub(super) fn place(endpoint: &EndpointRecord) -> Option<Link> {
+    place_of(endpoint).ok()?.map(|(_, link)| link)
 }
 
 fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {

@@ -397,7 +397,9 @@ impl Up<'_> {
             let (is, declared) = (describe(&is.sandbox), describe(&request.sandbox));
             return Err(Error::Differs { what, field: "namespace", is, declared });
         }
-        same(&what, "ifname", is.ifname.clone(), names.ifname)?;
+        if let Some(ifname) = names.ifname {
+            same(&what, "ifname", is.ifname.clone(), ifname)?;
+        }
         let kind = |kind| format!("{kind:?}").to_lowercase();
         same(&what, "kind", kind(is.kind), kind(request.kind))?;
         if let Some(ip) = request.ip {

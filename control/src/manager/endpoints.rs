@@ -7,7 +7,7 @@ use crate::api::types::{
     Endpoint, EndpointRequest, FdbEntry, FdbRequest, Interface, InterfaceRequest, Mac, Port, PortPatch,
 };
 use crate::choose::{self, Circumstances};
-use crate::error::{Error, describe};
+use crate::error::Error;
 use crate::plan::{self, INTERFACE_FLAGS, patched};
 use crate::state::{NetworkState, PortName, PortRecord};
 use crate::store::InterfaceRecord;
@@ -132,9 +132,9 @@ impl Manager {
     ) -> Result<(), Error> {
         self.state().network(network)?;
         let names = choose::endpoint_names(request)?;
-        let netns = self.world.sandbox(&request.sandbox)?;
         let circumstances = Circumstances {
-            netns,
+            netns: self.world.sandbox(&request.sandbox)?,
+            interfaces: self.world.interface_names(&request.sandbox)?,
             device: self.unused_device_name()?,
             ids: [super::new_id()?, super::new_id()?],
             now: clock::now(),
@@ -145,9 +145,6 @@ impl Manager {
             let record = choose::endpoint(&state, network, request, patch, circumstances)?;
             plan::attach(&state, network, record, request.ip.is_none())
         };
-        if self.world.link(Some(&request.sandbox), &names.ifname)?.is_some() {
-            return Err(Error::IfnameTaken { sandbox: describe(&request.sandbox), ifname: names.ifname });
-        }
         let port = PortName::new(network, &names.name).to_string();
         self.change(&steps).map_err(|error| error.during(format!("attach {port}")))?;
         self.journal.note("endpoint-attached", &port, "");

@@ -4,7 +4,7 @@ use pontoon_dataplane::PortId;
 
 use super::Manager;
 use crate::error::Error;
-use crate::plan::{self, Step};
+use crate::plan::{self, DevicePlan, Step};
 use crate::state::{NetworkState, PortName, State};
 use crate::store::{Change, EndpointRecord, InterfaceRecord, NamespaceRecord, Phase, Record};
 use crate::world::Remains;
@@ -20,8 +20,14 @@ impl Manager {
         }
         // Sweep first, so that nobody is told of addresses that have gone.
         let stays = found.endpoints().filter(|endpoint| self.stays_or_swept(endpoint)).collect::<Vec<_>>();
+        let adopted = plan::routes::adopt(&self.state());
+        if !adopted.is_empty() {
+            self.log_failure(&self.change(&[Step::Store(adopted)]), "find who gives default routes");
+        }
         for endpoint in stays {
-            self.restore_endpoint(endpoint);
+            // It may give the default route of one that was swept.
+            let now = self.state().endpoint(&endpoint.network, &endpoint.name).cloned();
+            now.into_iter().for_each(|endpoint| self.restore_endpoint(&endpoint));
         }
         for interface in found.interfaces() {
             self.restore_interface(interface);
@@ -96,6 +102,12 @@ impl Manager {
         }
         // Its record stays: whatever is in the way may be out of it at the next start.
         self.log_failure(&restored, &format!("restore the endpoint {}", endpoint.port()));
+        if restored.is_ok() && endpoint.default_route {
+            let network = self.state().networks.get(&endpoint.network).map(|it| it.record.clone());
+            let plan = network.map(|network| DevicePlan { endpoint: endpoint.clone(), network });
+            let added = plan.map_or(Ok(()), |plan| self.change(&[Step::AddDefaultRoute(plan)]));
+            self.log_failure(&added, &format!("restore the default route of {}", endpoint.port()));
+        }
     }
 
     fn restore_interface(&self, interface: &InterfaceRecord) {

@@ -6,7 +6,7 @@ use pontoon_dataplane::port::Offloads;
 
 use super::{Followed, Manager};
 use crate::api::types::{
-    DeviceKind, Endpoint, Event, FdbEntry, FdbStats, Interface, Link, Mac, Network, Port, PortStats,
+    DeviceKind, Endpoint, Event, FdbEntry, FdbStats, Interface, Link, Mac, Network, Peer, Port, PortStats,
     Publication, Rule, Stats, Traffic, Uplink,
 };
 use crate::choose::with_prefix;
@@ -74,26 +74,27 @@ fn offload_names(offloads: Offloads) -> Vec<String> {
     all.iter().filter(|(on, _)| *on && offloads.vnet_header).map(|(_, name)| (*name).to_owned()).collect()
 }
 
-fn port(network: &NetworkRecord, record: PortRecord<'_>, offloads: Offloads) -> Port {
-    let (kind, ifname, sandbox) = match record {
-        PortRecord::Endpoint(it) => {
-            let kind = match it.kind {
-                DeviceKind::Tap => "tap",
-                DeviceKind::Veth => "veth",
-            };
-            (kind, it.ifname.clone(), Some(it.sandbox.clone()))
+/// A port's record by itself, to be looked at while the state goes on.
+enum Owned {
+    Endpoint(Box<EndpointRecord>),
+    Interface(InterfaceRecord),
+}
+
+impl PortRecord<'_> {
+    fn to_owned(self) -> Owned {
+        match self {
+            PortRecord::Endpoint(it) => Owned::Endpoint(Box::new(it.clone())),
+            PortRecord::Interface(it) => Owned::Interface(it.clone()),
         }
-        PortRecord::Interface(it) => ("packet", it.interface.clone(), None),
-    };
-    Port {
-        port: record.name().to_string(),
-        network: network.name.clone(),
-        kind: kind.to_owned(),
-        ifname,
-        sandbox,
-        flags: record.flags(),
-        mtu: network.mtu,
-        offloads: offload_names(offloads),
+    }
+}
+
+impl Owned {
+    fn as_ref(&self) -> PortRecord<'_> {
+        match self {
+            Owned::Endpoint(it) => PortRecord::Endpoint(it),
+            Owned::Interface(it) => PortRecord::Interface(it),
+        }
     }
 }
 
@@ -269,23 +270,65 @@ impl Manager {
     /// # Errors
     /// There is none of that name.
     pub fn port(&self, network: &str, name: &str) -> Result<Port, Error> {
-        let state = self.state();
-        let record = state.port(network, name)?;
-        let offloads = self.world.offloads(&record.name()).unwrap_or(Offloads::NONE);
-        Ok(port(&state.network(network)?.record, record, offloads))
+        let (record, mtu) = {
+            let state = self.state();
+            (state.port(network, name)?.to_owned(), state.network(network)?.record.mtu)
+        };
+        let offloads = self.world.offloads(&record.as_ref().name()).unwrap_or(Offloads::NONE);
+        Ok(self.port_view(record.as_ref(), mtu, offloads))
+    }
+
+    /// Looks into the sandbox, so the state is not to be held meanwhile.
+    fn port_view(&self, record: PortRecord<'_>, mtu: u16, offloads: Offloads) -> Port {
+        let name = record.name();
+        let (kind, link, ifname, sandbox, netns) = match record {
+            PortRecord::Endpoint(it) => {
+                let kind = match it.kind {
+                    DeviceKind::Tap => "tap",
+                    DeviceKind::Veth => "veth",
+                };
+                (kind, self.world.place(it), &it.ifname, Some(it.sandbox.clone()), it.netns.ino)
+            }
+            PortRecord::Interface(it) => {
+                let link = self.world.link(None, &it.interface).ok().flatten();
+                ("packet", link, &it.interface, None, self.world.own_netns())
+            }
+        };
+        let other_end = match record {
+            PortRecord::Endpoint(it) => Some(it.device.clone()),
+            PortRecord::Interface(_) => None,
+        };
+        let peer =
+            link.as_ref().filter(|link| kind == "veth" || link.kind == "veth").and_then(|link| link.peer);
+        Port {
+            port: name.to_string(),
+            network: name.network,
+            kind: kind.to_owned(),
+            ifindex: link.as_ref().map(|link| link.index),
+            ifname: link.map_or_else(|| ifname.clone(), |link| link.name),
+            sandbox,
+            netns,
+            peer: peer.map(|ifindex| Peer { ifindex, ifname: other_end }),
+            flags: record.flags(),
+            mtu,
+            offloads: offload_names(offloads),
+        }
     }
 
     /// The engine's ports by name.
     pub fn ports(&self) -> Vec<Port> {
-        let state = self.state();
-        let mut ports: Vec<Port> = state
-            .networks
-            .values()
-            .flat_map(|network| port_records(network).map(move |record| (network, record)))
-            .filter_map(|(network, record)| {
-                Some(port(&network.record, record, self.world.offloads(&record.name())?))
-            })
-            .collect();
+        let records: Vec<(Owned, u16)> = {
+            let state = self.state();
+            let of = |network: &NetworkState| -> Vec<(Owned, u16)> {
+                port_records(network).map(|record| (record.to_owned(), network.record.mtu)).collect()
+            };
+            state.networks.values().flat_map(of).collect()
+        };
+        let view = |(record, mtu): &(Owned, u16)| {
+            let offloads = self.world.offloads(&record.as_ref().name())?;
+            Some(self.port_view(record.as_ref(), *mtu, offloads))
+        };
+        let mut ports: Vec<Port> = records.iter().filter_map(view).collect();
         ports.sort_by(|a, b| a.port.cmp(&b.port));
         ports
     }

@@ -69,8 +69,31 @@ fn commands() {
         ("network create -x --subnet 10.99.0.0/24", 2, &["-x"]),
         ("network create a/b --subnet 10.99.0.0/24", 1, &["a/b", "letters"]),
         ("network create red --subnet 10.99.0.0", 2, &["10.99.0.0"]),
-        ("network create red", 2, &["--subnet"]),
+        ("network create red --gateway 10.99.0.1", 1, &["need a subnet"]),
+        ("network create none", 1, &["no network can be called", "none"]),
+        ("network create red --ipv6", 1, &["IPv6"]),
+        (
+            "network create red --subnet 10.99.0.0/24 --ip-range 10.98.0.0/24",
+            1,
+            &["10.98.0.0/24", "not inside"],
+        ),
+        ("network create red --subnet 10.99.0.0/24 --aux-address x=10.99.0.1", 1, &["10.99.0.1", "gateway"]),
+        (
+            "network create red -o com.docker.network.bridge.enable_icc=yes",
+            1,
+            &["enable_icc=yes", "true or false"],
+        ),
+        ("network create red --icc -o com.docker.network.bridge.enable_icc=0", 1, &["contradicts icc=true"]),
+        ("network create red -o com.docker.network.bridge.name=lo", 1, &["an interface lo already"]),
+        ("network create red -o mtu", 2, &["KEY=VALUE"]),
         ("network inspect red", 1, &["no network red", "network ls"]),
+        ("network connect red web", 1, &["no network red"]),
+        ("network connect blue nobody", 1, &["no sandbox nobody", "port ls"]),
+        ("network connect blue web", 1, &["on the network blue already"]),
+        ("network connect blue", 2, &["SANDBOX"]),
+        ("network disconnect blue nobody", 1, &["no sandbox nobody"]),
+        ("network disconnect blue --netns FREE", 1, &["no endpoint of the sandbox", "network show"]),
+        ("network show red", 1, &["no network red", "network ls"]),
         ("network rm red", 1, &["no network red", "network ls"]),
         ("network rm blue", 1, &["in use", "web", "force"]),
         ("network set red --ageing 3", 1, &["no network red"]),
@@ -98,11 +121,12 @@ fn commands() {
         ("ATTACH --mac 02:42", 2, &["02:42"]),
         ("ATTACH --name web", 1, &["blue/web", "exists"]),
         ("ATTACH --name a/b", 1, &["a/b", "letters"]),
-        ("attach blue --netns TAKEN --name two", 1, &["eth0", "--ifname"]),
+        ("attach blue --netns TAKEN --name two", 1, &["on the network blue already", "blue/web"]),
+        ("ATTACH --alias WEB", 1, &["WEB", "blue/web", "unique"]),
         ("attach blue --pid DAEMON", 1, &["port add"]),
         // The daemon is in a namespace of its own, and the machine's is none for endpoints either.
         ("attach blue --pid MACHINE", 1, &["the host's", "port add"]),
-        ("detach blue nobody", 1, &["nobody", "network inspect"]),
+        ("detach blue nobody", 1, &["nobody", "network show"]),
         ("detach red web", 1, &["no network red"]),
         // ports and the forwarding database
         ("port add blue --interface nope0", 1, &["nope0", "ip link"]),
@@ -152,7 +176,7 @@ fn files() {
         (network.replace("\"10.88.0.0/24\"", "10"), &["bad.toml:3:10"]),
         (network.replace("10.88.0.0/24", "10.88.0.0/33"), &["bad.toml:3:10"]),
         ("[[network]\n".to_owned(), &["bad.toml:1:"]),
-        ("[[network]]\nname = \"blue\"\n".to_owned(), &["bad.toml:1:1", "subnet"]),
+        ("[[network]]\nsubnet = \"10.88.0.0/24\"\n".to_owned(), &["bad.toml:1:1", "name"]),
         (format!("{network}{network}"), &["blue", "twice"]),
         (format!("{network}[[network.endpoint]]\nname = \"web\"\n"), &["web", "netns", "pid"]),
         // What is found out only on the way: nothing of what came before is left.
@@ -172,7 +196,7 @@ fn files() {
             format!(
                 "{namespace}{network}[[network.endpoint]]\nnetns = \"{made}\"\n[[network.endpoint]]\nname = \"two\"\nnetns = \"{made}\"\nifname = \"eth1\"\nip = \"10.88.0.1\"\n"
             ),
-            &["10.88.0.1", "gateway"],
+            &["on the network blue already"],
         ),
     ];
     let file = daemon.path("bad.toml");
@@ -192,7 +216,12 @@ fn api() {
     daemon.network("");
     let cases = [
         ("POST", "/networks", "{\"name\": ", 400),
-        ("POST", "/networks", "{\"name\": \"red\"}", 400),
+        ("POST", "/networks", "{\"subnet\": \"10.9.0.0/24\"}", 400),
+        ("POST", "/networks", "{\"name\": \"red\", \"id\": \"12\"}", 400),
+        ("POST", "/networks", "{\"name\": \"red\", \"pooled\": true}", 400),
+        ("POST", "/networks/blue/connect", "{\"sandbox\": {}}", 400),
+        ("POST", "/networks/blue/connect", "{\"sandbox\": {\"name\": \"x\"}}", 404),
+        ("POST", "/networks/blue/disconnect", "{\"sandbox\": {\"pid\": 4194304}}", 404),
         ("POST", "/networks", "{\"name\": \"red\", \"subnet\": \"10.9.0.0/24\", \"colour\": 1}", 400),
         ("POST", "/networks", "{\"name\": \"blue\", \"subnet\": \"10.9.0.0/24\"}", 409),
         ("POST", "/networks/red/endpoints", "{\"sandbox\": {\"netns\": \"x\"}}", 404),

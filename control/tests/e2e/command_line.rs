@@ -25,7 +25,7 @@ fn networks() {
     let daemon = Daemon::start();
     assert_eq!(daemon.ok("network ls -q"), "");
     daemon.ok("network create red --subnet 172.20.0.0/16 --gateway 172.20.255.254 --mtu 9000 --ageing 60");
-    let red: Network = daemon.json("network inspect red");
+    let red: Network = daemon.json("network show red");
     assert_eq!(red.subnet.to_string(), "172.20.0.0/16");
     assert_eq!((red.gateway.to_string().as_str(), red.mtu, red.ageing_seconds), ("172.20.255.254", 9000, 60));
     let blue: Network = daemon.json("network create blue --subnet 10.88.0.0/24");
@@ -37,7 +37,7 @@ fn networks() {
     let text = daemon.ok("network ls");
     assert!(text.lines().next().unwrap().contains("SUBNET") && text.lines().count() == 3, "{text}");
     daemon.ok("network set red --ageing 10");
-    assert_eq!(daemon.json::<Network>("network inspect red").ageing_seconds, 10);
+    assert_eq!(daemon.json::<Network>("network show red").ageing_seconds, 10);
     daemon.ok("network rm red");
     assert_eq!(daemon.ok("network ls -q"), "blue\n");
     // Two networks do not hear one another.
@@ -201,7 +201,7 @@ fn declaration(daemon: &Daemon) -> (String, [String; 2]) {
 }
 
 fn is_as_declared(daemon: &Daemon) {
-    let network: Network = daemon.json("network inspect blue");
+    let network: Network = daemon.json("network show blue");
     assert_eq!((network.mtu, network.ageing_seconds, network.endpoints.len()), (1400, 20, 2));
     assert_eq!(network.interfaces[0].interface, "up0");
     let ports: Vec<Port> = daemon.ports();
@@ -217,10 +217,10 @@ fn up_and_down() {
     let first: Applied = daemon.json(&format!("up -f {file}"));
     assert!(!first.changes.is_empty());
     is_as_declared(&daemon);
-    let before = daemon.ok("network inspect blue --json");
+    let before = daemon.ok("network show blue --json");
     let again: Applied = daemon.json(&format!("up -f {file}"));
     assert_eq!(again.changes, [""; 0]);
-    assert_eq!(daemon.ok("network inspect blue --json"), before);
+    assert_eq!(daemon.ok("network show blue --json"), before);
     // What has drifted is put right.
     daemon.ok("detach blue web");
     daemon.ok("port set blue/db hairpin off");

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -121,9 +122,47 @@ impl Daemon {
 
     /// Starts the daemon again after it has ended, and waits until it is ready.
     pub(crate) fn start_again(&mut self) {
+        let mut command = self.command();
+        command.env_remove("PONTOON_KILL");
+        let before = self.spawn(command);
+        until("the daemon is ready", || {
+            let log = self.log.lock().unwrap();
+            assert!(!self.has_ended(), "the daemon has ended: {:?}", &log[before..]);
+            log[before..].iter().any(|line| line.contains(" ready "))
+        });
+    }
+
+    /// Starts the daemon, which kills itself at that instant (`src/failpoint.rs`), and waits until it is ready or dead. Returns whether it
+    /// became ready.
+    pub(crate) fn start_to_die(&mut self, instant: &str) -> bool {
+        let mut command = self.command();
+        command.env("PONTOON_KILL", instant);
+        let before = self.spawn(command);
+        let is_ready = |daemon: &Daemon| {
+            daemon.log.lock().unwrap()[before..].iter().any(|line| line.contains(" ready "))
+        };
+        until("the daemon is ready or dead", || is_ready(self) || self.has_ended());
+        is_ready(self) || !self.is_dead()
+    }
+
+    /// Whether it has been killed; it is waited for then.
+    pub(crate) fn is_dead(&mut self) -> bool {
+        let Some(process) = &mut self.process else { return true };
+        if process.child.try_wait().expect("it can be waited for").is_none() && !process.reader.is_finished()
+        {
+            return false;
+        }
+        let mut process = self.process.take().expect("it was there");
+        let status = process.child.wait().expect("it can be waited for");
+        process.reader.join().unwrap();
+        assert_eq!(status.signal(), Some(9), "the daemon has ended: {status}");
+        true
+    }
+
+    /// Starts a process and reads its log; where that begins.
+    fn spawn(&mut self, mut command: Command) -> usize {
         assert!(self.process.is_none(), "it runs already");
         let before = self.log.lock().unwrap().len();
-        let mut command = self.command();
         command.env_remove("PONTOON_LOG").stdout(Stdio::null()).stderr(Stdio::piped());
         command.envs(self.verbosity.map(|filter| ("PONTOON_LOG", filter)));
         // A child is in the namespace of the thread that made it, and has what the thread still has.
@@ -140,11 +179,7 @@ impl Daemon {
         let log = Arc::clone(&self.log);
         let reader = std::thread::spawn(move || copy_log(stderr, &log));
         self.process = Some(Process { child, reader });
-        until("the daemon is ready", || {
-            let log = self.log.lock().unwrap();
-            assert!(!self.has_ended(), "the daemon has ended: {:?}", &log[before..]);
-            log[before..].iter().any(|line| line.contains(" ready "))
-        });
+        before
     }
 
     fn has_ended(&self) -> bool {

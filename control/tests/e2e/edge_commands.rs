@@ -44,7 +44,7 @@ fn network() {
     let daemon = Daemon::start();
     let blue: Network = daemon.json("network create blue --subnet 10.88.0.0/24");
     assert_eq!((blue.host_interface.as_deref(), blue.mtu), (Some("ptn-blue"), 1500));
-    let text = daemon.ok("network inspect blue");
+    let text = daemon.ok("network show blue");
     for line in
         ["Host:      ptn-blue", "Uplink:    auto", "Internal:  no", "ICC:       yes", "SNAT IP:   auto"]
     {
@@ -59,7 +59,7 @@ fn network() {
         "network blue: ageing 10s, host access off, SNAT IP 192.0.2.7, endpoint-independent mapping\n"
     );
     assert_eq!(host_ports(&daemon), [""; 0]);
-    let set: serde_json::Value = daemon.json("network inspect blue");
+    let set: serde_json::Value = daemon.json("network show blue");
     assert_eq!(set["host_access"], false);
     assert_eq!((&set["snat_ip"], &set["nat_mapping"]), (&"192.0.2.7".into(), &"endpoint-independent".into()));
     assert_eq!(set.get("host_interface"), None);
@@ -136,9 +136,7 @@ fn rules_and_links() {
         daemon.ok("link ls blue"),
         "NETWORK  FROM  TO  PORT\nblue     a     b   80/tcp\nblue     b     a   any\n"
     );
-    assert!(
-        daemon.ok("network inspect blue").ends_with("blue     a     b   80/tcp\nblue     b     a   any\n")
-    );
+    assert!(daemon.ok("network show blue").ends_with("blue     a     b   80/tcp\nblue     b     a   any\n"));
     daemon.ok("unlink blue a b:80");
     assert_eq!(daemon.json::<Vec<Link>>("link ls").len(), 1);
     daemon.ok("network set blue --icc");
@@ -188,7 +186,7 @@ fn up_and_down() {
     let file = file.display();
     let first: Applied = daemon.json(&format!("up -f {file}"));
     assert_eq!(first.changes.len(), 8, "{:?}", first.changes);
-    let there: serde_json::Value = daemon.json("network inspect blue");
+    let there: serde_json::Value = daemon.json("network show blue");
     assert_eq!((&there["icc"], &there["uplink"]), (&false.into(), &"none".into()));
     assert_eq!(there["publications"][0]["ports"], "8080-8081:80-81/tcp");
     assert_eq!((&there["rules"][0]["number"], &there["links"][0]["port"]), (&1.into(), &5432.into()));
@@ -215,13 +213,13 @@ fn restart() {
         daemon.ok("rule add blue deny --to 203.0.113.0/24");
         daemon.ok("link blue a b:80");
         daemon.ok("publish blue b 8080:80 --allow 10.0.0.0/8");
-        let before: Network = daemon.json("network inspect blue");
+        let before: Network = daemon.json("network show blue");
         daemon.end(signal);
         assert_eq!(host_ports(&daemon), ["ptn-blue"], "the host port outlives the daemon");
         drop(a);
         daemon.start_again();
         // The sandbox of `a` has gone meanwhile, and took its link along.
-        let after: Network = daemon.json("network inspect blue");
+        let after: Network = daemon.json("network show blue");
         assert_eq!((after.links.len(), after.endpoints.len()), (0, 1));
         assert_eq!(after.publications, before.publications);
         assert_eq!(after.rules, before.rules);

@@ -47,7 +47,7 @@ fn looks() {
     assert_eq!((link.mtu, link.up, link.kind.as_str()), (1400, true, "tun"));
     // And no IPv6 address.
     assert_eq!(addresses(&daemon.host, &link), [std::net::IpAddr::from(GATEWAY)]);
-    let shown = daemon.ok("network inspect blue");
+    let shown = daemon.ok("network show blue");
     assert!(shown.contains("ptn-blue"), "{shown}");
     daemon.ok("network rm blue");
     assert!(links(&daemon.host).iter().all(|link| link.name != "ptn-blue"));

@@ -106,14 +106,15 @@ fn vanishes(kind: &str, how: fn(Station)) {
         until("the loss is reported", || events.has("port-lost", &port));
         let said = daemon.log().into_iter().find(|line| line.contains(&format!("port-lost {port}: ")));
         assert!(said.as_ref().is_some_and(|line| line.ends_with("has gone")), "{said:?}");
-        assert!(!daemon.ok("network inspect blue").contains(&address.to_string()));
+        assert!(!daemon.ok("network show blue").contains(&address.to_string()));
         flows(10 << 20);
     });
     stream.stop();
     stream.finish().unwrap();
 
-    // Its place is free again.
-    assert_eq!(daemon.attach("").ip(), address);
+    // Its place is free again, and its address for those who ask for it.
+    assert_ne!(daemon.attach("").ip(), address);
+    assert_eq!(daemon.attach(&format!("--ip {address}")).ip(), address);
 }
 
 struct Finally<'a>(&'a AtomicBool);

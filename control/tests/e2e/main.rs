@@ -26,10 +26,12 @@ mod host_access;
 mod host_ports;
 mod icmp_errors;
 mod interfaces;
+mod killed;
 mod leases;
 mod loss;
 mod many;
 mod matrix;
+mod networks;
 mod outside;
 mod pmtu;
 mod published;
@@ -75,8 +77,10 @@ fn main() -> ExitCode {
         flags::tests(),
         loss::tests(),
         survive::tests(),
+        killed::tests(),
         many::tests(),
         interfaces::tests(),
+        networks::tests(),
         leases::tests(),
         command_line::tests(),
         bad_input::tests(),

@@ -44,10 +44,11 @@ fn many() {
         assert!(!left.contains("eth0"), "{}: {left}", station.port());
     }
     assert!(daemon.fdb().is_empty());
-    let network: Network = daemon.json("network inspect blue");
+    let network: Network = daemon.json("network show blue");
     assert_eq!(network.endpoints, []);
-    // The lowest address is free again.
-    assert_eq!(daemon.attach("").ip(), stations[0].ip());
+    // All addresses rest, and are there for those who ask.
+    assert!(!addresses.contains(&daemon.attach("").ip()));
+    assert_eq!(daemon.attach(&format!("--ip {}", stations[0].ip())).ip(), stations[0].ip());
     daemon.ok("network rm blue --force");
     assert_eq!(daemon.ok("network ls -q"), "");
 }

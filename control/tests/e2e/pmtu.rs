@@ -149,7 +149,7 @@ fn network_larger_than_uplink(edge: &mut Edge) {
 }
 
 fn mtu_of(daemon: &Daemon) -> u64 {
-    let network: serde_json::Value = daemon.json("network inspect blue");
+    let network: serde_json::Value = daemon.json("network show blue");
     network["mtu"].as_u64().expect("an MTU")
 }
 
@@ -161,7 +161,7 @@ fn as_the_uplink(edge: &mut Edge, mtu: u16) {
     assert_eq!(eth0.mtu, u32::from(mtu));
     // What somebody asks for he gets.
     edge.daemon.ok("network create red --subnet 10.89.0.0/24 --mtu 1300");
-    let red: serde_json::Value = edge.daemon.json("network inspect red");
+    let red: serde_json::Value = edge.daemon.json("network show red");
     assert_eq!(red["mtu"], 1300);
 }
 

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
 use super::edge::{self, ConnectionArgs};
-use super::{ListArgs, parse_address};
+use super::{ListArgs, parse_address, parse_pid};
+use crate::api::types::Mac;
 
 /// `pontoon network`.
 #[derive(Debug, Subcommand)]
@@ -21,10 +22,34 @@ pub enum NetworkCommand {
         list: ListArgs,
     },
     /// Show everything about a network
-    Inspect {
+    Show {
         /// The network's name
         #[arg(value_name = "NAME")]
         name: String,
+    },
+    /// Print networks as `docker network inspect` does: a JSON array with Docker's keys
+    Inspect {
+        /// A network's name, its id or at least four digits of its beginning; may be given several times
+        #[arg(value_name = "NAME|ID", required = true)]
+        names: Vec<String>,
+    },
+    /// Put a sandbox on a further network while it runs
+    Connect(Box<ConnectArgs>),
+    /// Take a sandbox off a network while it runs
+    #[command(
+        after_help = "When its default route went by this network, another network's gateway takes over.
+
+Examples:
+  pontoon network disconnect blue web
+  pontoon network disconnect blue --pid 4711"
+    )]
+    Disconnect {
+        /// The network's name
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        /// Which sandbox
+        #[command(flatten)]
+        sandbox: KnownSandboxArgs,
     },
     /// Remove a network that nothing is on any more
     #[command(visible_alias = "remove")]
@@ -117,6 +142,55 @@ pub struct CreateArgs {
     /// Give the network an IPv6 subnet as well: not possible yet
     #[arg(long)]
     pub ipv6: bool,
+}
+
+/// Which sandbox: one of the three.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct KnownSandboxArgs {
+    /// A sandbox that is on a network already: its namespace's name, pid-N, the name of an endpoint in it, or its id
+    #[arg(value_name = "SANDBOX")]
+    pub known: Option<String>,
+    /// A named network namespace (as `ip netns` lists them), or the path of one
+    #[arg(long, value_name = "NAME|PATH")]
+    pub netns: Option<String>,
+    /// A process whose network namespace it is
+    #[arg(long, value_name = "PID", allow_hyphen_values = true, value_parser = parse_pid)]
+    pub pid: Option<u32>,
+}
+
+/// `pontoon network connect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The sandbox gets one more interface: eth1, eth2 and so on. The first of its networks that is not internal
+gives the default route.
+
+Examples:
+  pontoon network connect blue web
+  pontoon network connect blue web --alias www --ip 10.88.0.9
+  pontoon network connect blue --pid 4711 --name db")]
+pub struct ConnectArgs {
+    /// The network's name
+    #[arg(value_name = "NETWORK")]
+    pub network: String,
+    /// Which sandbox
+    #[command(flatten)]
+    pub sandbox: KnownSandboxArgs,
+    /// The endpoint's name [default: the one that it has on another network, or what the sandbox is called]
+    #[arg(long, value_name = "ENDPOINT")]
+    pub name: Option<String>,
+    /// A further name for it, in this network only; may be given several times
+    #[arg(long = "alias", value_name = "NAME")]
+    pub aliases: Vec<String>,
+    /// Its address [default: the next one that is free; none is given again while others are]
+    #[arg(long, value_name = "IP", value_parser = parse_address)]
+    pub ip: Option<IpAddr>,
+    /// Its MAC [default: 02:42 and the address's four bytes]
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<Mac>,
+    /// The interface's name inside [default: the first free one of eth0, eth1, ...]
+    #[arg(long, value_name = "NAME")]
+    pub ifname: Option<String>,
 }
 
 fn parse_subnet(text: &str) -> Result<IpNet, String> {

@@ -1,4 +1,4 @@
-//! Many containers at once, and daemons killed in the middle of it.
+//! Many containers at once, and a daemon that dies while they start and end.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,16 +13,7 @@ use crate::daemon::{Answer, until};
 use crate::{Test, full};
 
 pub(crate) fn tests() -> Vec<Test> {
-    let killed = |call: &'static str| {
-        docker_test(format!("docker/killed-after/{call}"), move |docker| killed_after(docker, call))
-    };
-    vec![
-        docker_test("docker/many", many),
-        killed("IpamDriver.RequestAddress"),
-        killed("NetworkDriver.CreateEndpoint"),
-        killed("NetworkDriver.Join"),
-        killed("NetworkDriver.ProgramExternalConnectivity"),
-    ]
+    vec![docker_test("docker/many", many), docker_test("docker/killed-at-every-step", killed)]
 }
 
 /// Commands of Docker's, all at the same time.
@@ -87,36 +78,67 @@ fn many(docker: &mut Docker) {
     docker.nothing_is_left();
 }
 
-/// The daemon is killed as soon as it has answered a call for a container that starts: it starts all the same, or not at all, and
-/// then when it is asked again.
-fn killed_after(docker: &mut Docker, call: &str) {
+/// The daemon dies before each single step of what starting and removing a container makes it do. The Engine asks again until the next
+/// daemon answers: all comes about as if nothing had been, and nothing is left.
+fn killed(docker: &mut Docker) {
     docker.ok("network create -d pontoon --ipam-driver pontoon --subnet 10.77.0.0/29 net");
-    let rounds = if full() { 10 } else { 3 };
-    for round in 0..rounds {
-        let seen = |docker: &Docker| docker.daemon.log().iter().filter(|line| line.contains(call)).count();
-        let before = seen(docker);
-        let socket = docker.socket();
-        let start = thread::spawn(move || {
-            let line = "run -d --name ant --network net -p 8080:80 box httpd -f -h /etc";
-            Answer::of(Command::new("docker").args(["-H", &socket]).args(line.split_whitespace()))
-        });
-        until("the call was made", || seen(docker) > before);
-        docker.daemon.end(Signal::KILL);
-        docker.daemon.start_again();
-        let answer = start.join().unwrap();
-        if answer.code != Some(0) {
-            docker.ok("start ant");
+    docker.ok("network create -d pontoon --internal other");
+    let start =
+        ["run -d --name ant --network net -p 8080:80 box httpd -f -h /etc", "network connect other ant"];
+    let end = ["network disconnect other ant", "rm -f ant"];
+    for line in start.into_iter().chain(end) {
+        let mut deaths = 0;
+        while dies(docker, line, deaths + 1) {
+            deaths += 1;
+            works(docker, line);
+            // Back to where it was, for the next step.
+            let undone = match line {
+                _ if line == start[0] => &["rm -f ant"][..],
+                _ if line == start[1] => &["network disconnect other ant"],
+                _ if line == end[0] => &["network connect other ant"],
+                _ => &[start[0], start[1], end[0]],
+            };
+            undone.iter().for_each(|line| drop(docker.ok(line)));
+            assert_eq!(docker.stray_devices(), Vec::<String>::new(), "{line}, after {deaths} deaths");
         }
-        let page = || fetch(&docker.outside.machine, OUTSIDE, (HOST, 8080), "passwd");
-        until("the container serves", || page().is_ok_and(|it| it.starts_with("root:")));
-        docker.ok("rm -f ant");
-        assert_eq!(docker.stray_devices(), Vec::<String>::new(), "round {round}");
+        assert!(deaths >= 3, "{line} has more steps than {deaths}");
+        works(docker, line);
     }
     // Five addresses are free if none was lost.
     for number in 0..5 {
         docker.idle(&format!("c{number}"), "--network net");
     }
     all_at_once(docker, (0..5).map(|it| format!("rm -f c{it}")));
-    docker.ok("network rm net");
+    docker.ok("network rm net other");
     docker.nothing_is_left();
+}
+
+/// Runs a command of Docker's while the daemon dies before its step of that number. Returns whether it died; it runs again then.
+fn dies(docker: &mut Docker, line: &'static str, step: usize) -> bool {
+    docker.daemon.end(Signal::KILL);
+    assert!(docker.daemon.start_to_die(&format!("run:{step}")));
+    let socket = docker.socket();
+    let command = thread::spawn(move || {
+        Answer::of(Command::new("docker").args(["-H", &socket]).args(line.split_whitespace()))
+    });
+    until("the daemon is dead or was not asked so much", || docker.daemon.is_dead() || command.is_finished());
+    let died = docker.daemon.is_dead();
+    if died {
+        docker.daemon.start_again();
+    }
+    let answer = command.join().unwrap();
+    assert_eq!(answer.code, Some(0), "{line}, killed before step {step}: {}", answer.stderr);
+    died
+}
+
+/// What must be so after a command, however often the daemon died meanwhile.
+fn works(docker: &Docker, line: &str) {
+    let page = || fetch(&docker.outside.machine, OUTSIDE, (HOST, 8080), "passwd");
+    let interfaces = || docker.shell("ant", "ls /sys/class/net").split_whitespace().count();
+    if line.starts_with("rm") {
+        assert!(page().is_err(), "{line}");
+        return;
+    }
+    until("the container serves", || page().is_ok_and(|it| it.starts_with("root:")));
+    assert_eq!(interfaces(), if line.starts_with("network connect") { 3 } else { 2 }, "{line}");
 }
