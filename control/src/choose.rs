@@ -281,6 +281,7 @@ pub fn endpoint(
         device,
         flags: patched(PortFlags { isolated: request.isolated, ..ENDPOINT_FLAGS }, patch),
         default_route: !record.connection.internal && !routes::is_given(state, sandbox_id),
+        docker: false,
         resolver: request.resolver,
         dns: dns::upstreams(&request.dns)?,
         created: now,

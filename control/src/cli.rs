@@ -18,7 +18,7 @@ pub mod table;
 
 use crate::api::types::{Document, ErrorBody};
 use crate::config;
-use crate::daemon::{self, DaemonOptions};
+use crate::daemon::{self, DaemonOptions, DockerPlugin};
 use crate::failure::Failure;
 use crate::{demo, doctor};
 use args::{Cli, Command};
@@ -86,6 +86,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failure> {
+    // Another daemon than the machine's own must not take Docker's calls by chance.
+    let docker_plugin = match args.docker_plugin {
+        Some(path) if path.as_os_str() == "off" => DockerPlugin::Off,
+        Some(path) => DockerPlugin::At(path),
+        None if socket.as_os_str() == args::DEFAULT_SOCKET => DockerPlugin::Usual,
+        None => DockerPlugin::Off,
+    };
     let options = DaemonOptions {
         socket,
         state_dir: args.state,
@@ -94,6 +101,7 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
         workers: args.workers.into(),
         edge: args.nat.settings(args.offloads.into()),
         resolv_conf: args.resolv_conf,
+        docker_plugin,
     };
     daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))

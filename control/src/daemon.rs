@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use crossbeam_channel::{Sender, bounded, never, select, tick};
 use pontoon_dataplane::engine::{EngineConfig, Event};
 use rustix::fs::{FlockOperation, flock};
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::api;
 use crate::config::{self, ConfigError};
@@ -24,6 +26,8 @@ use crate::error::{Error, write_hint};
 use crate::failpoint;
 use crate::host::Host;
 use crate::manager::{Manager, Settings};
+use crate::plugin;
+use crate::plugin::socket::{self, Socket, SocketError};
 use crate::store::{self, Store};
 
 /// How often sandboxes are looked at whose end the kernel cannot report, uplinks for who follows events, and whether publications
@@ -47,6 +51,19 @@ pub struct DaemonOptions {
     pub edge: EdgeSettings,
     /// The file that names the host's resolvers.
     pub resolv_conf: PathBuf,
+    /// Where it is Docker's driver.
+    pub docker_plugin: DockerPlugin,
+}
+
+/// Where a daemon is Docker's driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerPlugin {
+    /// Nowhere.
+    Off,
+    /// At this socket. It does not start without.
+    At(PathBuf),
+    /// Where the Engine looks for drivers, if that can be had.
+    Usual,
 }
 
 /// Why a daemon does not run.
@@ -85,6 +102,9 @@ pub enum DaemonError {
         /// The system's error.
         source: io::Error,
     },
+    /// Docker's driver.
+    #[error(transparent)]
+    Plugin(#[from] SocketError),
     /// The declaration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -123,6 +143,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
     made.directory(options.socket.parent().unwrap_or(Path::new("/")), 0o755, "--socket")?;
     let _lock = take_socket(&options.socket, PATIENCE)?;
     made.state_directory(&options.state_dir)?;
+    let for_docker = listen_to_docker(&options.docker_plugin)?;
 
     let store = Store::open(&options.state_dir).map_err(Error::from)?;
     let config = EngineConfig { workers: options.workers, ..EngineConfig::default() };
@@ -142,7 +163,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(system("start the API's runtime"))?;
-    let served = runtime.block_on(serve(manager, &options));
+    let served = runtime.block_on(serve(manager, for_docker, &options));
     // Whoever follows events must not hold up the end.
     runtime.shutdown_background();
     drop(watcher);
@@ -303,7 +324,22 @@ fn listen(socket: &Path) -> Result<UnixListener, DaemonError> {
     Ok(listener)
 }
 
-async fn serve(manager: Arc<Manager>, options: &DaemonOptions) -> Result<(), DaemonError> {
+/// Docker's socket, if the daemon is its driver.
+fn listen_to_docker(plugin: &DockerPlugin) -> Result<Option<Socket>, SocketError> {
+    match plugin {
+        DockerPlugin::Off => Ok(None),
+        DockerPlugin::At(path) => Socket::listen(path).map(Some),
+        DockerPlugin::Usual => Ok(Socket::listen(Path::new(socket::DEFAULT))
+            .inspect_err(|error| tracing::warn!("Docker cannot use this daemon: {error}"))
+            .ok()),
+    }
+}
+
+async fn serve(
+    manager: Arc<Manager>,
+    for_docker: Option<Socket>,
+    options: &DaemonOptions,
+) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for SIGINT"))?;
     let mut told = async || {
@@ -313,31 +349,54 @@ async fn serve(manager: Arc<Manager>, options: &DaemonOptions) -> Result<(), Dae
         }
     };
     let listener = listen(&options.socket)?;
+    let mut servers = vec![Server::start(listener, api::router(Arc::clone(&manager)))];
+    if let Some(socket) = &for_docker {
+        let listener =
+            socket.listener().and_then(UnixListener::from_std).map_err(system("listen to Docker"))?;
+        servers.push(Server::start(listener, plugin::router(Arc::clone(&manager))));
+    }
     failpoint::ready();
     tracing::info!(socket = %options.socket.display(), "ready");
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, api::router(Arc::clone(&manager))).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
-    let server = tokio::spawn(server.into_future());
 
     told().await;
     tracing::info!("ending; a second signal ends at once");
-    let _ = stop.send(());
     tokio::select! {
-        ended = finish(manager, server, options) => ended,
+        ended = finish(manager, servers, options) => ended,
         () = told() => std::process::exit(1),
     }
 }
 
+/// A server on a socket.
+struct Server {
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    fn start(listener: UnixListener, router: Router) -> Server {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = axum::serve(listener, router).with_graceful_shutdown(async {
+            let _ = stopped.await;
+        });
+        Server { stop, ended: tokio::spawn(served.into_future()) }
+    }
+}
+
 /// Lets requests under way end, and removes what an ephemeral daemon made.
-async fn finish<T>(
+async fn finish(
     manager: Arc<Manager>,
-    server: tokio::task::JoinHandle<T>,
+    servers: Vec<Server>,
     options: &DaemonOptions,
 ) -> Result<(), DaemonError> {
+    let ended: Vec<_> = servers
+        .into_iter()
+        .map(|server| {
+            let _ = server.stop.send(());
+            server.ended
+        })
+        .collect();
     // Those that follow events never end by themselves.
-    let _ = tokio::time::timeout(GRACE, server).await;
+    let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(ended)).await;
     // Our lock is still held: nobody else's socket can be there.
     let _ = fs::remove_file(&options.socket);
     if !options.ephemeral {
@@ -443,6 +502,7 @@ mod tests {
             workers: 1,
             edge: EdgeSettings::default(),
             resolv_conf: RESOLV_CONF.into(),
+            docker_plugin: DockerPlugin::Off,
         };
         let error = run(options).unwrap_err().to_string();
         let mut left: Vec<_> = fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();

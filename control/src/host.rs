@@ -38,6 +38,7 @@ use crate::error::{Error, describe};
 use crate::link::{Link, Links};
 use crate::netns::{self, Netns, NetnsError, NetnsId};
 use crate::plan::{PortPlan, Step};
+use crate::plugin::resolver::Resolvers;
 use crate::state::{PortName, RulesOf};
 use crate::store::{EndpointRecord, StaticRecord};
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, ResolverView, TraceView, World};
@@ -70,6 +71,8 @@ pub struct Host {
     served: Mutex<BTreeMap<NetnsId, SandboxRef>>,
     /// The machine's own namespace. Looked at once, as the process that started us may end.
     machine: Option<NetnsId>,
+    /// Name servers in sandboxes of Docker's.
+    resolvers: Resolvers,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +115,7 @@ impl Host {
             gatehouse: Mutex::default(),
             served: Mutex::default(),
             machine: netns::of_the_machine(),
+            resolvers: Resolvers::start()?,
         })
     }
 
@@ -278,9 +282,10 @@ impl World for Host {
             Step::RemoveDefaultRoute(plan) => self.devices.set_default_route(plan, false),
             Step::OpenDevice(plan) => {
                 let port = plan.endpoint.port();
-                let device = self.devices.open(&plan.endpoint)?;
-                if plan.endpoint.kind == DeviceKind::Tap {
-                    let sandbox = (plan.endpoint.sandbox.clone(), plan.endpoint.netns);
+                let (device, pins) = self.devices.open(&plan.endpoint)?;
+                // A device that the Engine has not moved yet was opened in our own namespace, which stays anyway.
+                if let Some(netns) = pins.filter(|it| Netns::current().is_ok_and(|own| own.id() != *it)) {
+                    let sandbox = (plan.endpoint.sandbox.clone(), netns);
                     self.change(|numbers| {
                         numbers.pinned.insert(port, sandbox);
                     });
@@ -292,6 +297,15 @@ impl World for Host {
                 self.opened().remove(&endpoint.port());
                 self.gates().remove(&endpoint.port());
                 self.devices.delete(endpoint)
+            }
+            Step::DeleteReserved(reservation) => self.devices.delete_reserved(reservation),
+            Step::ServeNames(sandbox) => {
+                self.resolvers.serve(sandbox);
+                Ok(())
+            }
+            Step::EndNames(sandbox) => {
+                self.resolvers.end(sandbox);
+                Ok(())
             }
             Step::OpenInterface(record) => self.open_interface(record.port()),
             Step::CloseDevice(port) => {

@@ -35,6 +35,7 @@ pub mod manager;
 pub mod names;
 pub mod netns;
 pub mod plan;
+pub mod plugin;
 pub mod private;
 pub mod state;
 pub mod store;

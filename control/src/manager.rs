@@ -1,5 +1,6 @@
 //! The manager: carries out what the API is asked for, one change at a time, while reads go on beside it.
 
+pub(crate) mod docker;
 mod document;
 mod edge;
 mod endpoints;
@@ -56,6 +57,8 @@ pub struct Manager {
     /// When those that are down were tried last, and how often interfaces had changed by then.
     tried: Mutex<(Instant, u64)>,
     next_publication: AtomicU32,
+    /// Which port of the host is tried next where any will do.
+    next_port: AtomicU32,
     /// Uplinks as they were when somebody last looked.
     uplinks: Mutex<BTreeMap<String, UplinkState>>,
     journal: Journal,
@@ -80,6 +83,7 @@ impl Manager {
             down: Mutex::default(),
             tried,
             next_publication: AtomicU32::new(published + 1),
+            next_port: AtomicU32::default(),
             uplinks: Mutex::default(),
             journal: Journal::default(),
             started: Instant::now(),
@@ -131,10 +135,19 @@ impl Manager {
     pub fn remove_network(&self, name: &str, force: bool) -> Result<(), Error> {
         let _turn = self.turn();
         let network = self.state().network(name)?.clone();
-        let users: Vec<&str> =
-            network.endpoints.keys().chain(network.interfaces.keys()).map(String::as_str).collect();
+        let mut users: Vec<&String> = network
+            .endpoints
+            .keys()
+            .chain(network.interfaces.keys())
+            .chain(network.reservations.keys())
+            .collect();
+        users.sort();
+        users.dedup();
         if !force && !users.is_empty() {
-            return Err(Error::InUse { network: name.to_owned(), users: users.join(", ") });
+            return Err(Error::InUse {
+                network: name.to_owned(),
+                users: users.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", "),
+            });
         }
         self.remove_network_now(&network)
     }
@@ -218,6 +231,9 @@ impl Manager {
         for interface in network.interfaces.keys() {
             errors.extend(self.remove_interface_now(name, interface).err());
         }
+        for reservation in network.reservations.values() {
+            errors.extend(self.release_now(reservation).err());
+        }
         if errors.is_empty() {
             let steps = plan::remove_network(&self.state(), network);
             errors.extend(self.remove(&steps).err());
@@ -227,6 +243,12 @@ impl Manager {
             return Ok(());
         }
         Err(Error::Several(errors).during(format!("remove the network {name}")))
+    }
+
+    /// All that survives.
+    #[cfg(test)]
+    pub(crate) fn known_records(&self) -> Vec<crate::store::Record> {
+        self.store.load().unwrap_or_default()
     }
 
     /// All that is known.

@@ -86,6 +86,11 @@ pub struct NetnsId {
     pub boot: u64,
 }
 
+impl NetnsId {
+    /// No namespace at all: it is not known yet, or changes.
+    pub const UNKNOWN: NetnsId = NetnsId { dev: 0, ino: 0, boot: 0 };
+}
+
 /// An open network namespace. It cannot vanish while this lives, so keep it no longer than the work takes.
 #[derive(Debug)]
 pub struct Netns {

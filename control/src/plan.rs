@@ -3,6 +3,7 @@
 //! The order is always the same: a record first, then the device, then the port; and backwards to remove.
 
 mod dns;
+mod docker;
 mod edge;
 pub mod ipam;
 pub mod routes;
@@ -18,10 +19,11 @@ use crate::netns::NetnsId;
 use crate::state::{NetworkState, PortName, PortRecord, RulesOf, State};
 use crate::store::{
     Change, EndpointRecord, InterfaceRecord, LinkRecord, NetworkRecord, Phase, PublicationRecord, Record,
-    RuleRecord, StaticRecord,
+    ReservationRecord, RuleRecord, StaticRecord,
 };
 
 pub use dns::{at_gateway, resolver, serve_in};
+pub use docker::{join, leave, release, reserve};
 pub use edge::{publish, republish, set_links, set_rules, unpublish};
 
 /// What an endpoint's port may do unless told otherwise.
@@ -107,6 +109,12 @@ pub enum Step {
     OpenDevice(DevicePlan),
     /// Delete an endpoint's device, whatever has become of it.
     DeleteDevice(EndpointRecord),
+    /// Delete the device of an endpoint of Docker's, if there is one, wherever it is.
+    DeleteReserved(ReservationRecord),
+    /// Bring the Engine's name server to port 53 in a sandbox of Docker's, when the sandbox is there.
+    ServeNames(SandboxRef),
+    /// Leave port 53 in a sandbox.
+    EndNames(SandboxRef),
     /// Open an existing interface.
     OpenInterface(InterfaceRecord),
     /// Close a device that no port was made of yet.
@@ -206,6 +214,8 @@ impl Step {
                 Step::SetNetwork { before: after.clone(), after: before.clone() }
             }
             Step::CreateDevice(plan) => Step::DeleteDevice(plan.endpoint.clone()),
+            Step::ServeNames(sandbox) => Step::EndNames(sandbox.clone()),
+            Step::EndNames(sandbox) => Step::ServeNames(sandbox.clone()),
             Step::AddDefaultRoute(plan) => Step::RemoveDefaultRoute(plan.clone()),
             Step::RemoveDefaultRoute(plan) => Step::AddDefaultRoute(plan.clone()),
             Step::OpenDevice(plan) => Step::CloseDevice(plan.endpoint.port()),
@@ -241,6 +251,7 @@ impl Step {
             Step::DeleteNamespace(_)
             | Step::ConfigureDevice(_)
             | Step::DeleteDevice(_)
+            | Step::DeleteReserved(_)
             | Step::CloseDevice(_)
             | Step::RemovePort(_)
             | Step::Announce(_) => return None,
@@ -331,7 +342,7 @@ pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord, c
         Step::AddPort(endpoint_port(&with, network, &done)),
     ];
     steps.extend(dns::change_in_sandbox(state, &with, done.netns));
-    steps.extend(new_identities(state, &with, done.netns, &done.port()));
+    steps.extend(new_identities(state, &with, &done));
     let change = Change::Replace { before: Record::Endpoint(begun), after: Record::Endpoint(done) };
     steps.push(Step::Store(vec![change]));
     steps.push(Step::Announce(network.record.name.clone()));
@@ -341,20 +352,28 @@ pub fn attach(state: &State, network: &NetworkState, endpoint: EndpointRecord, c
 /// Opens an endpoint's device again after a restart.
 pub fn reattach(state: &State, network: &NetworkState, endpoint: &EndpointRecord) -> Vec<Step> {
     let device = DevicePlan { endpoint: endpoint.clone(), network: network.record.clone() };
-    vec![Step::OpenDevice(device), Step::AddPort(endpoint_port(state, network, endpoint))]
+    let mut steps = vec![Step::OpenDevice(device), Step::AddPort(endpoint_port(state, network, endpoint))];
+    if endpoint.docker {
+        steps.push(Step::ServeNames(endpoint.sandbox.clone()));
+    }
+    steps
 }
 
 fn endpoint_port(state: &State, network: &NetworkState, endpoint: &EndpointRecord) -> PortPlan {
     PortPlan {
         port: endpoint.port(),
         settings: settings(endpoint.flags),
-        identity: state.identities(endpoint.netns).remove(&endpoint.port()),
+        identity: state.identities(endpoint.sandbox_id).remove(&endpoint.port()),
         mtu: network.record.mtu,
     }
 }
 
 /// Removes an endpoint, whatever phase it is in.
 pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
+    take_out(state, endpoint, true)
+}
+
+fn take_out(state: &State, endpoint: &EndpointRecord, device_too: bool) -> Vec<Step> {
     let last = EndpointRecord { phase: Phase::Detaching, ..endpoint.clone() };
     let mark =
         Change::Replace { before: Record::Endpoint(endpoint.clone()), after: Record::Endpoint(last.clone()) };
@@ -373,13 +392,21 @@ pub fn detach(state: &State, endpoint: &EndpointRecord) -> Vec<Step> {
     let (ends, mut gone) = network.map(|network| edge::leave(network, endpoint)).unwrap_or_default();
     steps.extend(ends);
     steps.push(Step::RemovePort(endpoint.port()));
-    steps.extend(new_identities(state, &without, endpoint.netns, &endpoint.port()));
+    steps.extend(new_identities(state, &without, endpoint));
     steps.extend(dns::change_in_sandbox(state, &without, endpoint.netns));
-    steps.push(Step::DeleteDevice(last.clone()));
+    let same =
+        |it: &&EndpointRecord| it.docker && it.sandbox == endpoint.sandbox && it.port() != endpoint.port();
+    if endpoint.docker && !state.endpoints().any(|it| same(&it)) {
+        steps.push(Step::EndNames(endpoint.sandbox.clone()));
+    }
+    if device_too {
+        steps.push(Step::DeleteDevice(last.clone()));
+    }
     steps.extend(route);
     gone.extend(statics_behind(network, &endpoint.name));
     gone.push(Change::Remove(Record::Endpoint(last)));
     if let Some(subnet) = network.map(|network| network.record.subnet)
+        && !endpoint.docker
         && !state.is_leased(subnet, endpoint.address)
     {
         gone.extend(ipam::release(state, subnet, endpoint.address));
@@ -395,9 +422,10 @@ fn statics_behind(network: Option<&NetworkState>, port: &str) -> Vec<Change> {
 }
 
 /// Tells the other endpoints of a sandbox which addresses it has now.
-fn new_identities(before: &State, after: &State, netns: NetnsId, except: &PortName) -> Vec<Step> {
-    let (mut before, after) = (before.identities(netns), after.identities(netns));
-    let others = after.into_iter().filter(|(port, _)| port != except);
+fn new_identities(before: &State, after: &State, except: &EndpointRecord) -> Vec<Step> {
+    let (mut before, after) = (before.identities(except.sandbox_id), after.identities(except.sandbox_id));
+    let except = except.port();
+    let others = after.into_iter().filter(|(port, _)| *port != except);
     others
         .map(|(port, identity)| Step::SetIdentity {
             before: before.remove(&port),

@@ -16,7 +16,7 @@ use crate::ipam::{Memory, Space};
 use crate::netns::NetnsId;
 use crate::store::{
     Change, EndpointRecord, InterfaceRecord, LeaseRecord, LinkRecord, NamespaceRecord, NetworkRecord, Phase,
-    PoolRecord, PublicationRecord, Record, RuleRecord, StaticRecord,
+    PoolRecord, PublicationRecord, Record, ReservationRecord, RuleRecord, StaticRecord,
 };
 
 /// A port's name: `NETWORK/ENDPOINT` or `NETWORK/INTERFACE`.
@@ -115,6 +115,8 @@ pub struct NetworkState {
     pub rules: Vec<RuleRecord>,
     /// Links.
     pub links: BTreeSet<LinkRecord>,
+    /// Endpoints that Docker created, by name: those in a sandbox are in `endpoints` too.
+    pub reservations: BTreeMap<String, ReservationRecord>,
 }
 
 /// A port's record.
@@ -155,12 +157,15 @@ impl NetworkState {
             publications: BTreeMap::new(),
             rules: Vec::new(),
             links: BTreeSet::new(),
+            reservations: BTreeMap::new(),
         }
     }
 
-    /// Whether a port has that name: an endpoint's, an existing interface's or the host's.
+    /// Whether a port has that name, or shall have it: an endpoint's, an existing interface's or the host's.
     pub fn has_port(&self, name: &str) -> bool {
-        self.port(name).is_some() || self.record.host_interface.as_deref() == Some(name)
+        self.port(name).is_some()
+            || self.reservations.contains_key(name)
+            || self.record.host_interface.as_deref() == Some(name)
     }
 
     /// The endpoint or interface of that name.
@@ -179,8 +184,9 @@ impl NetworkState {
     pub fn macs(&self) -> BTreeMap<MacAddr, &str> {
         let statics = self.statics.values().map(|it| (it.mac.0, "a static FDB entry"));
         let endpoints = self.endpoints.values().map(|it| (it.mac.0, it.name.as_str()));
+        let reservations = self.reservations.values().map(|it| (it.mac.0, it.name.as_str()));
         let gateway = (self.record.gateway_mac.0, "the gateway");
-        statics.chain(endpoints).chain([gateway]).collect()
+        statics.chain(endpoints).chain(reservations).chain([gateway]).collect()
     }
 }
 
@@ -198,6 +204,8 @@ pub struct PoolState {
 pub enum Holder<'a> {
     /// An endpoint.
     Endpoint(&'a EndpointRecord),
+    /// An endpoint of Docker's, in a sandbox or not.
+    Reservation(&'a ReservationRecord),
     /// Whoever asked for it apart from an endpoint.
     Lease(&'a LeaseRecord),
 }
@@ -205,7 +213,10 @@ pub enum Holder<'a> {
 impl fmt::Display for Holder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Holder::Endpoint(it) => write!(f, "the endpoint {}", it.name),
+            Holder::Endpoint(EndpointRecord { name, .. })
+            | Holder::Reservation(ReservationRecord { name, .. }) => {
+                write!(f, "the endpoint {name}")
+            }
             Holder::Lease(LeaseRecord { owner: Some(owner), .. }) => write!(f, "{owner}, who has leased it"),
             Holder::Lease(_) => f.write_str("whoever has leased it"),
         }
@@ -282,6 +293,11 @@ impl State {
                     network.links.insert(it);
                 }
             }
+            Record::Reservation(it) => {
+                if let Some(network) = self.networks.get_mut(&it.network) {
+                    network.reservations.insert(it.name.clone(), it);
+                }
+            }
             Record::Pool(it) => match self.pools.get_mut(&it.subnet) {
                 Some(pool) => pool.record = it,
                 None => {
@@ -328,6 +344,9 @@ impl State {
             Record::Link(it) => network(&mut self.networks, &it.network, &|of| {
                 of.links.remove(it);
             }),
+            Record::Reservation(it) => network(&mut self.networks, &it.network, &|of| {
+                of.reservations.remove(&it.name);
+            }),
             Record::Pool(it) => {
                 self.pools.remove(&it.subnet);
             }
@@ -368,8 +387,10 @@ impl State {
     pub fn holders(&self, subnet: Ipv4Net) -> BTreeMap<Ipv4Addr, Holder<'_>> {
         let leases = self.pools.get(&subnet).into_iter().flat_map(|pool| pool.leases.values());
         let endpoints = self.network_on(subnet).into_iter().flat_map(|it| it.endpoints.values());
+        let reservations = self.network_on(subnet).into_iter().flat_map(|it| it.reservations.values());
+        let reservations = reservations.map(|it| (it.address, Holder::Reservation(it)));
         let leases = leases.map(|it| (it.address, Holder::Lease(it)));
-        leases.chain(endpoints.map(|it| (it.address, Holder::Endpoint(it)))).collect()
+        leases.chain(reservations).chain(endpoints.map(|it| (it.address, Holder::Endpoint(it)))).collect()
     }
 
     /// Whether a lease says that the address is somebody's.
@@ -479,9 +500,9 @@ impl State {
         self.networks.values().flat_map(|network| network.publications.values())
     }
 
-    /// Who the endpoints of the sandbox `netns` are: each knows the addresses of all, across networks.
-    pub fn identities(&self, netns: NetnsId) -> BTreeMap<PortName, Identity> {
-        let here = || self.endpoints().filter(|it| it.netns == netns && it.phase != Phase::Detaching);
+    /// Who the endpoints of a sandbox are: each knows the addresses of all, across networks.
+    pub fn identities(&self, sandbox: Id) -> BTreeMap<PortName, Identity> {
+        let here = || self.endpoints().filter(|it| it.sandbox_id == sandbox && it.phase != Phase::Detaching);
         let all: Vec<IpAddr> = here().map(|it| it.address.into()).collect();
         let identity = |it: &EndpointRecord| Identity {
             mac: it.mac.0,

@@ -1,9 +1,10 @@
 //! What survives the daemon: one record for every network, endpoint, interface, static FDB entry, publication, link and
-//! created namespace, one for each network's rules, and what is remembered of addresses.
+//! created namespace, one for each network's rules, and what is remembered of addresses and of what Docker was promised.
 //!
 //! A record comes before the thing and goes after it: whatever instant the daemon dies at, the next one finds a
 //! record for everything that is there, and [`Phase`] tells it which records stand for something unfinished.
 
+mod docker;
 mod ipam;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::id::Id;
 use crate::link::HostStack;
 use crate::netns::NetnsId;
 
+pub use docker::ReservationRecord;
 pub use ipam::{CursorRecord, LeaseRecord, PoolRecord, RestingRecord};
 
 /// The version of what is written below. Raise it when a record changes in a way that older code misreads.
@@ -205,6 +207,9 @@ pub struct EndpointRecord {
     /// Whom its sandbox's names of the outside are asked for; those of its networks when empty.
     #[serde(default)]
     pub dns: Vec<IpAddr>,
+    /// Whether Docker's Engine moves, names and configures its device. `netns` is unknown then: the sandbox may come later than the endpoint.
+    #[serde(default)]
+    pub docker: bool,
     /// When it was attached.
     pub created: String,
     /// How far it has come.
@@ -338,6 +343,8 @@ pub enum Record {
     Rules(RulesRecord),
     /// See [`LinkRecord`].
     Link(LinkRecord),
+    /// See [`ReservationRecord`].
+    Reservation(ReservationRecord),
     /// See [`PoolRecord`].
     Pool(PoolRecord),
     /// See [`LeaseRecord`].
@@ -357,11 +364,12 @@ const NAMESPACES: Table = TableDefinition::new("namespaces");
 const PUBLICATIONS: Table = TableDefinition::new("publications");
 const RULES: Table = TableDefinition::new("rules");
 const LINKS: Table = TableDefinition::new("links");
+const RESERVATIONS: Table = TableDefinition::new("reservations");
 const POOLS: Table = TableDefinition::new("pools");
 const LEASES: Table = TableDefinition::new("leases");
 const CURSORS: Table = TableDefinition::new("cursors");
 const RESTING: Table = TableDefinition::new("resting");
-const TABLES: [Table; 12] = [
+const TABLES: [Table; 13] = [
     NETWORKS,
     ENDPOINTS,
     INTERFACES,
@@ -370,6 +378,7 @@ const TABLES: [Table; 12] = [
     PUBLICATIONS,
     RULES,
     LINKS,
+    RESERVATIONS,
     POOLS,
     LEASES,
     CURSORS,
@@ -387,6 +396,7 @@ impl Record {
             Record::Publication(_) => PUBLICATIONS,
             Record::Rules(_) => RULES,
             Record::Link(_) => LINKS,
+            Record::Reservation(_) => RESERVATIONS,
             Record::Pool(_) => POOLS,
             Record::Lease(_) => LEASES,
             Record::Cursor(_) => CURSORS,
@@ -404,6 +414,7 @@ impl Record {
             Record::Publication(it) => it.id.to_string(),
             Record::Rules(it) => it.network.clone(),
             Record::Link(it) => format!("{}: {}", it.network, it.link),
+            Record::Reservation(it) => format!("{}/{}", it.network, it.name),
             Record::Pool(it) => it.subnet.to_string(),
             Record::Lease(it) => format!("{} {}", it.subnet, it.address),
             Record::Cursor(it) => it.subnet.to_string(),
@@ -421,6 +432,7 @@ impl Record {
             Record::Publication(it) => serde_json::to_vec(it),
             Record::Rules(it) => serde_json::to_vec(it),
             Record::Link(it) => serde_json::to_vec(it),
+            Record::Reservation(it) => serde_json::to_vec(it),
             Record::Pool(it) => serde_json::to_vec(it),
             Record::Lease(it) => serde_json::to_vec(it),
             Record::Cursor(it) => serde_json::to_vec(it),
@@ -605,6 +617,7 @@ impl Store {
         records.extend(self.table(PUBLICATIONS)?.into_iter().map(Record::Publication));
         records.extend(self.table(RULES)?.into_iter().map(Record::Rules));
         records.extend(self.table(LINKS)?.into_iter().map(Record::Link));
+        records.extend(self.table(RESERVATIONS)?.into_iter().map(Record::Reservation));
         records.extend(self.table(POOLS)?.into_iter().map(Record::Pool));
         records.extend(self.table(LEASES)?.into_iter().map(Record::Lease));
         records.extend(self.table(CURSORS)?.into_iter().map(Record::Cursor));

@@ -1,8 +1,12 @@
 //! System calls that no library wraps safely.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
+use std::env;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::thread::UnshareFlags;
 
@@ -79,4 +83,27 @@ pub(crate) fn attach_ingress(program: &OwnedFd, interface_index: u32) -> io::Res
     let link = Link { program, interface_index, place: BPF_TCX_INGRESS, flags: 0 };
     // SAFETY: these are the command's attributes, without pointers.
     unsafe { bpf(BPF_LINK_CREATE, &link) }
+}
+
+/// The listening socket that systemd handed over under that name, if it did (sd_listen_fds(3)). Only the first call gets it.
+pub fn inherited_socket(name: &str) -> Option<UnixListener> {
+    static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+    // SD_LISTEN_FDS_START
+    const FIRST: RawFd = 3;
+    let variable = |name| env::var(name).ok();
+    if variable("LISTEN_PID")?.parse() != Ok(std::process::id()) {
+        return None;
+    }
+    let count: usize = variable("LISTEN_FDS")?.parse().ok()?;
+    let names = variable("LISTEN_FDNAMES")?;
+    let place = names.split(':').take(count).position(|it| it == name)?;
+    let number = FIRST + RawFd::try_from(place).ok()?;
+    if !TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
+        return None;
+    }
+    // SAFETY: systemd opened it for this process, which the PID above says, nobody else in the process uses these
+    // numbers, and `TAKEN` says that it was not given away before.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC).ok()?;
+    Some(UnixListener::from(descriptor))
 }

@@ -26,7 +26,7 @@ use crate::api::types::{
 use crate::dns::decide::{Decision, decide};
 use crate::dns::message::Transport;
 use crate::dns::zone::{Asker, Zone};
-use crate::error::Error;
+use crate::error::{Error, describe};
 use crate::id::Id;
 use crate::link::{HostStack, Link};
 use crate::manager::{Manager, Settings};
@@ -62,6 +62,8 @@ pub(crate) struct There {
     pub(crate) published: BTreeMap<u32, PublicationPlan>,
     /// Where names are served: at a network's gateway, or in a sandbox.
     pub(crate) resolvers: BTreeSet<(Option<String>, Option<NetnsId>)>,
+    /// Sandboxes that names are served in.
+    pub(crate) names: BTreeSet<String>,
 }
 
 /// What the host's IP stack makes of an interface that is no port.
@@ -113,6 +115,10 @@ impl There {
 
 /// Where the interface is: under the name that only it has, or under its own.
 fn names_of(endpoint: &EndpointRecord) -> [(Option<u64>, String); 2] {
+    if endpoint.docker {
+        // Nobody here plays the Engine and moves it.
+        return [(None, endpoint.device.clone()), (None, endpoint.device.clone())];
+    }
     let inside = Some(endpoint.netns.ino);
     [(inside, endpoint.device.clone()), (inside, endpoint.ifname.clone())]
 }
@@ -146,6 +152,7 @@ impl FakeWorld {
         there.opened.clear();
         there.ports.clear();
         there.statics.clear();
+        there.names.clear();
     }
 
     pub(crate) fn delete_namespace(&self, name: &str) {
@@ -251,7 +258,8 @@ impl World for FakeWorld {
             }
             Step::CreateDevice(plan) => {
                 let [unready, _] = names_of(&plan.endpoint);
-                assert!(there.devices.insert(unready));
+                // One that Docker gave back is replaced.
+                assert!(there.devices.insert(unready) || plan.endpoint.docker);
                 there.opened.insert(plan.endpoint.port());
             }
             Step::ConfigureDevice(plan) => {
@@ -275,6 +283,15 @@ impl World for FakeWorld {
                     there.devices.remove(&name);
                 }
                 there.remove_route(endpoint);
+            }
+            Step::DeleteReserved(reservation) => {
+                there.devices.remove(&(None, reservation.device.clone()));
+            }
+            Step::ServeNames(sandbox) => {
+                there.names.insert(describe(sandbox));
+            }
+            Step::EndNames(sandbox) => {
+                there.names.remove(&describe(sandbox));
             }
             Step::OpenInterface(record) => {
                 assert!(there.up.contains(&record.interface));
@@ -357,7 +374,7 @@ impl World for FakeWorld {
 
     fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
         let there = self.there.lock().unwrap();
-        if !there.namespaces.values().any(|id| *id == endpoint.netns) {
+        if !endpoint.docker && !there.namespaces.values().any(|id| *id == endpoint.netns) {
             return Ok(Remains::Nothing);
         }
         let found = names_of(endpoint).iter().any(|name| there.devices.contains(name));
@@ -635,6 +652,7 @@ pub(crate) fn endpoint_record(network: &str, name: &str, address: [u8; 4]) -> En
         default_route: true,
         resolver: false,
         dns: Vec::new(),
+        docker: false,
         created: "2025-01-01T00:00:00Z".into(),
         phase: Phase::Attached,
     }

@@ -5,6 +5,7 @@ mod sys;
 pub mod bpf;
 pub mod kernel;
 pub mod lab;
+pub mod machine;
 pub mod masquerade;
 pub mod netfilter;
 pub mod nftables;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pontoon::api::types::SandboxRef;
-use pontoon::daemon::{self, DaemonOptions};
+use pontoon::daemon::{self, DaemonOptions, DockerPlugin};
 use pontoon::dns::upstreams::RESOLV_CONF;
 use pontoon::edge::EdgeSettings;
 use pontoon::link::Links;
@@ -93,6 +93,7 @@ impl NatLab {
         );
         std::fs::write(&declaration, text)?;
         let options = DaemonOptions {
+            docker_plugin: DockerPlugin::Off,
             socket: directory.join("pontoon.sock"),
             state_dir: directory.join("state"),
             config: Some(declaration),

@@ -90,11 +90,17 @@ impl Witness {
     /// # Errors
     /// Whatever cannot be read.
     pub fn of(namespace: &Netns, own: &[&str]) -> Result<Witness, LabError> {
-        run_in(namespace, || {
-            let mut sysctls = BTreeMap::new();
-            read_sysctls(Path::new("/proc/sys/net"), &mut sysctls)?;
-            Ok(Witness { traces: Traces::here(own)?, sysctls })
-        })?
+        run_in(namespace, || Witness::here(own))?
+    }
+
+    /// Looks at the calling thread's namespace, as [`Traces::of`].
+    ///
+    /// # Errors
+    /// Whatever cannot be read.
+    pub fn here(own: &[&str]) -> Result<Witness, LabError> {
+        let mut sysctls = BTreeMap::new();
+        read_sysctls(Path::new("/proc/sys/net"), &mut sysctls)?;
+        Ok(Witness { traces: Traces::here(own)?, sysctls })
     }
 
     /// What is different from how it was before, in words; empty when nothing is. Of an interface that has come or gone since,

@@ -249,7 +249,7 @@ pub enum DeviceKind {
 }
 
 /// Which sandbox: exactly one of the fields.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", try_from = "SandboxFields")]
 pub enum SandboxRef {
     /// A named network namespace (below /run/netns), or the path of one.

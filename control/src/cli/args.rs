@@ -171,6 +171,10 @@ pub struct DaemonArgs {
     /// Remove every network and endpoint when the daemon ends
     #[arg(long)]
     pub ephemeral: bool,
+    /// Where it is Docker's network and IPAM driver, called as the file is; `off` for nowhere [default: /run/docker/plugins/pontoon.sock
+    /// for the daemon on the usual socket, off for others]
+    #[arg(long, value_name = "SOCKET|off")]
+    pub docker_plugin: Option<PathBuf>,
     /// Worker threads that move frames; 0 is automatic: what is sensible for the machine [default: automatic]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_hyphen_values = true, value_parser = parse_workers)]
     pub workers: u16,

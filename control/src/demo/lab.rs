@@ -17,7 +17,7 @@ use crate::dns::upstreams::RESOLV_CONF;
 use crate::edge::EdgeSettings;
 use crate::failure::Failure;
 
-use crate::daemon::{self, DaemonOptions};
+use crate::daemon::{self, DaemonOptions, DockerPlugin};
 use crate::netns::Netns;
 
 use super::outside::{self, Outside};
@@ -100,6 +100,7 @@ fn start_daemon() -> Result<JoinHandle<Result<(), String>>, Failure> {
         workers: 0,
         edge: EdgeSettings::default(),
         resolv_conf: RESOLV_CONF.into(),
+        docker_plugin: DockerPlugin::Off,
     };
     thread::Builder::new()
         .name("daemon".into())

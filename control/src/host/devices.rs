@@ -11,13 +11,13 @@ use pontoon_dataplane::port::packet::Packet;
 use pontoon_dataplane::port::tap::{Tap, TapError};
 use pontoon_dataplane::port::{Device, Offloads};
 
-use crate::api::types::DeviceKind;
+use crate::api::types::{DeviceKind, SandboxRef};
 use crate::edge::hostport::HostPort;
 use crate::error::Error;
 use crate::link::{Link, LinkError, Links};
-use crate::netns::{Netns, run_in};
+use crate::netns::{Netns, NetnsId, run_in};
 use crate::plan::DevicePlan;
-use crate::store::EndpointRecord;
+use crate::store::{EndpointRecord, ReservationRecord};
 use crate::world::Remains;
 
 /// Makes devices.
@@ -41,11 +41,27 @@ impl Devices {
 
     /// Makes an endpoint's device, in its sandbox and down, under the name that only it has.
     pub(super) fn create(&self, plan: &DevicePlan) -> Result<Device, Error> {
+        if plan.endpoint.docker {
+            return self.create_for_docker(plan);
+        }
         let sandbox = sandbox_of(&plan.endpoint)?;
         match plan.endpoint.kind {
             DeviceKind::Tap => self.create_tap(&plan.endpoint.device, &sandbox, |_, _| Ok(())),
             DeviceKind::Veth => self.create_veth(plan, &sandbox),
         }
+    }
+
+    /// Makes the device of an endpoint of Docker's, where the Engine looks for it: in the namespace that it shares with us, under the name
+    /// that only it has, with the MAC that a hotplug daemon must not change. The Engine does the rest.
+    fn create_for_docker(&self, plan: &DevicePlan) -> Result<Device, Error> {
+        let DevicePlan { endpoint, network } = plan;
+        // One that the Engine gave back, or left in an earlier sandbox.
+        self.delete(endpoint)?;
+        let device = &endpoint.device;
+        self.create_tap(device, &Netns::current()?, |links, link| {
+            links.dress_as(link, device, endpoint.mac.0, network.mtu)?;
+            links.keep_ipv6_off(link)
+        })
     }
 
     /// Makes a TAP and moves it to `there`; `prepare` sees it before anybody else does.
@@ -108,17 +124,20 @@ impl Devices {
         })?
     }
 
-    /// Opens the device of an endpoint that an earlier daemon made.
-    pub(super) fn open(&self, endpoint: &EndpointRecord) -> Result<Device, Error> {
-        match endpoint.kind {
-            DeviceKind::Veth => self.open_packet(&endpoint.device),
-            DeviceKind::Tap => run_in(&sandbox_of(endpoint)?, || {
-                // To open a name that nobody has would make another device.
-                let gone = || Error::Internal(format!("the device of {} has gone", endpoint.port()));
-                let link = find_own(&Links::open()?, endpoint)?.ok_or_else(gone)?;
-                Ok(Device::Tap(Tap::open(&link.name, self.offloads)?))
-            })?,
+    /// Opens the device of an endpoint that an earlier daemon made. For a TAP also the namespace that it was opened in, which its
+    /// descriptor keeps alive.
+    pub(super) fn open(&self, endpoint: &EndpointRecord) -> Result<(Device, Option<NetnsId>), Error> {
+        if endpoint.kind == DeviceKind::Veth {
+            return Ok((self.open_packet(&endpoint.device)?, None));
         }
+        // To open a name that nobody has would make another device.
+        let gone = || Error::Internal(format!("the device of {} has gone", endpoint.port()));
+        let (netns, _) = place_of(endpoint)?.ok_or_else(gone)?;
+        let tap = run_in(&netns, || {
+            let link = find_own(&Links::open()?, endpoint)?.ok_or_else(gone)?;
+            Ok::<_, Error>(Tap::open(&link.name, self.offloads)?)
+        })??;
+        Ok((Device::Tap(tap), Some(netns.id())))
     }
 
     /// Deletes what there is of an endpoint's device.
@@ -128,16 +147,22 @@ impl Devices {
             let links = Links::open()?;
             return Ok(links.find(&endpoint.device)?.map_or(Ok(()), |link| links.delete(&link))?);
         }
-        let Some(sandbox) = Netns::recover(&endpoint.sandbox, endpoint.netns) else {
-            return Ok(());
+        match place_of(endpoint)? {
+            Some((netns, link)) => Ok(run_in(&netns, || Links::open()?.delete(&link))??),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the device of an endpoint of Docker's, if there is one.
+    pub(super) fn delete_reserved(&self, reservation: &ReservationRecord) -> Result<(), Error> {
+        let ReservationRecord { device, sandbox, .. } = reservation;
+        let own = |links: &Links| {
+            Ok(links.all()?.into_iter().find(|link| link.kind == "tun" && link.alias == *device))
         };
-        run_in(&sandbox, || {
-            let links = Links::open()?;
-            match find_own(&links, endpoint)? {
-                Some(link) => Ok(links.delete(&link)?),
-                None => Ok(()),
-            }
-        })?
+        match find_in(docker_places(sandbox.as_ref())?, own)? {
+            Some((netns, link)) => Ok(run_in(&netns, || Links::open()?.delete(&link))??),
+            None => Ok(()),
+        }
     }
 
     /// Makes a network's host port, in the daemon's own namespace, persistent and up; takes it up again when an earlier
@@ -185,10 +210,10 @@ impl Devices {
 
     /// What is left of an endpoint's device.
     pub(super) fn remains(&self, endpoint: &EndpointRecord) -> Result<Remains, Error> {
-        let Some(sandbox) = Netns::recover(&endpoint.sandbox, endpoint.netns) else {
+        if places(endpoint)?.is_empty() {
             return Ok(Remains::Nothing);
-        };
-        let inside = run_in(&sandbox, || find_own(&Links::open()?, endpoint))??;
+        }
+        let inside = place_of(endpoint)?;
         let host_end = match endpoint.kind {
             DeviceKind::Tap => true,
             DeviceKind::Veth => Links::open()?.find(&endpoint.device)?.is_some(),
@@ -201,6 +226,37 @@ impl Devices {
 fn sandbox_of(endpoint: &EndpointRecord) -> Result<Netns, Error> {
     let gone = || Error::Internal(format!("the sandbox of {} has gone", endpoint.port()));
     Netns::recover(&endpoint.sandbox, endpoint.netns).ok_or_else(gone)
+}
+
+/// Where an endpoint's device can be.
+fn places(endpoint: &EndpointRecord) -> Result<Vec<Netns>, Error> {
+    if endpoint.docker {
+        return docker_places(Some(&endpoint.sandbox));
+    }
+    Ok(Netns::recover(&endpoint.sandbox, endpoint.netns).into_iter().collect())
+}
+
+/// The Engine's namespace, which is ours, before it moved the device and after it gave it back; the sandbox in between.
+fn docker_places(sandbox: Option<&SandboxRef>) -> Result<Vec<Netns>, Error> {
+    let sandbox = sandbox.and_then(|sandbox| Netns::find(sandbox).ok());
+    Ok([Netns::current()?].into_iter().chain(sandbox).collect())
+}
+
+/// The namespace that an endpoint's device is in, and the device.
+fn place_of(endpoint: &EndpointRecord) -> Result<Option<(Netns, Link)>, Error> {
+    find_in(places(endpoint)?, |links| find_own(links, endpoint))
+}
+
+fn find_in(
+    places: Vec<Netns>,
+    find: impl Fn(&Links) -> Result<Option<Link>, Error> + Sync,
+) -> Result<Option<(Netns, Link)>, Error> {
+    for netns in places {
+        if let Some(link) = run_in(&netns, || find(&Links::open()?))?? {
+            return Ok(Some((netns, link)));
+        }
+    }
+    Ok(None)
 }
 
 /// The endpoint's device inside its sandbox: by the name that only it has, which is its alias once it is ready, whatever
@@ -219,8 +275,7 @@ fn find_own(links: &Links, endpoint: &EndpointRecord) -> Result<Option<Link>, Er
 
 /// Where an endpoint's device is now; none when it has gone.
 pub(super) fn place(endpoint: &EndpointRecord) -> Option<Link> {
-    let sandbox = Netns::recover(&endpoint.sandbox, endpoint.netns)?;
-    run_in(&sandbox, || find_own(&Links::open()?, endpoint)).ok()?.ok()?
+    place_of(endpoint).ok()?.map(|(_, link)| link)
 }
 
 fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {
@@ -234,8 +289,6 @@ fn finish_host_end(links: &Links, host: &Link, mtu: u16) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::SandboxRef;
-    use crate::netns::NetnsId;
     use crate::store::Phase;
     use crate::testing::{endpoint_record, network_record};
 

@@ -152,7 +152,7 @@ impl Manager {
     }
 
     /// A name for a device that nothing carries, neither here nor in the records.
-    fn unused_device_name(&self) -> Result<String, Error> {
+    pub(super) fn unused_device_name(&self) -> Result<String, Error> {
         let mut random = [0u8; 5];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| Error::Internal(format!("no random numbers: {error}")))?;

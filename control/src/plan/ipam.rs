@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::state::State;
+use crate::state::{NetworkState, State};
 use crate::store::{Change, CursorRecord, LeaseRecord, Record, RestingRecord};
 
 /// An address of the subnet is taken; `chosen` by us, or asked for.
@@ -62,7 +62,11 @@ pub fn end_lease(state: &State, lease: &LeaseRecord) -> Vec<Change> {
     let LeaseRecord { subnet, address, .. } = *lease;
     let mut changes = vec![Change::Remove(Record::Lease(lease.clone()))];
     let on_it = state.network_on(subnet);
-    if !on_it.is_some_and(|network| network.endpoints.values().any(|it| it.address == address)) {
+    let is_used = |network: &NetworkState| {
+        network.endpoints.values().any(|it| it.address == address)
+            || network.reservations.values().any(|it| it.address == address)
+    };
+    if !on_it.is_some_and(is_used) {
         changes.extend(release(state, subnet, address));
     }
     changes

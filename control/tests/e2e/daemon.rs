@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use pontoon::api::types::{DeviceKind, Endpoint, FdbEntry, Mac, Port, PortStats, Stats};
 use pontoon_tools::lab::Namespace;
+use pontoon_tools::machine::Machine;
 use pontoon_tools::witness::Traces;
 use pontoon_tools::{bpf, netfilter};
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,6 +64,10 @@ pub(crate) struct Daemon {
     pub(crate) options: Vec<String>,
     /// Whether the kernel lets it load programs, as far as it can tell.
     has_bpf: bool,
+    /// The machine that it is a process of; that of the tests when there is none.
+    machine: Option<Arc<Machine>>,
+    /// What it logs, as PONTOON_LOG says it, from its next start on.
+    pub(crate) verbosity: Option<&'static str>,
     process: Option<Process>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -95,16 +100,24 @@ impl Daemon {
     }
 
     fn start_on(host: Namespace, options: &[&str], has_bpf: bool) -> Daemon {
-        let mut daemon = Daemon {
+        let mut daemon = Daemon::not_yet(host, options, None);
+        daemon.has_bpf = has_bpf;
+        daemon.start_again();
+        daemon
+    }
+
+    /// One that has not been started yet.
+    pub(crate) fn not_yet(host: Namespace, options: &[&str], machine: Option<Arc<Machine>>) -> Daemon {
+        Daemon {
             host,
             directory: tempfile::tempdir().expect("a directory"),
             options: options.iter().map(|&option| option.to_owned()).collect(),
-            has_bpf,
+            has_bpf: true,
+            machine,
+            verbosity: None,
             process: None,
             log: Arc::default(),
-        };
-        daemon.start_again();
-        daemon
+        }
     }
 
     /// A file in the daemon's directory.
@@ -124,7 +137,8 @@ impl Daemon {
     /// Starts the daemon again after it has ended, and waits until it is ready.
     pub(crate) fn start_again(&mut self) {
         let mut command = self.command();
-        let before = self.spawn(command.env_remove("PONTOON_KILL"));
+        command.env_remove("PONTOON_KILL");
+        let before = self.spawn(command);
         until("the daemon is ready", || {
             let log = self.log.lock().unwrap();
             assert!(!self.has_ended(), "the daemon has ended: {:?}", &log[before..]);
@@ -136,7 +150,8 @@ impl Daemon {
     /// became ready.
     pub(crate) fn start_to_die(&mut self, instant: &str) -> bool {
         let mut command = self.command();
-        let before = self.spawn(command.env("PONTOON_KILL", instant));
+        command.env("PONTOON_KILL", instant);
+        let before = self.spawn(command);
         let is_ready = |daemon: &Daemon| {
             daemon.log.lock().unwrap()[before..].iter().any(|line| line.contains(" ready "))
         };
@@ -159,19 +174,23 @@ impl Daemon {
     }
 
     /// Starts a process and reads its log; where that begins.
-    fn spawn(&mut self, command: &mut Command) -> usize {
+    fn spawn(&mut self, mut command: Command) -> usize {
         assert!(self.process.is_none(), "it runs already");
         let before = self.log.lock().unwrap().len();
         command.env_remove("PONTOON_LOG").stdout(Stdio::null()).stderr(Stdio::piped());
+        command.envs(self.verbosity.map(|filter| ("PONTOON_LOG", filter)));
         // A child is in the namespace of the thread that made it, and has what the thread still has.
         let has_bpf = self.has_bpf;
-        let spawn = move || {
-            if !has_bpf {
-                bpf::deny().expect("a filter against bpf(2)");
-            }
-            command.spawn().expect("the daemon starts")
+        let mut child = match &self.machine {
+            Some(machine) => machine.spawn(command).unwrap(),
+            None => netfilter::run_without(&self.host, move || {
+                if !has_bpf {
+                    bpf::deny().expect("a filter against bpf(2)");
+                }
+                command.spawn().expect("the daemon starts")
+            })
+            .expect("a filter against netfilter"),
         };
-        let mut child = netfilter::run_without(&self.host, spawn).expect("a filter against netfilter");
         let stderr = child.stderr.take().expect("it was piped");
         let log = Arc::clone(&self.log);
         let reader = std::thread::spawn(move || copy_log(stderr, &log));

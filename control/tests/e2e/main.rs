@@ -12,6 +12,7 @@
 mod bad_input;
 mod command_line;
 mod daemon;
+mod docker;
 mod edge;
 mod edge_bad_input;
 mod edge_commands;
@@ -39,6 +40,7 @@ mod outside;
 mod pmtu;
 mod published;
 mod remote;
+mod resolver;
 mod rules;
 mod rungs;
 mod sessions;
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
     // Before any thread is started.
     let lack = lack();
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let docker = lack.clone().or_else(docker::lack);
     let all = [
         matrix::tests(),
         rungs::tests(),
@@ -109,8 +112,9 @@ fn main() -> ExitCode {
         names::tests(),
         names_forward::tests(),
         names_gateway::tests(),
+        resolver::tests(),
     ];
-    let trial = |(name, work): Test| match lack.clone() {
+    let trial = |lack: &Option<String>, (name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {
             work();
             Ok(())
@@ -121,7 +125,8 @@ fn main() -> ExitCode {
             Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
         }
     };
-    let trials = all.into_iter().flatten().map(trial).collect();
+    let mut trials: Vec<Trial> = all.into_iter().flatten().map(|test| trial(&lack, test)).collect();
+    trials.extend(docker::tests().into_iter().map(|test| trial(&docker, test)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
