@@ -18,7 +18,7 @@
 
 mod cache;
 pub mod config;
-pub mod explain;
+mod explain;
 mod forward;
 pub mod fragment;
 mod fragments;
@@ -52,7 +52,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use self::config::EdgeConfig;
-use self::explain::Decision;
+pub(crate) use self::explain::Telling;
 use self::fragment::Fragmenter;
 use self::fragments::Fragments;
 use self::neighbour::{NeighbourKey, Neighbours};
@@ -124,7 +124,7 @@ pub struct Edge {
     /// When [`Edge::tick`] wants to be called, as far as packets have changed that since the last time.
     due: Option<Timestamp>,
     /// What is told while a frame is traced.
-    told: Option<Vec<Decision>>,
+    told: Option<Box<Telling>>,
 }
 
 impl Edge {
@@ -137,11 +137,11 @@ impl Edge {
             sessions: Sessions::with_seed(limits, timeouts, seed),
             published: Published::default(),
             places: Places::default(),
-            routes: Routes::new(),
-            neighbours: Neighbours::new(),
-            fragments: Fragments::new(),
+            routes: Routes::new(seed),
+            neighbours: Neighbours::new(seed),
+            fragments: Fragments::new(seed),
             waiting: Waiting::default(),
-            wishes: Wishes::new(),
+            wishes: Wishes::new(seed),
             fragmenter: Fragmenter::default(),
             generation: 1,
             generation_ends: Timestamp::ZERO,
@@ -338,13 +338,16 @@ impl Edge {
 
     /// Whatever sessions remember of next hops must be looked up again.
     fn distrust_hops(&mut self) {
-        self.generation = self.generation.wrapping_add(1).max(1);
+        self.generation = next_generation(self.generation);
     }
 
     /// What hops must carry to be believed now.
     #[inline]
     fn generation(&mut self, now: Timestamp) -> u32 {
         if now >= self.generation_ends {
+            if self.is_dry() {
+                return next_generation(self.generation);
+            }
             self.generation_ends = now + HOP_LIFETIME;
             self.distrust_hops();
         }
@@ -353,6 +356,9 @@ impl Edge {
 
     /// [`Edge::tick`] has something to do at `due`.
     fn call_at(&mut self, due: Timestamp) {
+        if self.is_dry() {
+            return;
+        }
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -366,4 +372,9 @@ impl Edge {
             self.distrust_hops();
         }
     }
+}
+
+/// The one after `generation`; never 0, which is that of hops that are not known.
+fn next_generation(generation: u32) -> u32 {
+    generation.wrapping_add(1).max(1)
 }

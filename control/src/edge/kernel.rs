@@ -169,13 +169,30 @@ impl Kernel {
     /// The MAC of a station on an interface, if the kernel has spoken to it lately. Kernels before 5.0 cannot look up a single
     /// one and tell nothing.
     pub(super) fn neighbour(&mut self, interface: u32, address: Ipv4Addr) -> io::Result<Option<MacAddr>> {
+        Ok(self.neighbour_entry(interface, address)?.as_ref().and_then(usable_mac))
+    }
+
+    /// The same, also while the kernel asks whether it still is that one, as it does while it uses it (NUD_DELAY, NUD_PROBE).
+    pub(super) fn known_neighbour(
+        &mut self,
+        interface: u32,
+        address: Ipv4Addr,
+    ) -> io::Result<Option<MacAddr>> {
+        let entry = self.neighbour_entry(interface, address)?;
+        Ok(entry.as_ref().and_then(|entry| match entry.header.state {
+            NeighbourState::Delay | NeighbourState::Probe => mac_of(entry),
+            _ => usable_mac(entry),
+        }))
+    }
+
+    fn neighbour_entry(&mut self, interface: u32, address: Ipv4Addr) -> io::Result<Option<NeighbourMessage>> {
         let mut question = NeighbourMessage::default();
         question.header.family = AddressFamily::Inet;
         question.header.ifindex = interface;
         question.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
         let sequence = self.send(&[(RouteNetlinkMessage::GetNeighbour(question), 0)])?;
         Ok(match self.answer(sequence)? {
-            Ok(RouteNetlinkMessage::NewNeighbour(neighbour)) => usable_mac(&neighbour),
+            Ok(RouteNetlinkMessage::NewNeighbour(neighbour)) => Some(neighbour),
             _ => None,
         })
     }
@@ -404,11 +421,16 @@ fn usable_mac(neighbour: &NeighbourMessage) -> Option<MacAddr> {
         neighbour.header.state,
         NeighbourState::Reachable | NeighbourState::Stale | NeighbourState::Permanent
     );
-    let mac = neighbour.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+    mac_of(neighbour).filter(|_| usable)
+}
+
+fn mac_of(neighbour: &NeighbourMessage) -> Option<MacAddr> {
+    neighbour.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => {
+            <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr)
+        }
         _ => None,
-    });
-    mac.filter(|_| usable).map(MacAddr)
+    })
 }
 
 #[cfg(test)]

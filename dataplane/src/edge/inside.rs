@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Edge;
 use super::config::Publication;
-use super::explain::{Decision, RuleList};
 use super::forward::Passed;
 use super::ingress::{Flow, Ingress};
 use super::packet::Content;
@@ -16,6 +15,7 @@ use crate::gateway::Received;
 use crate::gateway::errors::{HOST_UNREACHABLE, TIME_EXCEEDED, is_single_host};
 use crate::guard;
 use crate::network::Network;
+use crate::trace::decision::{Routing, RuleList, Tracking};
 use crate::verdict::{DropReason, Translation, Verdict};
 
 /// Where a packet from a network goes.
@@ -46,7 +46,7 @@ impl Edge {
             return Err(DropReason::EdgeSource);
         }
         if let Some(tuple) = it.plain_flow() {
-            self.tell(|| Decision::Flow(tuple));
+            self.tell(|| Tracking::Flow(tuple));
             return self.flow_from_inside(it, received, &tuple);
         }
         match self.flow(it.now, it.port.id, it.frame, &it.packet)? {
@@ -145,11 +145,11 @@ impl Edge {
     pub(super) fn find_session(&mut self, tuple: &Tuple) -> Option<(SessionId, Direction)> {
         let found = self.sessions.find(tuple);
         if self.is_dry() {
-            let decision = found.map_or(Decision::NoSession, |(id, direction)| {
+            let told = found.map_or(Tracking::NoSession, |(id, direction)| {
                 let state = self.sessions.get(id).state();
-                Decision::Session { number: id.number(), direction, state }
+                Tracking::Session { number: id.number(), direction, state }
             });
-            self.tell(|| decision);
+            self.tell(|| told);
         }
         found
     }
@@ -193,7 +193,7 @@ impl Edge {
         received: &Received<'_>,
         tuple: &Tuple,
     ) -> Result<Verdict, DropReason> {
-        self.tell(|| Decision::Host);
+        self.tell(|| Routing::Host);
         let network = received.network;
         let is_echo_request = tuple.protocol == Protocol::Icmp
             && tuple.dst_port == 0
@@ -221,7 +221,7 @@ impl Edge {
     ) -> Result<Verdict, DropReason> {
         let rules = &received.network.edge.rules;
         let rule = first_match_untracked(rules, it.packet.src, it.packet.dst, it.packet.protocol);
-        if self.passes(RuleList::Network, rule) {
+        if self.passes(RuleList::Network(received.network.id), rules, rule) {
             to_host_port(it, received.network)
         } else {
             Err(it.prohibit(DropReason::RuleDenied))

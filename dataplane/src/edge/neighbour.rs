@@ -97,8 +97,8 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    pub(super) fn new() -> Self {
-        Self { cache: Cache::new(CAPACITY), due: None }
+    pub(super) fn new(seed: u64) -> Self {
+        Self { cache: Cache::new(CAPACITY, seed), due: None }
     }
 
     /// The MAC of `address` behind `uplink`; asks on the link where needed, about who is unknown only if the packet `may_wait` for
@@ -112,37 +112,28 @@ impl Neighbours {
         out: &mut Out,
     ) -> Resolved {
         let key = NeighbourKey { uplink: uplink.port, address };
-        let due = now + RETRY;
-        let (state, resolved) = match (self.cache.get(&key, now).copied(), hint) {
-            (Some(State::Asked { .. }), _) => return Resolved::Asked,
-            (Some(State::Probed { mac, .. }), _) => return Resolved::Mac(mac),
-            (Some(State::Reachable { mac, heard }), _) if now.since(heard) < REACHABLE => {
-                return Resolved::Mac(mac);
-            }
-            (Some(State::Failed { until }), _) if now < until => return Resolved::Failed,
-            (Some(State::Reachable { mac, .. }), _) | (None, Some(mac)) => {
-                ask(uplink, address, mac, out);
-                (State::Probed { mac, tries: 1, due }, Resolved::Mac(mac))
-            }
-            (Some(State::Failed { .. }) | None, _) if !may_wait => return Resolved::Asked,
-            (Some(State::Failed { .. }) | None, _) => {
-                ask(uplink, address, MacAddr::BROADCAST, out);
-                (State::Asked { tries: 1, due }, Resolved::Asked)
-            }
+        let (resolved, question) = judge(self.cache.get(&key, now).copied(), hint, now, may_wait);
+        let Some(to) = question else { return resolved };
+        ask(uplink, address, to, out);
+        let (tries, due) = (1, now + RETRY);
+        let state = match resolved {
+            Resolved::Mac(mac) => State::Probed { mac, tries, due },
+            Resolved::Asked | Resolved::Failed => State::Asked { tries, due },
         };
         self.cache.insert(key, now, state);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
         resolved
     }
 
-    /// The MAC of a next hop as far as it is known, without asking.
-    pub(super) fn known(&mut self, now: Timestamp, key: NeighbourKey, hint: Option<MacAddr>) -> Resolved {
-        match self.cache.get(&key, now).copied() {
-            Some(State::Reachable { mac, .. } | State::Probed { mac, .. }) => Resolved::Mac(mac),
-            Some(State::Failed { until }) if now < until => Resolved::Failed,
-            Some(State::Asked { .. } | State::Failed { .. }) => Resolved::Asked,
-            None => hint.map_or(Resolved::Asked, Resolved::Mac),
-        }
+    /// What [`Neighbours::resolve`] would say, and whom it would [`ask`], without a change.
+    pub(super) fn rehearse(
+        &self,
+        now: Timestamp,
+        key: NeighbourKey,
+        hint: Option<MacAddr>,
+        may_wait: bool,
+    ) -> (Resolved, Option<MacAddr>) {
+        judge(self.cache.peek(&key).copied(), hint, now, may_wait)
     }
 
     /// A neighbour has said its MAC.
@@ -218,8 +209,27 @@ impl Neighbours {
     }
 }
 
+/// What is known of a next hop by its state, and who is to be asked on the link now, if anybody.
+fn judge(
+    state: Option<State>,
+    hint: Option<MacAddr>,
+    now: Timestamp,
+    may_wait: bool,
+) -> (Resolved, Option<MacAddr>) {
+    match (state, hint) {
+        (Some(State::Asked { .. }), _) => (Resolved::Asked, None),
+        (Some(State::Probed { mac, .. }), _) => (Resolved::Mac(mac), None),
+        (Some(State::Reachable { mac, heard }), _) if now.since(heard) < REACHABLE => {
+            (Resolved::Mac(mac), None)
+        }
+        (Some(State::Failed { until }), _) if now < until => (Resolved::Failed, None),
+        (Some(State::Reachable { mac, .. }), _) | (None, Some(mac)) => (Resolved::Mac(mac), Some(mac)),
+        (Some(State::Failed { .. }) | None, _) => (Resolved::Asked, may_wait.then_some(MacAddr::BROADCAST)),
+    }
+}
+
 /// Asks `to` for the MAC of `address`, from the uplink's own MAC and its address on that link.
-fn ask(uplink: &Uplink, address: Ipv4Addr, to: MacAddr, out: &mut Out) {
+pub(super) fn ask(uplink: &Uplink, address: Ipv4Addr, to: MacAddr, out: &mut Out) {
     let (Some(mac), Some(source)) = (uplink.mac, uplink.address_towards(address)) else { return };
     arp::ask((mac, source), (to, address), uplink.port, out);
 }
@@ -273,7 +283,7 @@ mod tests {
     #[test]
     fn a_request_names_the_uplinks_mac_and_its_address_on_the_link() {
         let mut out = Out::new();
-        Neighbours::new().resolve(Timestamp::ZERO, &uplink(), (HOP, None), true, &mut out);
+        Neighbours::new(7).resolve(Timestamp::ZERO, &uplink(), (HOP, None), true, &mut out);
         let (egress, frame) = out.made().next().unwrap();
         assert_eq!(egress, PortId(9));
         let expected = [
@@ -286,7 +296,7 @@ mod tests {
 
     #[test]
     fn three_requests_then_failed_for_a_second() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         assert_eq!(resolve(&mut neighbours, 0, None), (Resolved::Asked, vec![MacAddr::BROADCAST]));
         assert_eq!(resolve(&mut neighbours, 0, None), (Resolved::Asked, vec![]));
         assert_eq!(pass(&mut neighbours, 1..=2), (vec![MacAddr::BROADCAST; 2], false));
@@ -297,7 +307,7 @@ mod tests {
 
     #[test]
     fn an_answer_serves_for_thirty_seconds_and_is_probed_while_it_is_used() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         resolve(&mut neighbours, 0, None);
         let change = neighbours.hear(Timestamp::from_secs(1), KEY, MAC);
         assert_eq!(change, Change { resolved: true, stale: false });
@@ -313,7 +323,7 @@ mod tests {
 
     #[test]
     fn the_kernels_hint_is_used_and_probed() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         assert_eq!(resolve(&mut neighbours, 0, Some(MAC)), (Resolved::Mac(MAC), vec![MAC]));
         assert_eq!(pass(&mut neighbours, 1..=3), (vec![MacAddr::BROADCAST; 2], true));
         assert_eq!(resolve(&mut neighbours, 3, Some(MAC)), (Resolved::Failed, vec![]));
@@ -321,7 +331,7 @@ mod tests {
 
     #[test]
     fn who_is_in_use_is_probed_after_a_change() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         resolve(&mut neighbours, 0, None);
         neighbours.hear(Timestamp::from_secs(0), KEY, MAC);
         neighbours.distrust(Timestamp::from_secs(1));
@@ -337,7 +347,7 @@ mod tests {
 
     #[test]
     fn who_was_not_asked_about_is_not_learned() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         neighbours.hear(Timestamp::ZERO, KEY, MAC);
         assert_eq!(resolve(&mut neighbours, 0, None).0, Resolved::Asked);
         neighbours.hear(Timestamp::ZERO, KEY, MAC);

@@ -26,6 +26,8 @@
 //!
 //! There are no more than 65536 ports of a protocol, in all some 2 MB; kept ones count among them.
 
+mod rehearsal;
+
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv6Addr;
@@ -228,7 +230,7 @@ impl Entry {
 }
 
 /// The ports of one protocol.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pool {
     entries: Vec<Entry>,
     /// For each port one more than its place among `entries`; zero: not of the pool.

@@ -65,6 +65,13 @@ struct Packet {
     held: Held,
 }
 
+impl Packet {
+    /// Whether it came in by that port and waits for a first fragment.
+    fn is_fragment_by(&self, ingress: PortId) -> bool {
+        self.held.ingress == ingress && matches!(self.awaited, Awaited::FirstFragment(_))
+    }
+}
+
 /// The store.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -101,20 +108,32 @@ impl Waiting {
 
     /// Whether a frame of `len` bytes would be kept that came in by `ingress`.
     pub(super) fn has_room(&self, ingress: PortId, len: usize) -> bool {
+        self.has_room_after((0, 0), ingress, len)
+    }
+
+    /// The same, after all that came in by `ingress` and waits for a first fragment has made way.
+    pub(super) fn has_room_after_fragments(&self, ingress: PortId, len: usize) -> bool {
+        let fragments = self.packets.iter().filter(|packet| packet.is_fragment_by(ingress));
+        self.has_room_after(frames_and_bytes(fragments), ingress, len)
+    }
+
+    /// The same, after so many frames and bytes that came in by `ingress` have made way.
+    fn has_room_after(&self, (gone, gone_bytes): (usize, usize), ingress: PortId, len: usize) -> bool {
         let own = self.packets.iter().filter(|packet| packet.held.ingress == ingress);
-        let (frames, bytes) = own.fold((0, 0), |(n, sum), packet| (n + 1, sum + packet.held.bytes.len()));
-        self.packets.len() < MAX_FRAMES
-            && self.bytes + len <= MAX_BYTES
-            && frames < PORT_FRAMES
-            && bytes + len <= PORT_BYTES
+        let (frames, bytes) = frames_and_bytes(own);
+        self.packets.len() - gone < MAX_FRAMES
+            && self.bytes - gone_bytes + len <= MAX_BYTES
+            && frames - gone < PORT_FRAMES
+            && bytes - gone_bytes + len <= PORT_BYTES
     }
 
     /// Ends what has waited longest for a first fragment of those that came in by `ingress`. Returns whether there was one.
     pub(super) fn forget_oldest_fragment(&mut self, ingress: PortId) -> bool {
-        let is_one = |packet: &Packet| {
-            packet.held.ingress == ingress && matches!(packet.awaited, Awaited::FirstFragment(_))
-        };
-        let oldest = self.packets.iter().position(is_one).and_then(|index| self.packets.remove(index));
+        let oldest = self
+            .packets
+            .iter()
+            .position(|packet| packet.is_fragment_by(ingress))
+            .and_then(|index| self.packets.remove(index));
         self.bytes -= oldest.as_ref().map_or(0, |packet| packet.held.bytes.len());
         oldest.is_some()
     }
@@ -172,6 +191,10 @@ impl Waiting {
             }
         }
     }
+}
+
+fn frames_and_bytes<'a>(packets: impl Iterator<Item = &'a Packet>) -> (usize, usize) {
+    packets.fold((0, 0), |(n, sum), packet| (n + 1, sum + packet.held.bytes.len()))
 }
 
 #[cfg(test)]

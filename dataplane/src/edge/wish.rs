@@ -48,8 +48,8 @@ pub(super) struct Wishes {
 }
 
 impl Wishes {
-    pub(super) fn new() -> Self {
-        Self { open: VecDeque::with_capacity(MAX_KEPT), refused: Cache::new(CAPACITY) }
+    pub(super) fn new(seed: u64) -> Self {
+        Self { open: VecDeque::with_capacity(MAX_KEPT), refused: Cache::new(CAPACITY, seed) }
     }
 
     /// Whether somebody chose this port on purpose.
@@ -59,7 +59,7 @@ impl Wishes {
 
     /// A flow has this port, which is not held, as its own: whether it should wait for it. `kept` ports are kept already.
     pub(super) fn is_worth_waiting(
-        &mut self,
+        &self,
         now: Timestamp,
         protocol: Protocol,
         port: u16,
@@ -68,26 +68,33 @@ impl Wishes {
         if !Self::is_wish(protocol, port) {
             return false;
         }
-        while self.open.front().is_some_and(|&(_, asked)| now >= asked + PATIENCE + REFUSED) {
-            self.open.pop_front();
-        }
         let key = WishKey { protocol, port };
-        match self.asked(key) {
+        match self.asked(now, key) {
             Some(asked) => now < asked + PATIENCE,
             None => {
-                kept + self.open.len() < MAX_KEPT
-                    && self.refused.get(&key, now).is_none_or(|until| now >= *until)
+                // In the order in which they were asked for.
+                let lost = self.open.iter().take_while(|(_, asked)| is_lost(now, *asked)).count();
+                kept + self.open.len() - lost < MAX_KEPT
+                    && self.refused.peek(&key).is_none_or(|until| now >= *until)
             }
         }
     }
 
     /// A packet waits for the port: control is asked for it, unless it was.
     pub(super) fn ask(&mut self, now: Timestamp, protocol: Protocol, port: u16, out: &mut Out) {
-        let key = WishKey { protocol, port };
-        if self.asked(key).is_none() {
-            self.open.push_back((key, now));
-            out.ask(Request::KeepPort { protocol, port });
+        while self.open.front().is_some_and(|&(_, asked)| is_lost(now, asked)) {
+            self.open.pop_front();
         }
+        if let Some(question) = self.question(now, protocol, port) {
+            self.open.push_back((WishKey { protocol, port }, now));
+            out.ask(question);
+        }
+    }
+
+    /// What control is asked when a packet waits for the port; none: it was.
+    pub(super) fn question(&self, now: Timestamp, protocol: Protocol, port: u16) -> Option<Request> {
+        let was = self.asked(now, WishKey { protocol, port }).is_some();
+        (!was).then_some(Request::KeepPort { protocol, port })
     }
 
     /// Control has answered: the port is held now.
@@ -101,10 +108,16 @@ impl Wishes {
         self.refused.insert(WishKey { protocol, port }, now, now + REFUSED);
     }
 
-    /// When control was asked for a port; none: it was not, or has answered.
-    fn asked(&self, wanted: WishKey) -> Option<Timestamp> {
-        self.open.iter().find(|(key, _)| *key == wanted).map(|&(_, asked)| asked)
+    /// When control was asked for a port; none: it was not, or has answered, or that was lost.
+    fn asked(&self, now: Timestamp, wanted: WishKey) -> Option<Timestamp> {
+        let found = self.open.iter().find(|(key, asked)| *key == wanted && !is_lost(now, *asked));
+        found.map(|&(_, asked)| asked)
     }
+}
+
+/// Whether an answer to what was asked then is expected no longer.
+fn is_lost(now: Timestamp, asked: Timestamp) -> bool {
+    now >= asked + PATIENCE + REFUSED
 }
 
 #[cfg(test)]
@@ -126,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_chosen_port_is_asked_for_once_and_waited_for_a_second() {
-        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        let (mut wishes, mut out) = (Wishes::new(7), Out::new());
         assert!(waits(&mut wishes, at(0), 5060, 0, &mut out));
         assert!(waits(&mut wishes, at(500), 5060, 0, &mut out));
         assert_eq!(out.requests(), [Request::KeepPort { protocol: Protocol::Udp, port: 5060 }]);
@@ -137,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_refusal_holds_for_a_while_and_ephemeral_ports_are_no_wish() {
-        let mut wishes = Wishes::new();
+        let mut wishes = Wishes::new(7);
         assert!(!wishes.is_worth_waiting(at(0), Protocol::Tcp, 40_000, 0));
         assert!(!wishes.is_worth_waiting(at(0), Protocol::Icmp, 7, 0));
         assert!(!wishes.is_worth_waiting(at(0), Protocol::Tcp, 1023, 0), "the host's own");
@@ -148,7 +161,7 @@ mod tests {
 
     #[test]
     fn ports_that_are_kept_and_asked_for_are_bounded_together() {
-        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        let (mut wishes, mut out) = (Wishes::new(7), Out::new());
         let wanted = 2000..2200;
         assert_eq!(wanted.filter(|&port| waits(&mut wishes, at(0), port, 200, &mut out)).count(), 56);
         assert!(!waits(&mut wishes, at(5000), 3000, 200, &mut out), "an answer may come late");

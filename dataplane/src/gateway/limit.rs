@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(10);
 const BURST: u32 = 50;
 
 /// A bucket for each port.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ErrorLimit {
     /// By port: when all errors sent so far are paid for at the long-run rate.
     paid_at: Box<[Timestamp]>,
