@@ -11,6 +11,7 @@
 mod edge;
 mod fdb;
 mod input;
+mod rehearsal;
 mod segment;
 mod step;
 mod trace;
@@ -18,6 +19,7 @@ mod translate;
 
 pub use edge::edge;
 pub use fdb::fdb_against_model;
+pub use rehearsal::trace;
 pub use segment::segment;
 pub use step::step;
 pub use trace::trace_grammar;

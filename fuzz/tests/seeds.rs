@@ -19,13 +19,14 @@ use pontoon_dataplane::replay::case::Case;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("edge", pontoon_fuzz::edge),
     ("step", pontoon_fuzz::step),
     ("fdb_against_model", pontoon_fuzz::fdb_against_model),
     ("segment", pontoon_fuzz::segment),
     ("rewrite_packet", pontoon_fuzz::rewrite_packet),
     ("icmp_error", pontoon_fuzz::icmp_error),
+    ("trace", pontoon_fuzz::trace),
     ("trace_grammar", pontoon_fuzz::trace_grammar),
 ];
 
@@ -73,6 +74,7 @@ fn bless() -> std::io::Result<()> {
     }
     for (name, bytes) in edge_seeds() {
         write("edge", name, &bytes)?;
+        write("trace", name, &bytes)?;
     }
     for (name, bytes) in segment_seeds() {
         write("segment", name, &bytes)?;

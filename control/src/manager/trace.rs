@@ -4,7 +4,8 @@ mod sender;
 
 use std::fmt::Write;
 
-use pontoon_dataplane::offload::Offload;
+use pontoon_dataplane::frame::EthernetView;
+use pontoon_dataplane::offload::{Gso, Offload};
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::trace::{Leaving, Names, describe, left_to_device};
 use pontoon_dataplane::verdict::Wait;
@@ -34,9 +35,13 @@ impl Manager {
             _ => return Err(Error::Declaration("give either a packet in words or a frame".into())),
         };
         let mtu = self.mtu(&network, &ingress);
-        let offload = left_to_device(&frame, mtu, request.segment_size);
-        assumed.extend(offload_words(&offload));
+        let offload = match left_to_device(&frame, mtu, request.segment_size) {
+            // A device cuts datagrams only for programs that ask for it, whose frames captures show.
+            offload if offload.gso == Gso::Udp && request.packet.is_some() => Offload::NONE,
+            offload => offload,
+        };
         let frame = OwnedFrame { bytes: frame, offload };
+        assumed.extend(size_words(&frame, mtu));
         let view = self.world.trace(&ingress, &frame)?;
         let from = match &ingress {
             Ingress::Port(name) => name.to_string(),
@@ -55,12 +60,17 @@ impl Manager {
     }
 }
 
-/// What is assumed to be left to the device.
-fn offload_words(offload: &Offload) -> Option<String> {
+/// What is assumed of a frame because of its size, and of what is left to its device.
+fn size_words(frame: &OwnedFrame, mtu: u16) -> Option<String> {
+    let OwnedFrame { bytes, offload } = frame;
+    let packet_len = EthernetView::parse(bytes).map_or(0, |view| view.payload(bytes).len());
     match (offload.is_super_frame(), offload.needs_checksum) {
         (true, _) => Some(format!(
             "a super-frame: its device was to cut it into segments of {} bytes and to fill in their checksums",
             offload.gso_size
+        )),
+        (false, _) if packet_len > usize::from(mtu) => Some(format!(
+            "{packet_len} bytes in one packet, though links carry {mtu}: its sender would send fragments, or nothing with df"
         )),
         (false, true) => Some("its device was to fill in its checksum".into()),
         (false, false) => None,
@@ -272,6 +282,8 @@ mod tests {
         assert!(assumed(&request)[1].contains("segments of 1200 bytes"));
         request.packet = Some("tcp 10.1.0.2:1 > 10.1.0.3:80 len=1000 flags=ack".into());
         assert_eq!(assumed(&request).len(), 1);
+        request.packet = Some("udp 10.1.0.2:1 > 10.1.0.3:53 len=3000".into());
+        assert!(assumed(&request)[1].starts_with("3028 bytes in one packet, though links carry 1420"));
     }
 
     #[test]

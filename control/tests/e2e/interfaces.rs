@@ -22,7 +22,8 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 50);
+/// The station behind the interface.
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 50);
 
 /// Everything about an interface that a user could see.
 #[derive(Debug, PartialEq)]
@@ -69,7 +70,7 @@ fn look(host: &Namespace, name: &str) -> Look {
 }
 
 /// An interface `up0` of the host, whose other end is the eth0 of a new namespace.
-fn cable(daemon: &Daemon, up: bool) -> Namespace {
+pub(crate) fn cable(daemon: &Daemon, up: bool) -> Namespace {
     let far = Namespace::new("e2e-far").unwrap();
     let make = || {
         let links = Links::open()?;

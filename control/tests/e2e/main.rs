@@ -37,6 +37,7 @@ mod rules;
 mod rungs;
 mod sessions;
 mod survive;
+mod trace;
 mod uplink;
 mod uplink_changes;
 mod uplinks;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         command_line::tests(),
         bad_input::tests(),
         edge_commands::tests(),
+        trace::tests(),
         edge_bad_input::tests(),
         gateway::tests(),
         uplink::tests(),
