@@ -37,10 +37,11 @@ use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::edge::view::SessionFilter;
 use pontoon_dataplane::engine::Engine;
 use pontoon_dataplane::port::Offloads;
-use pontoon_dataplane::{NetworkId, PortId};
+use pontoon_dataplane::{MacAddr, NetworkId, PortId};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::Error;
+use crate::link::Links;
 use kernel::{Interface, Kernel};
 use lease::{LeaseSettings, Published};
 use monitor::Monitor;
@@ -372,6 +373,16 @@ impl Drop for EdgeControl {
             let _ = thread.join();
         }
     }
+}
+
+/// The MAC of a station on an interface by the kernel's ARP table, in the calling thread's namespace.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn neighbour(interface: &str, address: Ipv4Addr) -> Result<Option<MacAddr>, Error> {
+    let Some(link) = Links::open()?.find(interface)? else { return Ok(None) };
+    let mut kernel = Kernel::open().map_err(cannot("open a netlink socket"))?;
+    kernel.known_neighbour(link.index, address).map_err(cannot("ask for a neighbour"))
 }
 
 /// A system call's error as the control plane's.

@@ -13,8 +13,6 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use ipnet::Ipv4Net;
@@ -24,11 +22,10 @@ use pontoon_dataplane::edge::view::SessionFilter;
 use pontoon_dataplane::engine::{Engine, EngineConfig, Event, PortSpec};
 use pontoon_dataplane::fdb::{EntryKind, FdbStats};
 use pontoon_dataplane::network::Place;
-use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::port::{Device, Offloads};
-use pontoon_dataplane::verdict::Wait;
-use pontoon_dataplane::{MacAddr, NetworkId, PortId, Verdict};
+use pontoon_dataplane::trace::KnownRoute;
+use pontoon_dataplane::{MacAddr, NetworkId, PortId};
 
 use crate::api::types::{DeviceKind, SandboxRef, UplinkState};
 use crate::dns::resolver::Resolver;
@@ -46,10 +43,6 @@ use devices::Devices;
 use gate::Gate;
 use names::Gatehouse;
 use networks::{Network, Published};
-
-/// How long a trace waits for a route before it looks again, and how often it does.
-const ROUTE_LOOK: Duration = Duration::from_millis(10);
-const ROUTE_LOOKS: usize = 100;
 
 /// This machine and an engine.
 #[derive(Debug)]
@@ -533,7 +526,26 @@ impl World for Host {
         Ok(NatUse { stats, endpoints: endpoints.collect(), limits: self.limits })
     }
 
-    fn trace(&self, ingress: &Ingress, frame: &[u8]) -> Result<TraceView, Error> {
+    fn neighbour(
+        &self,
+        endpoint: Option<&EndpointRecord>,
+        interface: &str,
+        address: Ipv4Addr,
+    ) -> Option<MacAddr> {
+        let look = || edge::neighbour(interface, address);
+        let found = match endpoint {
+            None => look(),
+            Some(it) => {
+                netns::run_in(&Netns::recover(&it.sandbox, it.netns)?, look).map_err(Error::from).flatten()
+            }
+        };
+        found.unwrap_or_else(|error| {
+            tracing::debug!(interface, %address, "cannot look for a neighbour: {error}");
+            None
+        })
+    }
+
+    fn trace(&self, ingress: &Ingress, frame: &OwnedFrame) -> Result<TraceView, Error> {
         let uplinks = self.edge.status().uplinks;
         let port = match ingress {
             Ingress::Port(name) => self.known_port(name)?,
@@ -543,14 +555,11 @@ impl World for Host {
                 uplinks.iter().find(|it| it.name == *interface).map(|it| it.port).ok_or_else(missing)?
             }
         };
-        let frame = OwnedFrame { bytes: frame.to_vec(), offload: Offload::NONE };
-        let mut trace = self.engine.trace(port, frame.clone())?;
-        for _ in 0..ROUTE_LOOKS {
-            if trace.verdict != Verdict::Wait(Wait::Route) {
-                break;
-            }
-            thread::sleep(ROUTE_LOOK);
-            trace = self.engine.trace(port, frame.clone())?;
+        let mut trace = self.engine.trace(port, frame.clone(), None)?;
+        if let Some((network, destination)) = trace.lacks {
+            let route = self.edge.route(network, destination)?;
+            let known = KnownRoute { network, destination, route };
+            trace = self.engine.trace(port, frame.clone(), Some(known))?;
         }
         let ports = self.names().into_iter().map(|(id, name)| (id, name.to_string()));
         let resolvers = self.look(|numbers| {
@@ -561,6 +570,9 @@ impl World for Host {
         let ports = ports.chain(resolvers);
         let ports =
             ports.chain(uplinks.into_iter().map(|it| (it.port, format!("uplink:{}", it.name)))).collect();
-        Ok(TraceView { trace, ports, publications: self.publication_records() })
+        let networks = self.look(|numbers| {
+            numbers.networks.iter().map(|(name, network)| (network.id, name.clone())).collect()
+        });
+        Ok(TraceView { trace, ports, networks, publications: self.publication_records() })
     }
 }

@@ -9,15 +9,14 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, never};
 use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
-use pontoon_dataplane::edge::explain::Trace;
 use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
 use pontoon_dataplane::edge::view::SessionView;
 use pontoon_dataplane::engine::Event;
 use pontoon_dataplane::fdb::FdbStats;
 use pontoon_dataplane::network::{Identity, PortSettings};
-use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::port::memory::OwnedFrame;
+use pontoon_dataplane::trace::{Leaving, Trace};
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
 use crate::api::types::{
@@ -82,6 +81,8 @@ pub(crate) struct FakeWorld {
     pub(crate) interface_changes: Mutex<u64>,
     /// The names that can be asked for, a line each.
     pub(crate) names: Mutex<Vec<String>>,
+    /// ARP tables: an endpoint's (none: the host's), on which interface, whose MAC.
+    pub(crate) neighbours: Mutex<BTreeMap<(Option<String>, String, Ipv4Addr), MacAddr>>,
 }
 
 impl There {
@@ -525,19 +526,34 @@ impl World for FakeWorld {
         Ok(NatUse { endpoints: ports, ..NatUse::default() })
     }
 
+    fn neighbour(
+        &self,
+        endpoint: Option<&EndpointRecord>,
+        interface: &str,
+        address: Ipv4Addr,
+    ) -> Option<MacAddr> {
+        let place = endpoint.map(|endpoint| endpoint.name.clone());
+        self.neighbours.lock().unwrap().get(&(place, interface.to_owned(), address)).copied()
+    }
+
     /// Whatever comes in is forwarded to port 0.
-    fn trace(&self, ingress: &Ingress, frame: &[u8]) -> Result<TraceView, Error> {
+    fn trace(&self, ingress: &Ingress, frame: &OwnedFrame) -> Result<TraceView, Error> {
         if let Ingress::Uplink(name) = ingress
             && name != "nic1"
         {
             return Err(Error::Missing { what: "uplink", name: name.clone(), list: "uplink ls" });
         }
         let egress = PortId(0);
-        let frame = OwnedFrame { bytes: frame.to_vec(), offload: Offload::NONE };
-        let leaves = vec![(egress, frame)];
-        let trace = Trace { verdict: Verdict::Forward { egress }, decisions: Vec::new(), leaves };
+        let trace = Trace {
+            verdict: Verdict::Forward { egress },
+            decisions: Vec::new(),
+            waits: Vec::new(),
+            asks: Vec::new(),
+            leaves: vec![Leaving { port: egress, frame: frame.clone(), after: 0 }],
+            lacks: None,
+        };
         let ports = BTreeMap::from([(egress, "red/somewhere".to_owned())]);
-        Ok(TraceView { trace, ports, publications: BTreeMap::new() })
+        Ok(TraceView { trace, ports, networks: BTreeMap::new(), publications: BTreeMap::new() })
     }
 }
 

@@ -8,12 +8,13 @@ use crossbeam_channel::Receiver;
 use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
 use pontoon_dataplane::edge::config::Limits;
-use pontoon_dataplane::edge::explain::Trace;
 use pontoon_dataplane::edge::view::{EdgeStats, SessionView};
 use pontoon_dataplane::engine::Event;
 use pontoon_dataplane::fdb::FdbStats;
 use pontoon_dataplane::port::Offloads;
-use pontoon_dataplane::{MacAddr, PortId};
+use pontoon_dataplane::port::memory::OwnedFrame;
+use pontoon_dataplane::trace::{Names, Trace};
+use pontoon_dataplane::{MacAddr, NetworkId, PortId};
 
 use crate::api::types::{SandboxRef, UplinkState};
 use crate::dns::count::Count;
@@ -101,8 +102,24 @@ pub struct TraceView {
     pub trace: Trace,
     /// Ports: `NETWORK/NAME` or `uplink:IFACE`.
     pub ports: BTreeMap<PortId, String>,
+    /// Networks.
+    pub networks: BTreeMap<NetworkId, String>,
     /// The numbers of publications' records, by those that the edge knows.
     pub publications: BTreeMap<u32, u32>,
+}
+
+impl Names for TraceView {
+    fn port(&self, id: PortId) -> String {
+        self.ports.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+
+    fn network(&self, id: NetworkId) -> String {
+        self.networks.get(&id).cloned().unwrap_or_else(|| format!("network {}", id.0))
+    }
+
+    fn publication(&self, id: u32) -> String {
+        format!("publication {}", self.publications.get(&id).unwrap_or(&id))
+    }
 }
 
 /// Namespaces, devices and the engine. Everything may be called from any thread and may block.
@@ -257,10 +274,19 @@ pub trait World: Send + Sync {
     /// The engine has ended.
     fn nat_use(&self) -> Result<NatUse, Error>;
 
-    /// Follows a frame through the decisions without sending it, and with nothing left of it. Waits a moment for a route that the
-    /// edge does not know yet.
+    /// The MAC of a station by the ARP table of an endpoint's namespace, or of the host without one, on an interface there. None where
+    /// that does not know, or cannot be looked at.
+    fn neighbour(
+        &self,
+        endpoint: Option<&EndpointRecord>,
+        interface: &str,
+        address: Ipv4Addr,
+    ) -> Option<MacAddr>;
+
+    /// Follows a frame through the decisions without sending it, and with nothing left of it. Where the edge lacks the kernel's route,
+    /// the kernel is asked.
     ///
     /// # Errors
-    /// There is no such port.
-    fn trace(&self, ingress: &Ingress, frame: &[u8]) -> Result<TraceView, Error>;
+    /// There is no such port, or the kernel cannot be asked.
+    fn trace(&self, ingress: &Ingress, frame: &OwnedFrame) -> Result<TraceView, Error>;
 }

@@ -18,7 +18,7 @@
 
 mod cache;
 pub mod config;
-pub mod explain;
+mod explain;
 mod forward;
 pub mod fragment;
 mod fragments;
@@ -36,7 +36,7 @@ pub mod punt;
 pub mod quote;
 pub mod rewrite;
 mod route;
-mod rules;
+pub(crate) mod rules;
 pub mod session;
 #[cfg(test)]
 mod specimen;
@@ -52,7 +52,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use self::config::EdgeConfig;
-use self::explain::Decision;
+pub(crate) use self::explain::Telling;
 use self::fragment::Fragmenter;
 use self::fragments::Fragments;
 use self::neighbour::{NeighbourKey, Neighbours};
@@ -125,7 +125,7 @@ pub struct Edge {
     /// When [`Edge::tick`] wants to be called, as far as packets have changed that since the last time.
     due: Option<Timestamp>,
     /// What is told while a frame is traced.
-    told: Option<Vec<Decision>>,
+    told: Option<Box<Telling>>,
 }
 
 impl Edge {
@@ -138,11 +138,11 @@ impl Edge {
             sessions: Sessions::with_seed(limits, timeouts, seed),
             published: Published::default(),
             places: Places::default(),
-            routes: Routes::new(),
-            neighbours: Neighbours::new(),
-            fragments: Fragments::new(),
+            routes: Routes::new(seed),
+            neighbours: Neighbours::new(seed),
+            fragments: Fragments::new(seed),
             waiting: Waiting::new(),
-            wishes: Wishes::new(),
+            wishes: Wishes::new(seed),
             fragmenter: Fragmenter::default(),
             generation: 1,
             generation_ends: Timestamp::ZERO,
@@ -364,13 +364,16 @@ impl Edge {
 
     /// Whatever sessions remember of next hops must be looked up again.
     fn distrust_hops(&mut self) {
-        self.generation = self.generation.wrapping_add(1).max(1);
+        self.generation = next_generation(self.generation);
     }
 
     /// What hops must carry to be believed now.
     #[inline]
     fn generation(&mut self, now: Timestamp) -> u32 {
         if now >= self.generation_ends {
+            if self.is_dry() {
+                return next_generation(self.generation);
+            }
             self.generation_ends = now + HOP_LIFETIME;
             self.distrust_hops();
         }
@@ -379,6 +382,9 @@ impl Edge {
 
     /// [`Edge::tick`] has something to do at `due`.
     fn call_at(&mut self, due: Timestamp) {
+        if self.is_dry() {
+            return;
+        }
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -392,4 +398,9 @@ impl Edge {
             self.distrust_hops();
         }
     }
+}
+
+/// The one after `generation`; never 0, which is that of hops that are not known.
+fn next_generation(generation: u32) -> u32 {
+    generation.wrapping_add(1).max(1)
 }

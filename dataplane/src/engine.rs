@@ -14,7 +14,6 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::counters::CounterSum;
 use crate::edge::config::{EdgeConfig, NetworkEdge, UplinkChoice};
-use crate::edge::explain::Trace;
 use crate::edge::punt::{Answer, Request};
 use crate::edge::view::{EdgeStats, SessionFilter, SessionView};
 use crate::fdb::Fdb;
@@ -23,6 +22,7 @@ use crate::port::Device;
 use crate::port::memory::OwnedFrame;
 use crate::port::packet::SockFilter;
 use crate::time::Timestamp;
+use crate::trace::{KnownRoute, Trace};
 use crate::worker::{Command, Inspect, PortIo, Worker, WorkerSetup, hand_overs, wake_descriptor};
 use tables::Tables;
 
@@ -338,13 +338,18 @@ impl Engine {
         self.inspect(|reply| Inspect::Stats { reply })
     }
 
-    /// What would become of a frame that came in by `ingress`, and why, without sending it or changing anything. A route that
-    /// the edge does not know yet is asked for as usual: trace again when the verdict is to wait.
+    /// Decides about a frame as if it had come in by `ingress`, tells how, and changes nothing: see [`trace`](crate::trace). Where the
+    /// edge lacks a route, `known` serves in its place.
     ///
     /// # Errors
     /// [`EngineError::WorkerLost`].
-    pub fn trace(&self, ingress: PortId, frame: OwnedFrame) -> Result<Trace, EngineError> {
-        self.inspect(|reply| Inspect::Trace { ingress, frame, reply })
+    pub fn trace(
+        &self,
+        ingress: PortId,
+        frame: OwnedFrame,
+        known: Option<KnownRoute>,
+    ) -> Result<Trace, EngineError> {
+        self.inspect(|reply| Inspect::Trace { ingress, frame, known, reply })
     }
 
     /// One short piece of work of the edge's worker, and what came of it.

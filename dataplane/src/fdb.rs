@@ -228,6 +228,13 @@ impl Fdb {
         (!word.is_expired(now, self.ageing_millis())).then(|| word.port())
     }
 
+    /// What is known of `mac`, if it is alive.
+    pub fn entry(&self, mac: MacAddr, now: Timestamp) -> Option<FdbEntry> {
+        let (_, word) = self.table.find(key_of(mac))?;
+        let is_alive = !word.is_expired(now, self.ageing_millis());
+        word.kind().filter(|_| is_alive).map(|kind| entry_of(mac, kind, word, now))
+    }
+
     /// `mac` was seen as a source on `port`.
     #[inline]
     pub fn learn(&self, mac: MacAddr, port: PortId, stickiness: Stickiness, now: Timestamp) -> Learned {
@@ -446,9 +453,7 @@ impl Fdb {
     fn entries_where(&self, now: Timestamp, wanted: impl Fn(Word) -> bool) -> Vec<FdbEntry> {
         let entry = |(key, word): (u64, Word)| {
             let kind = word.kind().filter(|_| wanted(word))?;
-            let age = if word.is_static() { 0 } else { word.age_millis(now) };
-            let age = Duration::from_millis(age);
-            Some(FdbEntry { mac: MacAddr::from_u64(key), port: word.port(), kind, age })
+            Some(entry_of(MacAddr::from_u64(key), kind, word, now))
         };
         let slots = self.table.slots(0, self.table.len());
         let mut entries: Vec<_> = slots.filter_map(Slot::read).filter_map(entry).collect();
@@ -465,6 +470,11 @@ impl fmt::Debug for Fdb {
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
+}
+
+fn entry_of(mac: MacAddr, kind: EntryKind, word: Word, now: Timestamp) -> FdbEntry {
+    let age = if word.is_static() { 0 } else { word.age_millis(now) };
+    FdbEntry { mac, port: word.port(), kind, age: Duration::from_millis(age) }
 }
 
 /// The key word: filtering id 0, then the MAC.

@@ -54,7 +54,7 @@ pub struct Received<'a> {
 }
 
 /// What one worker remembers for the gateways of all networks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GatewayState {
     worker: usize,
     announcements: Announcements,
@@ -64,6 +64,8 @@ pub struct GatewayState {
     /// Identification of the last IPv4 packet sent.
     ident: u16,
     next_sweep: Timestamp,
+    /// It belongs to a trace, and counts nothing.
+    is_rehearsal: bool,
 }
 
 impl GatewayState {
@@ -77,7 +79,13 @@ impl GatewayState {
             reassembly: Reassembly::default(),
             ident: 0,
             next_sweep: Timestamp::ZERO,
+            is_rehearsal: false,
         }
+    }
+
+    /// A copy for a trace: whatever becomes of it, nothing is counted.
+    pub(crate) fn rehearsal(&self) -> Self {
+        Self { is_rehearsal: true, ..self.clone() }
     }
 
     /// Drops what is remembered of ports that `snapshot` no longer has.
@@ -201,8 +209,12 @@ impl GatewayState {
             more: packet.more_frags(),
             payload: packet.payload(),
         };
-        let worker = self.worker;
-        let evicted = |lost| count(received.snapshot, worker, DropReason::FragmentsFull, lost);
+        let (worker, is_rehearsal) = (self.worker, self.is_rehearsal);
+        let evicted = |lost| {
+            if !is_rehearsal {
+                count(received.snapshot, worker, DropReason::FragmentsFull, lost);
+            }
+        };
         match self.reassembly.add(now, key, fragment, evicted)? {
             None => Ok(Verdict::Taken(Taken::Fragment)),
             Some(bytes) => {

@@ -1,12 +1,13 @@
 //! The whole decision about a frame, without I/O and without a clock.
 
+mod told;
+
 use core::hash::{BuildHasher, Hasher};
 use std::hash::RandomState;
 use std::sync::Arc;
 
-use crate::edge::explain::{self, Trace};
 use crate::edge::link::{self, Bridged, Passage};
-use crate::edge::punt::{Answer, Request};
+use crate::edge::punt::Answer;
 use crate::edge::{Edge, Held, Outside};
 use crate::fdb::Stickiness;
 use crate::frame::{EthernetView, Frame};
@@ -15,6 +16,7 @@ use crate::guard;
 use crate::network::{Gateway, Network, Port, PortId, Snapshot};
 use crate::out::Out;
 use crate::time::Timestamp;
+use crate::trace::decision::Bridging;
 use crate::verdict::{DropReason, FloodCause, Reply, Verdict};
 
 /// One worker's decisions: the snapshot that it decides by, and what it must remember of its own.
@@ -98,37 +100,6 @@ impl Core {
         }
     }
 
-    /// Decides about a frame as [`Core::step`] would, tells how, and changes nothing: see [`explain`]. What control would have to be
-    /// asked for is given to `ask`.
-    pub fn trace(
-        &mut self,
-        now: Timestamp,
-        ingress: PortId,
-        frame: &Frame<'_>,
-        ask: impl FnMut(&Request),
-    ) -> Trace {
-        let mut out = Out::new();
-        let mut gateway = GatewayState::new(self.worker);
-        if let Some(edge) = &mut self.edge {
-            edge.begin_trace();
-        }
-        let decided = match self.snapshot.port(ingress) {
-            Some(port) => {
-                let edge = self.edge.as_deref_mut();
-                let (worker, snapshot) = (self.worker, &self.snapshot);
-                let (gateway, out) = (&mut gateway, &mut out);
-                Turn { worker, snapshot, gateway, edge, now, frame, out, dry: true }.decide(port)
-            }
-            None => Err(DropReason::UnknownPort),
-        };
-        out.requests().iter().for_each(ask);
-        Trace {
-            verdict: decided.unwrap_or_else(Verdict::Drop),
-            decisions: self.edge.as_mut().map(|edge| edge.end_trace()).unwrap_or_default(),
-            leaves: explain::leaves(frame, &out),
-        }
-    }
-
     /// A frame that waited and may go on now: give it to [`Core::resume`]. To be asked after each [`Core::step`],
     /// [`Core::tick`] and [`Core::answer`] until there is none.
     #[inline]
@@ -204,6 +175,7 @@ impl Turn<'_> {
             let hosts = port.is_host().then_some(&*self.snapshot.edge);
             guard::check_host(network.gateway.as_ref(), hosts, view, self.frame)?;
         }
+        self.tell(|| told::guard(port));
         if port.settings.learning && !port.has_gateway_address() && !self.dry {
             let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
             network.fdb.learn(view.src, port.id, stickiness, self.now);
@@ -249,7 +221,12 @@ impl Turn<'_> {
         if view.dst.is_group() {
             return self.flood(network, port, view, FloodCause::Multicast, false);
         }
-        match network.fdb.lookup(view.dst, self.now).and_then(|egress| self.snapshot.port(egress)) {
+        let found = if self.dry {
+            self.rehearse_lookup(network, port, view)
+        } else {
+            network.fdb.lookup(view.dst, self.now)
+        };
+        match found.and_then(|egress| self.snapshot.port(egress)) {
             Some(egress) => self.forward(network, port, egress, view),
             None if port.own_mac == Some(view.dst) => Err(DropReason::InterfaceMac),
             None => self.flood(network, port, view, FloodCause::UnknownUnicast, false),
@@ -268,6 +245,7 @@ impl Turn<'_> {
         if port.has_gateway_address() {
             return Err(DropReason::SamePort);
         }
+        self.tell(|| Bridging::ToGateway);
         let received = Received { snapshot: self.snapshot, network, gateway, port, view, frame: self.frame };
         if GatewayState::is_meant(&received) {
             return self.gateway.receive(self.now, &received, self.out);
@@ -293,9 +271,12 @@ impl Turn<'_> {
         }
         match link::passage(network, ingress, egress, view, self.frame) {
             Passage::Open => {}
-            Passage::Ruled(rule) if link::passes(self.edge.as_deref_mut(), rule) => {}
+            Passage::Ruled(rule) if link::passes(self.edge.as_deref_mut(), network, rule) => {}
             Passage::Ruled(_) => return Err(DropReason::RuleDenied),
-            Passage::Closed => return Err(DropReason::LinkDenied),
+            Passage::Closed => {
+                self.tell(|| Bridging::NotLinked { from: ingress.id, to: egress.id });
+                return Err(DropReason::LinkDenied);
+            }
             Passage::Tracked => {
                 let bridged =
                     Bridged { snapshot: self.snapshot, network, ingress, egress, view, frame: self.frame };
@@ -328,7 +309,9 @@ impl Turn<'_> {
                 continue;
             }
             match link::passage(network, ingress, egress, view, self.frame) {
-                Passage::Ruled(rule) if !link::passes(self.edge.as_deref_mut(), rule) => denied = true,
+                Passage::Ruled(rule) if !link::passes(self.edge.as_deref_mut(), network, rule) => {
+                    denied = true
+                }
                 Passage::Open | Passage::Ruled(_) if fits(egress, view, self.frame) => {
                     self.out.forward(egress.id);
                 }
@@ -340,6 +323,9 @@ impl Turn<'_> {
                 }
                 Passage::Tracked => {}
             }
+        }
+        if self.dry {
+            self.tell_left_out(network, ingress, view, cause, answered);
         }
         match u16::try_from(self.out.copies().len()).unwrap_or(u16::MAX) {
             0 if denied => Err(DropReason::RuleDenied),

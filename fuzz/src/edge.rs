@@ -24,6 +24,7 @@ use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
 
 use self::packets::{between, framed, ipv4, message};
 use crate::input::Input;
+use crate::rehearsal::Log;
 
 mod answers;
 mod errors;
@@ -68,8 +69,13 @@ const TRANSPORT_PORTS: [u16; 8] = [20_000, 20_001, 20_002, 80, 53, 5060, 40_000,
 /// uplink from an address of the inside; translated checksums are right, and answers to translated packets come back as those of what
 /// was sent; tables keep their bounds, and counters add up.
 pub fn edge(data: &[u8]) {
+    run(data, None);
+}
+
+/// The same, with what happens written down.
+pub(crate) fn run(data: &[u8], log: Option<Log>) -> Option<Log> {
     let mut input = Input(data);
-    let mut world = World::new();
+    let mut world = World { log, ..World::new() };
     for _ in 0..MAX_OPERATIONS {
         let done = match input.byte().map(|byte| byte % 8) {
             Some(0..=2) => packet(&mut input).map(|(port, bytes)| {
@@ -91,6 +97,7 @@ pub fn edge(data: &[u8]) {
         world.check_bounds();
     }
     world.check_counters();
+    world.log
 }
 
 fn any_frame(input: &mut Input<'_>) -> Option<(u16, Vec<u8>, Offload)> {
@@ -228,6 +235,7 @@ struct World {
     /// Frames in by port, and frames dropped by the verdicts.
     received: [u64; TUNNEL as usize + 1],
     dropped: [u64; TUNNEL as usize + 1],
+    log: Option<Log>,
 }
 
 impl World {
@@ -241,6 +249,7 @@ impl World {
             next_tick: Some(Timestamp::ZERO),
             received: Default::default(),
             dropped: Default::default(),
+            log: None,
         };
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             world.core.answer(world.now, &Answer::PortsHeld { protocol, ports: vec![(20_000, 20_002)] });
@@ -327,6 +336,9 @@ impl World {
     }
 
     fn receive(&mut self, port: u16, frame: &Frame<'_>, sound: bool) -> Verdict {
+        if let Some(log) = &mut self.log {
+            log.before(&mut self.core, self.now, PortId(port), frame);
+        }
         let verdict = self.core.step(self.now, PortId(port), frame, &mut self.out);
         self.received[usize::from(port)] += 1;
         self.check(port, frame, verdict, sound);
@@ -360,6 +372,9 @@ impl World {
     }
 
     fn check(&mut self, ingress: u16, frame: &Frame<'_>, verdict: Verdict, sound: bool) {
+        if let Some(log) = &mut self.log {
+            log.after(verdict, frame, &self.out);
+        }
         if let Verdict::Drop(_) = verdict {
             self.dropped[usize::from(ingress)] += 1;
             assert!(self.out.copies().is_empty() && self.out.rewritten().is_none(), "{verdict}");

@@ -22,7 +22,7 @@ use pontoon_dataplane::replay::case::Case;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 11] = [
     ("dns", pontoon_fuzz::dns),
     ("edge", pontoon_fuzz::edge),
     ("edge_errors", pontoon_fuzz::edge_errors),
@@ -32,6 +32,7 @@ const TARGETS: [Target; 10] = [
     ("segment", pontoon_fuzz::segment),
     ("rewrite_packet", pontoon_fuzz::rewrite_packet),
     ("icmp_error", pontoon_fuzz::icmp_error),
+    ("trace", pontoon_fuzz::trace),
     ("trace_grammar", pontoon_fuzz::trace_grammar),
 ];
 
@@ -82,6 +83,7 @@ fn bless() -> std::io::Result<()> {
     }
     for (name, bytes) in edge::edge_seeds() {
         write("edge", name, &bytes)?;
+        write("trace", name, &bytes)?;
     }
     for (name, bytes) in edge::error_seeds() {
         write("edge_errors", name, &bytes)?;

@@ -173,13 +173,30 @@ impl Kernel {
     /// What the kernel knows of the MAC of a station on an interface. Kernels before 5.0 cannot look up a single one and tell
     /// nothing.
     pub(super) fn neighbour(&mut self, interface: u32, address: Ipv4Addr) -> io::Result<Option<Neighbour>> {
+        Ok(self.neighbour_entry(interface, address)?.as_ref().and_then(usable))
+    }
+
+    /// Its MAC, also while the kernel asks whether it still is that one, as it does while it uses it (NUD_DELAY, NUD_PROBE).
+    pub(super) fn known_neighbour(
+        &mut self,
+        interface: u32,
+        address: Ipv4Addr,
+    ) -> io::Result<Option<MacAddr>> {
+        let entry = self.neighbour_entry(interface, address)?;
+        Ok(entry.as_ref().and_then(|entry| match entry.header.state {
+            NeighbourState::Delay | NeighbourState::Probe => mac_of(entry),
+            _ => usable(entry).map(Neighbour::mac),
+        }))
+    }
+
+    fn neighbour_entry(&mut self, interface: u32, address: Ipv4Addr) -> io::Result<Option<NeighbourMessage>> {
         let mut question = NeighbourMessage::default();
         question.header.family = AddressFamily::Inet;
         question.header.ifindex = interface;
         question.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
         let sequence = self.send(&[(RouteNetlinkMessage::GetNeighbour(question), 0)])?;
         Ok(match self.answer(sequence)? {
-            Ok(RouteNetlinkMessage::NewNeighbour(neighbour)) => usable(&neighbour),
+            Ok(RouteNetlinkMessage::NewNeighbour(neighbour)) => Some(neighbour),
             _ => None,
         })
     }
@@ -405,16 +422,21 @@ fn mtu_of(metric: &RouteMetric) -> Option<u32> {
 }
 
 fn usable(message: &NeighbourMessage) -> Option<Neighbour> {
-    let mac = message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
-        _ => None,
-    });
-    let mac = MacAddr(mac?);
+    let mac = mac_of(message)?;
     match message.header.state {
         NeighbourState::Reachable | NeighbourState::Stale => Some(Neighbour::Learned(mac)),
         NeighbourState::Permanent | NeighbourState::Noarp => Some(Neighbour::Fixed(mac)),
         _ => None,
     }
+}
+
+fn mac_of(message: &NeighbourMessage) -> Option<MacAddr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => {
+            <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr)
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]

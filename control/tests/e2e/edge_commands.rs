@@ -4,16 +4,14 @@ use std::io::Read;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use pontoon::api::types::{Applied, Link, NatStats, Network, Publication, Rule, Trace, UplinkState};
+use pontoon::api::types::{Applied, Link, NatStats, Network, Publication, Rule, UplinkState};
 use pontoon::link::Links;
-use pontoon_dataplane::port::pcap;
-use pontoon_tools::outside::{HOST, OUTSIDE, Way};
-use pontoon_tools::ping::Answer;
+use pontoon_tools::outside::{HOST, Way};
 use pontoon_tools::transfer::Connection;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, PATIENCE};
-use crate::edge::{Edge, edge_test, listen, ping, try_connect};
+use crate::edge::{Edge, edge_test, listen, try_connect};
 use crate::{Test, test};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -28,7 +26,6 @@ pub(crate) fn tests() -> Vec<Test> {
         edge_test("edge-commands/uplinks", Way::Direct(1500), &[], uplinks),
         test("edge-commands/nat-options", nat_options),
         edge_test("edge-commands/republished", Way::Direct(1500), &[], republished),
-        edge_test("edge-commands/trace", Way::Direct(1500), &[], trace),
     ]
 }
 
@@ -311,79 +308,4 @@ fn republished(edge: &mut Edge) {
     let server = listen(&web.namespace, (web.ip(), 81));
     let host = try_connect(edge.host(), (LOOPBACK, 0), (LOOPBACK, 8081), PATIENCE).unwrap();
     Connection::accept(host, &server).unwrap().check().unwrap();
-}
-
-/// One trace, its arguments behind the network.
-fn traced(edge: &Edge, from: &str, packet: &str) -> Trace {
-    let answer = edge.daemon.ask(&["trace", "blue", "--from", from, packet, "--json"]);
-    assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{packet}");
-    serde_json::from_str(&answer.stdout).unwrap()
-}
-
-fn trace(edge: &mut Edge) {
-    edge.daemon.network("");
-    let web = edge.daemon.attach("--name web");
-    let db = edge.daemon.attach("--name db");
-    edge.daemon.ok("rule add blue deny --to 203.0.113.99 --proto tcp");
-    edge.daemon.ok("publish blue db 8080:80");
-    let uplink = edge.daemon.ok("uplink ls -q").trim().to_owned();
-    // The next hop's MAC is known afterwards.
-    assert_eq!(ping(&web.namespace, OUTSIDE), Answer::Reply);
-    edge.daemon.ok("nat flush");
-    let drops = || edge.daemon.ok("stats --json").contains("rule-denied");
-
-    let (own, other) = (web.ip(), db.ip());
-    let out = traced(edge, "web", &format!("udp {own}:40000 > {OUTSIDE}:53"));
-    assert_eq!(out.leaves.len(), 1, "{out:?}");
-    assert_eq!(out.leaves[0].port, format!("uplink:{uplink}"));
-    assert!(out.leaves[0].packet.starts_with(&format!("udp {HOST}:")), "{out:?}");
-    assert!(out.leaves[0].packet.contains(&format!("> {OUTSIDE}:53 ttl 63")), "{out:?}");
-    assert!(out.decisions.iter().any(|it| it.contains("new session")), "{out:?}");
-
-    let denied = traced(edge, "web", &format!("tcp {own}:40000 > 203.0.113.99:80"));
-    assert_eq!(denied.drop.as_deref(), Some("rule-denied"));
-    assert!(denied.decisions.iter().any(|it| it.contains("rule 1 denies")), "{denied:?}");
-
-    let across = traced(edge, "web", &format!("tcp {own}:40000 > {other}:80"));
-    assert_eq!((across.leaves.len(), across.leaves[0].port.as_str()), (1, "blue/db"), "{across:?}");
-    let spoofed = traced(edge, "web", &format!("tcp 10.88.0.77:40000 > {other}:80"));
-    assert_eq!((spoofed.drop.as_deref(), spoofed.leaves.len()), (Some("guard-ipv4"), 0));
-
-    let inwards = traced(edge, &format!("uplink:{uplink}"), &format!("tcp {OUTSIDE}:40000 > {HOST}:8080"));
-    assert_eq!(inwards.leaves[0].port, "blue/db", "{inwards:?}");
-    assert!(inwards.leaves[0].packet.contains(&format!("> {other}:80 syn")), "{inwards:?}");
-    assert!(inwards.decisions.iter().any(|it| it.contains("publication 1 leads to")), "{inwards:?}");
-
-    let host = traced(edge, "host", &format!("icmp 10.88.0.1 > {other}"));
-    assert_eq!(host.leaves[0].port, "blue/db", "{host:?}");
-
-    // A frame of a capture is the same frame.
-    let file = edge.daemon.path("seen.pcap");
-    let bytes: Vec<u8> = (0..across.leaves[0].frame.len() / 2)
-        .map(|at| u8::from_str_radix(&across.leaves[0].frame[2 * at..2 * at + 2], 16).unwrap())
-        .collect();
-    let mut writer = pcap::Writer::create(&file).unwrap();
-    writer.write(std::time::Duration::ZERO, &[0; 60]).unwrap();
-    writer.write(std::time::Duration::ZERO, &bytes).unwrap();
-    writer.finish().unwrap();
-    let line = format!("trace blue --from web --pcap {} --frame 2", file.display());
-    assert_eq!(edge.daemon.json::<Trace>(&line), across);
-    let text = edge.daemon.ok(&line);
-    assert!(text.starts_with("in by blue/web: tcp ") && text.contains("\nout by blue/db: tcp "), "{text}");
-    let answer = edge.daemon.ask(&[
-        "trace",
-        "blue",
-        "--from",
-        "web",
-        "--pcap",
-        file.to_str().unwrap(),
-        "--frame",
-        "3",
-    ]);
-    assert!(answer.code == Some(1) && answer.stderr.contains("has no frame 3; it has 2"), "{answer:?}");
-
-    // And nothing is left of all that.
-    assert_eq!(edge.daemon.json::<Vec<serde_json::Value>>("nat ls"), [""; 0]);
-    assert!(!drops());
-    assert_eq!(edge.daemon.json::<Vec<Rule>>("rule ls blue")[0].hits, 0);
 }

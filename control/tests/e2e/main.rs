@@ -46,6 +46,7 @@ mod rungs;
 mod sessions;
 mod stations;
 mod survive;
+mod trace;
 mod uplink;
 mod uplink_changes;
 mod uplinks;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         command_line::tests(),
         bad_input::tests(),
         edge_commands::tests(),
+        trace::tests(),
         edge_bad_input::tests(),
         gateway::tests(),
         witness::tests(),

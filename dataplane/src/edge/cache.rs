@@ -7,8 +7,8 @@
 //! the memory evicts itself, and half of every eight stays with the others.
 //! Ageing is the users', who know what grows old.
 
-use core::hash::{BuildHasher, Hash, Hasher};
-use std::hash::{DefaultHasher, RandomState};
+use core::hash::{Hash, Hasher};
+use std::hash::DefaultHasher;
 
 use crate::time::Timestamp;
 
@@ -37,14 +37,10 @@ pub(super) struct Cache<K, V> {
 }
 
 impl<K: Key, V> Cache<K, V> {
-    /// Room for `capacity` entries, rounded up to a multiple of eight.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// Room for `capacity` entries, rounded up to a multiple of eight. The hash is keyed with `seed`, which nobody outside must know.
+    pub(super) fn new(capacity: usize, seed: u64) -> Self {
         let places = capacity.next_multiple_of(WAYS).max(WAYS);
-        Self {
-            places: (0..places).map(|_| None).collect(),
-            // The standard library's source of randomness for hash tables, which is just what this is.
-            secret: RandomState::new().build_hasher().finish(),
-        }
+        Self { places: (0..places).map(|_| None).collect(), secret: seed }
     }
 
     /// The entry of `key`, which counts as used.
@@ -52,6 +48,13 @@ impl<K: Key, V> Cache<K, V> {
         let place = self.ways(key).iter_mut().flatten().find(|place| place.key == *key)?;
         place.used = now;
         Some(&mut place.value)
+    }
+
+    /// The entry of `key`, which does not count as used by that.
+    pub(super) fn peek(&self, key: &K) -> Option<&V> {
+        let first = self.first_way(key);
+        let ways = self.places.get(first..first + WAYS).unwrap_or_default();
+        ways.iter().flatten().find(|place| place.key == *key).map(|place| &place.value)
     }
 
     /// Remembers `value`, in place of what was remembered of `key` or of whoever has to go.
@@ -77,11 +80,15 @@ impl<K: Key, V> Cache<K, V> {
     }
 
     fn ways(&mut self, key: &K) -> &mut [Option<Place<K, V>>] {
+        let first = self.first_way(key);
+        self.places.get_mut(first..first + WAYS).unwrap_or_default()
+    }
+
+    fn first_way(&self, key: &K) -> usize {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.secret);
         key.hash(&mut hasher);
-        let first = hasher.finish() as usize % (self.places.len() / WAYS) * WAYS;
-        self.places.get_mut(first..first + WAYS).unwrap_or_default()
+        hasher.finish() as usize % (self.places.len() / WAYS) * WAYS
     }
 }
 
@@ -110,7 +117,7 @@ mod tests {
 
     #[test]
     fn who_floods_evicts_itself() {
-        let mut cache = Cache::new(WAYS);
+        let mut cache = Cache::new(WAYS, 7);
         for number in 0..3 {
             cache.insert((1, number), at(number.into()), number);
         }
@@ -124,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_newcomer_takes_the_place_least_used() {
-        let mut cache = Cache::new(WAYS);
+        let mut cache = Cache::new(WAYS, 7);
         for number in 0..8 {
             cache.insert((1, number), at(number.into()), number);
         }
@@ -136,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_replaced_and_retained_by_its_key() {
-        let mut cache = Cache::new(64);
+        let mut cache = Cache::new(64, 7);
         cache.insert((1, 1), at(0), 1);
         cache.insert((1, 1), at(0), 2);
         cache.insert((1, 2), at(0), 3);

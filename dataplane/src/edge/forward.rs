@@ -5,7 +5,6 @@
 
 use super::Edge;
 use super::config::{Publication, Uplink, UplinkChoice};
-use super::explain::Decision;
 use super::ingress::Ingress;
 use super::neighbour::{NeighbourKey, Resolved};
 use super::packet::{Content, Packet, TcpFlags};
@@ -19,6 +18,7 @@ use super::waiting::Awaited;
 use crate::addr::MacAddr;
 use crate::gateway::errors::{HOST_UNREACHABLE, NETWORK_UNREACHABLE, TIME_EXCEEDED, fragmentation_needed};
 use crate::network::{Network, PortId, Snapshot};
+use crate::trace::decision::{Ended, Routing, Tracking};
 use crate::verdict::{DropReason, Translation, Verdict, Wait};
 use std::net::Ipv4Addr;
 
@@ -61,7 +61,7 @@ impl Edge {
         direction: Direction,
     ) -> Result<Passed, DropReason> {
         if !self.may_go_on(it.snapshot, id) {
-            return Ok(self.end(it, id));
+            return Ok(self.end(it, id, Ended::NotAdmitted));
         }
         let flags = tcp_flags(&it.packet);
         let translation = self.sessions.get(id).translation(direction);
@@ -78,9 +78,10 @@ impl Edge {
             hop = match self.renew_hop(it, id, direction)? {
                 Renewed::Hop(hop) => hop,
                 Renewed::Wait(wait) => return Ok(Passed::Done(Verdict::Wait(wait))),
-                Renewed::Ended => return Ok(self.end(it, id)),
+                Renewed::Ended => return Ok(self.end(it, id, Ended::WayChanged)),
             };
         }
+        self.tell(|| Routing::Remembered { egress: hop.egress, mac: hop.dst_mac, mtu: hop.mtu });
         if direction == Direction::Original {
             self.note_sender(it, id)?;
         }
@@ -101,12 +102,9 @@ impl Edge {
     }
 
     #[cold]
-    fn end(&mut self, it: &Ingress<'_>, id: SessionId) -> Passed {
-        self.tell(|| Decision::SessionEnds);
-        if !self.is_dry() {
-            self.sessions.remove(id, it.now);
-            self.call_for_release();
-        }
+    fn end(&mut self, it: &Ingress<'_>, id: SessionId, why: Ended) -> Passed {
+        self.tell(|| Tracking::Ends(why));
+        self.remove_session(id, it.now);
         Passed::Ended
     }
 
@@ -125,9 +123,9 @@ impl Edge {
             false => usize::from(it.packet.total_len),
         };
         let fits = len <= usize::from(hop.mtu);
-        self.tell(|| Decision::Becomes(*tuple));
+        self.tell(|| Routing::Becomes(*tuple));
         if !fits {
-            self.tell(|| Decision::TooLarge { len, mtu: hop.mtu });
+            self.tell(|| Routing::TooLarge { len, mtu: hop.mtu });
         }
         if !fits && it.packet.dont_fragment {
             return it.refuse(fragmentation_needed(hop.mtu));
@@ -215,7 +213,9 @@ impl Edge {
                 None => Renewed::Ended,
             },
         };
-        if let Renewed::Hop(hop) = renewed {
+        if let Renewed::Hop(hop) = renewed
+            && !self.is_dry()
+        {
             self.sessions.get_mut(id).set_hop(direction, hop);
         }
         Ok(renewed)
@@ -255,17 +255,19 @@ impl Edge {
         let config = &it.snapshot.edge;
         let key = RouteKey { network: network.id, destination };
         // A sender at its share cannot have more questions put than frames kept.
-        let may_wait = self.is_dry() || self.waiting.has_room(it.port.id, it.frame.bytes.len());
+        let may_wait = self.waiting.has_room(it.port.id, it.frame.bytes.len());
         let way = match network.edge.uplinks {
             UplinkChoice::None => Way::None,
+            _ if self.is_dry() => self.rehearse_route(it, key, may_wait),
             _ => self.routes.lookup(it.now, key, may_wait, it.out),
         };
         let route = match way {
             Way::Known(route) => Some(route),
             Way::Asked => {
-                return self
-                    .hold(it.now, it.snapshot, Awaited::Route(key), it.port.id, it.frame)
-                    .map(Exit::Wait);
+                let wait = self.hold(it.now, it.snapshot, Awaited::Route(key), it.port.id, it.frame)?;
+                let Some(route) = self.answered_route(key) else { return Ok(Exit::Wait(wait)) };
+                self.goes_on(Awaited::Route(key), it.out, || Routing::AsksRoute(destination));
+                route
             }
             Way::None => None,
         };
@@ -279,28 +281,31 @@ impl Edge {
         let (Some(route), Some(uplink), Some(source)) = (route, uplink, source) else {
             return Err(it.drop_with(NETWORK_UNREACHABLE, DropReason::NoRoute));
         };
-        self.tell(|| Decision::Route(route));
+        self.tell(|| Routing::Route(route));
         let key = NeighbourKey { uplink: uplink.port, address: route.next_hop };
-        let mac = match uplink.mac {
+        let known = (route.next_hop, route.neighbour);
+        let resolved = match uplink.mac {
             None => Resolved::Mac(Uplink::PEER_MAC),
-            Some(_) if self.is_dry() => self.neighbours.known(it.now, key, route.neighbour),
-            Some(_) => {
-                let told = route.neighbour;
-                self.neighbours.resolve(it.now, uplink, (route.next_hop, told), may_wait, it.out)
-            }
+            Some(_) if self.is_dry() => self.rehearse_next_hop(it, uplink, known, may_wait),
+            Some(_) => self.neighbours.resolve(it.now, uplink, known, may_wait, it.out),
         };
-        let generation = self.generation(it.now);
-        match mac {
+        let mac = match resolved {
             Resolved::Mac(mac) => {
-                self.tell(|| Decision::NextHop { address: route.next_hop, mac });
-                self.call_at(it.now + core::time::Duration::from_secs(1));
-                Ok(Exit::Hop(uplink_hop(uplink, mac, uplink.mtu.min(route.mtu), generation), source))
+                self.tell(|| Routing::NextHop { address: route.next_hop, mac });
+                mac
             }
             Resolved::Asked => {
-                self.hold(it.now, it.snapshot, Awaited::Neighbour(key), it.port.id, it.frame).map(Exit::Wait)
+                let wait = self.hold(it.now, it.snapshot, Awaited::Neighbour(key), it.port.id, it.frame)?;
+                if !self.goes_on(Awaited::Neighbour(key), it.out, || Routing::AsksNextHop(route.next_hop)) {
+                    return Ok(Exit::Wait(wait));
+                }
+                MacAddr::ZERO
             }
-            Resolved::Failed => Err(it.drop_with(HOST_UNREACHABLE, DropReason::NeighbourTimeout)),
-        }
+            Resolved::Failed => return Err(it.drop_with(HOST_UNREACHABLE, DropReason::NeighbourTimeout)),
+        };
+        let generation = self.generation(it.now);
+        self.call_at(it.now + core::time::Duration::from_secs(1));
+        Ok(Exit::Hop(uplink_hop(uplink, mac, uplink.mtu.min(route.mtu), generation), source))
     }
 
     /// Where answers to whoever sent the packet leave.
@@ -371,7 +376,7 @@ impl Edge {
             Translation::Destination | Translation::Both => admits(network) && published(publication),
             Translation::None => super::link::may_stay(snapshot, network, session),
         };
-        if may_stay {
+        if may_stay && !self.is_dry() {
             self.sessions.get_mut(id).set_rules_generation(snapshot.edge.rules_generation);
         }
         may_stay

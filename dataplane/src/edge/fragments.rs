@@ -44,8 +44,8 @@ impl Key for FragmentKey {
 pub(super) struct Fragments(Cache<FragmentKey, (Tuple, Timestamp)>);
 
 impl Fragments {
-    pub(super) fn new() -> Self {
-        Self(Cache::new(CAPACITY))
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Cache::new(CAPACITY, seed))
     }
 
     /// The first fragment of a packet is of this flow.
@@ -55,7 +55,14 @@ impl Fragments {
 
     /// The flow of another fragment, if the first has come.
     pub(super) fn flow(&mut self, now: Timestamp, key: &FragmentKey) -> Option<Tuple> {
-        self.0.get(key, now).filter(|(_, until)| now < *until).map(|(tuple, _)| *tuple)
+        // Whoever is in use goes last when there is no room.
+        self.0.get(key, now);
+        self.rehearse(now, key)
+    }
+
+    /// As [`Fragments::flow`], without a change.
+    pub(super) fn rehearse(&self, now: Timestamp, key: &FragmentKey) -> Option<Tuple> {
+        self.0.peek(key).filter(|(_, until)| now < *until).map(|(tuple, _)| *tuple)
     }
 }
 
@@ -69,7 +76,7 @@ mod tests {
         let (src, dst) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(192, 0, 2, 7));
         let key = FragmentKey { ingress: PortId(2), src, dst, ident: 7, protocol: 17 };
         let tuple = |port| Tuple::v4(Protocol::Udp, (src, port), (dst, 53));
-        let mut fragments = Fragments::new();
+        let mut fragments = Fragments::new(7);
         fragments.first(Timestamp::ZERO, key, tuple(1000));
         assert_eq!(fragments.flow(Timestamp::from_millis(29_999), &key), Some(tuple(1000)));
         assert_eq!(fragments.flow(Timestamp::ZERO, &FragmentKey { ingress: PortId(3), ..key }), None);

@@ -1,6 +1,5 @@
 //! A packet that came in, and which flow it is of.
 
-use super::explain::Decision;
 use super::fragments::FragmentKey;
 use super::packet::{Content, Packet};
 use super::quote::Quote;
@@ -14,6 +13,7 @@ use crate::gateway::{GatewayState, Received};
 use crate::network::{Gateway, Port, PortId, Snapshot};
 use crate::out::Out;
 use crate::time::Timestamp;
+use crate::trace::decision::Tracking;
 use crate::verdict::{DropReason, Verdict, Wait};
 
 /// A packet that came in, and what deciding about it takes.
@@ -138,8 +138,8 @@ impl Edge {
     ) -> Result<Flow, DropReason> {
         let flow = self.find_flow(now, snapshot, ingress, frame, packet)?;
         match flow {
-            Flow::Of(tuple) => self.tell(|| Decision::Flow(tuple)),
-            Flow::Error(quote) => self.tell(|| Decision::ErrorAbout(quote.tuple)),
+            Flow::Of(tuple) => self.tell(|| Tracking::Flow(tuple)),
+            Flow::Error(quote) => self.tell(|| Tracking::ErrorAbout(quote.tuple)),
             Flow::Other | Flow::Unknown(_) => {}
         }
         Ok(flow)
@@ -165,7 +165,11 @@ impl Edge {
             },
             Content::Fragment if Protocol::from_number(packet.protocol).is_some() => {
                 let key = fragment_key(ingress, packet);
-                match self.fragments.flow(now, &key) {
+                let flow = match self.is_dry() {
+                    true => self.fragments.rehearse(now, &key),
+                    false => self.fragments.flow(now, &key),
+                };
+                match flow {
                     Some(tuple) => Ok(Flow::Of(tuple)),
                     None => self
                         .hold(now, snapshot, Awaited::FirstFragment(key), ingress, frame)
@@ -196,7 +200,8 @@ impl Edge {
         frame: &Frame<'_>,
     ) -> Result<Wait, DropReason> {
         if self.is_dry() {
-            return Ok(awaited.wait());
+            let has_room = self.waiting.has_room(ingress, frame.bytes.len());
+            return if has_room { Ok(awaited.wait()) } else { Err(DropReason::WaitFull) };
         }
         let worker = self.worker;
         let wait = self.waiting.hold(now, awaited, ingress, frame, |awaited, held| {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Edge;
 use super::config::Publication;
-use super::explain::{Decision, RuleList};
 use super::forward::Passed;
 use super::ingress::{Flow, Ingress};
 use super::packet::Content;
@@ -16,6 +15,7 @@ use crate::gateway::Received;
 use crate::gateway::errors::{HOST_UNREACHABLE, TIME_EXCEEDED, is_single_host};
 use crate::guard;
 use crate::network::{Network, PortId};
+use crate::trace::decision::{Routing, RuleList, Tracking};
 use crate::verdict::{DropReason, Translation, Verdict};
 
 /// The port of a resolver (RFC 1035, section 4.2).
@@ -51,7 +51,7 @@ impl Edge {
             return Err(DropReason::EdgeSource);
         }
         if let Some(tuple) = it.plain_flow() {
-            self.tell(|| Decision::Flow(tuple));
+            self.tell(|| Tracking::Flow(tuple));
             return self.flow_from_inside(it, received, &tuple);
         }
         match self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet)? {
@@ -95,7 +95,7 @@ impl Edge {
         match self.destination(received, tuple) {
             Destination::Published(publication) => self.open_hairpin(it, received, tuple, &publication),
             Destination::Resolver(port) => {
-                self.tell(|| Decision::Resolver);
+                self.tell(|| Routing::Resolver);
                 if !received.network.edge.rules.is_empty() {
                     self.open_to_host(it, received, tuple)?;
                 }
@@ -159,11 +159,11 @@ impl Edge {
     pub(super) fn find_session(&mut self, tuple: &Tuple) -> Option<(SessionId, Direction)> {
         let found = self.sessions.find(tuple);
         if self.is_dry() {
-            let decision = found.map_or(Decision::NoSession, |(id, direction)| {
+            let told = found.map_or(Tracking::NoSession, |(id, direction)| {
                 let state = self.sessions.get(id).state();
-                Decision::Session { number: id.number(), direction, state }
+                Tracking::Session { number: id.number(), direction, state }
             });
-            self.tell(|| decision);
+            self.tell(|| told);
         }
         found
     }
@@ -213,7 +213,7 @@ impl Edge {
         received: &Received<'_>,
         tuple: &Tuple,
     ) -> Result<Verdict, DropReason> {
-        self.tell(|| Decision::Host);
+        self.tell(|| Routing::Host);
         let network = received.network;
         let is_echo_request = tuple.protocol == Protocol::Icmp
             && tuple.dst_port == 0
@@ -235,7 +235,7 @@ impl Edge {
 
     /// A packet to the resolver at the gateway. It leaves by the resolver's port, as it came.
     fn ask_resolver(&mut self, it: &mut Ingress<'_>, port: PortId) -> Result<Verdict, DropReason> {
-        if !self.is_dry() && !it.errors.may_ask(it.now, it.port.id) {
+        if !it.errors.may_ask(it.now, it.port.id) {
             return Err(DropReason::ResolverShare);
         }
         to_port(it, Some(port))
@@ -249,7 +249,7 @@ impl Edge {
     ) -> Result<Verdict, DropReason> {
         let rules = &received.network.edge.rules;
         let rule = first_match_untracked(rules, it.packet.src, it.packet.dst, it.packet.protocol);
-        if self.passes(RuleList::Network, rule) {
+        if self.passes(RuleList::Network(received.network.id), rules, rule) {
             to_host_port(it, received.network)
         } else {
             Err(it.prohibit(DropReason::RuleDenied))

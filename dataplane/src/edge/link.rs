@@ -12,10 +12,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Edge;
 use super::config::{Link, NetworkEdge, Rule};
-use super::explain::{Decision, RuleList};
 use super::forward::tcp_flags;
 use super::ingress::Flow;
-use super::open::{reason, untranslated};
+use super::open::untranslated;
 use super::packet::{Content, Packet};
 use super::rules::{first_match, first_match_untracked, permits};
 use super::session::{Direction, Hop, NewSession, Session};
@@ -23,6 +22,7 @@ use super::tuple::Tuple;
 use crate::frame::{EthernetView, Frame, ethertype};
 use crate::network::{Network, Port, PortId, Snapshot};
 use crate::time::Timestamp;
+use crate::trace::decision::{Bridging, Ended, RuleList, Tracking};
 use crate::verdict::{DropReason, Translation, Wait};
 
 /// A frame on its way from one port of a network to another.
@@ -123,9 +123,9 @@ fn between_isolated(
 
 /// Whether a frame is for the host of which that rule of the network decides whether it is, if any does; the rule counts it. Workers
 /// without the edge trace nothing.
-pub fn passes(edge: Option<&mut Edge>, rule: Option<&Rule>) -> bool {
+pub fn passes(edge: Option<&mut Edge>, network: &Network, rule: Option<&Rule>) -> bool {
     if let Some(edge) = edge {
-        return edge.passes(RuleList::Network, rule);
+        return edge.passes(RuleList::Network(network.id), &network.edge.rules, rule);
     }
     if let Some(rule) = rule {
         rule.hits.count();
@@ -133,12 +133,12 @@ pub fn passes(edge: Option<&mut Edge>, rule: Option<&Rule>) -> bool {
     permits(rule)
 }
 
-/// Whether a link of `edge` lets `from` open a session of this tuple to `to`.
-pub(super) fn allows(edge: &NetworkEdge, from: PortId, to: PortId, tuple: &Tuple) -> bool {
+/// The link of `edge` that lets `from` open a session of this tuple to `to`, if one does.
+fn admitting<'a>(edge: &'a NetworkEdge, from: PortId, to: PortId, tuple: &Tuple) -> Option<&'a Link> {
     let serves = |link: &Link| {
         link.service.is_none_or(|(protocol, port)| protocol == tuple.protocol && port == tuple.dst_port)
     };
-    edge.links.iter().any(|link| link.from == from && link.to == to && serves(link))
+    edge.links.iter().find(|link| link.from == from && link.to == to && serves(link))
 }
 
 /// Whether a session without a translation may go on by the present rules of `network`.
@@ -153,7 +153,11 @@ pub(super) fn may_stay(snapshot: &Snapshot, network: &Network, session: &Session
     let rules_permit = || permits(first_match(&network.edge.rules, original));
     let [from, to] = [Direction::Reply, Direction::Original].map(|direction| session.hop(direction).egress);
     is_of_host(original.src)
-        || if is_of_host(original.dst) { rules_permit() } else { allows(&network.edge, from, to, original) }
+        || if is_of_host(original.dst) {
+            rules_permit()
+        } else {
+            admitting(&network.edge, from, to, original).is_some()
+        }
 }
 
 impl Edge {
@@ -190,10 +194,8 @@ impl Edge {
                 }
                 return Ok(None);
             }
-            self.tell(|| Decision::SessionEnds);
-            if !self.is_dry() {
-                self.sessions.remove(id, now);
-            }
+            self.tell(|| Tracking::Ends(Ended::NotAdmitted));
+            self.remove_session(id, now);
         }
         if ingress.has_gateway_address() {
             return self.follow_host(now, bridged, &packet, &tuple, error);
@@ -211,9 +213,10 @@ impl Edge {
         tuple: &Tuple,
         error: bool,
     ) -> Result<Option<Wait>, DropReason> {
-        if !error && packet.content != Content::Fragment && !self.is_dry() {
+        self.tell(|| Bridging::HostSpeaks);
+        if !error && packet.content != Content::Fragment {
             let new = untranslated(bridged.snapshot, bridged.egress.id, tuple);
-            let _ = self.sessions.insert(now, &new, tcp_flags(packet));
+            let _ = self.insert_session(now, &new, tcp_flags(packet));
         }
         Ok(None)
     }
@@ -229,16 +232,14 @@ impl Edge {
     ) -> Result<(), DropReason> {
         let &Bridged { snapshot, network, ingress, egress, .. } = bridged;
         let begins = !error && packet.content != Content::Fragment;
-        if !begins || !allows(&network.edge, ingress.id, egress.id, tuple) {
+        let by = admitting(&network.edge, ingress.id, egress.id, tuple).filter(|_| begins);
+        self.tell(|| Bridging::Link { from: ingress.id, to: egress.id, by: by.copied() });
+        if by.is_none() {
             return Err(DropReason::LinkDenied);
         }
         let hop = |port: &Port| Hop { egress: port.id, ..Hop::UNKNOWN };
         let new =
             NewSession { hops: [hop(egress), hop(ingress)], ..untranslated(snapshot, ingress.id, tuple) };
-        self.tell(|| Decision::NewSession { original: new.original, reply: new.reply });
-        if self.is_dry() {
-            return Ok(());
-        }
-        self.sessions.insert(now, &new, tcp_flags(packet)).map(drop).map_err(reason)
+        self.insert_session(now, &new, tcp_flags(packet))
     }
 }

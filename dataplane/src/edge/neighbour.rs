@@ -99,8 +99,8 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    pub(super) fn new() -> Self {
-        Self { cache: Cache::new(CAPACITY), due: None }
+    pub(super) fn new(seed: u64) -> Self {
+        Self { cache: Cache::new(CAPACITY, seed), due: None }
     }
 
     /// The MAC of `address` behind `uplink`; asks on the link where needed, about who is unknown only if the packet `may_wait` for
@@ -113,49 +113,29 @@ impl Neighbours {
         may_wait: bool,
         out: &mut Out,
     ) -> Resolved {
-        let hint = match told {
-            Some(Neighbour::Fixed(mac)) => return Resolved::Mac(mac),
-            Some(Neighbour::Learned(mac)) => Some(mac),
-            None => None,
-        };
         let key = NeighbourKey { uplink: uplink.port, address };
-        let due = now + RETRY;
-        let (state, resolved) = match (self.cache.get(&key, now).copied(), hint) {
-            (Some(State::Asked { .. }), _) => return Resolved::Asked,
-            (Some(State::Probed { mac, .. }), _) => return Resolved::Mac(mac),
-            (Some(State::Reachable { mac, heard }), _) if now.since(heard) < REACHABLE => {
-                return Resolved::Mac(mac);
-            }
-            (Some(State::Failed { until }), _) if now < until => return Resolved::Failed,
-            (Some(State::Reachable { mac, .. }), _) | (None, Some(mac)) => {
-                ask(uplink, address, mac, out);
-                (State::Probed { mac, tries: 1, due }, Resolved::Mac(mac))
-            }
-            (Some(State::Failed { .. }) | None, _) if !may_wait => return Resolved::Asked,
-            (Some(State::Failed { .. }) | None, _) => {
-                ask(uplink, address, MacAddr::BROADCAST, out);
-                (State::Asked { tries: 1, due }, Resolved::Asked)
-            }
+        let (resolved, question) = judge(self.cache.get(&key, now).copied(), told, now, may_wait);
+        let Some(to) = question else { return resolved };
+        ask(uplink, address, to, out);
+        let (tries, due) = (1, now + RETRY);
+        let state = match resolved {
+            Resolved::Mac(mac) => State::Probed { mac, tries, due },
+            Resolved::Asked | Resolved::Failed => State::Asked { tries, due },
         };
         self.cache.insert(key, now, state);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
         resolved
     }
 
-    /// The MAC of a next hop as far as it is known, without asking.
-    pub(super) fn known(&mut self, now: Timestamp, key: NeighbourKey, told: Option<Neighbour>) -> Resolved {
-        if let Some(Neighbour::Fixed(mac)) = told {
-            return Resolved::Mac(mac);
-        }
-        match self.cache.get(&key, now).copied() {
-            Some(State::Reachable { mac, .. } | State::Probed { mac, .. }) => Resolved::Mac(mac),
-            Some(State::Failed { until }) if now < until => Resolved::Failed,
-            Some(State::Asked { .. } | State::Failed { .. }) => Resolved::Asked,
-            None => match told {
-                Some(Neighbour::Learned(mac) | Neighbour::Fixed(mac)) => Resolved::Mac(mac),
-                None => Resolved::Asked,
-            },
-        }
+    /// What [`Neighbours::resolve`] would say, and whom it would [`ask`], without a change.
+    pub(super) fn rehearse(
+        &self,
+        now: Timestamp,
+        key: NeighbourKey,
+        told: Option<Neighbour>,
+        may_wait: bool,
+    ) -> (Resolved, Option<MacAddr>) {
+        judge(self.cache.peek(&key).copied(), told, now, may_wait)
     }
 
     /// A neighbour has said its MAC.
@@ -231,8 +211,32 @@ impl Neighbours {
     }
 }
 
+/// What is known of a next hop by its state and by what the kernel's table says, and who is to be asked on the link now, if anybody.
+fn judge(
+    state: Option<State>,
+    told: Option<Neighbour>,
+    now: Timestamp,
+    may_wait: bool,
+) -> (Resolved, Option<MacAddr>) {
+    let hint = match told {
+        Some(Neighbour::Fixed(mac)) => return (Resolved::Mac(mac), None),
+        Some(Neighbour::Learned(mac)) => Some(mac),
+        None => None,
+    };
+    match (state, hint) {
+        (Some(State::Asked { .. }), _) => (Resolved::Asked, None),
+        (Some(State::Probed { mac, .. }), _) => (Resolved::Mac(mac), None),
+        (Some(State::Reachable { mac, heard }), _) if now.since(heard) < REACHABLE => {
+            (Resolved::Mac(mac), None)
+        }
+        (Some(State::Failed { until }), _) if now < until => (Resolved::Failed, None),
+        (Some(State::Reachable { mac, .. }), _) | (None, Some(mac)) => (Resolved::Mac(mac), Some(mac)),
+        (Some(State::Failed { .. }) | None, _) => (Resolved::Asked, may_wait.then_some(MacAddr::BROADCAST)),
+    }
+}
+
 /// Asks `to` for the MAC of `address`, from the uplink's own MAC and its address on that link.
-fn ask(uplink: &Uplink, address: Ipv4Addr, to: MacAddr, out: &mut Out) {
+pub(super) fn ask(uplink: &Uplink, address: Ipv4Addr, to: MacAddr, out: &mut Out) {
     let (Some(mac), Some(source)) = (uplink.mac, uplink.address_towards(address)) else { return };
     arp::ask((mac, source), (to, address), uplink.port, out);
 }
@@ -294,7 +298,7 @@ mod tests {
     #[test]
     fn a_request_names_the_uplinks_mac_and_its_address_on_the_link() {
         let mut out = Out::new();
-        Neighbours::new().resolve(Timestamp::ZERO, &uplink(), (HOP, None), true, &mut out);
+        Neighbours::new(7).resolve(Timestamp::ZERO, &uplink(), (HOP, None), true, &mut out);
         let (egress, frame) = out.made().next().unwrap();
         assert_eq!(egress, PortId(9));
         let expected = [
@@ -307,7 +311,7 @@ mod tests {
 
     #[test]
     fn three_requests_then_failed_for_a_second() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         assert_eq!(resolve(&mut neighbours, 0, None), (Resolved::Asked, vec![MacAddr::BROADCAST]));
         assert_eq!(resolve(&mut neighbours, 0, None), (Resolved::Asked, vec![]));
         assert_eq!(pass(&mut neighbours, 1..=2), (vec![MacAddr::BROADCAST; 2], false));
@@ -318,7 +322,7 @@ mod tests {
 
     #[test]
     fn an_answer_serves_for_thirty_seconds_and_is_probed_while_it_is_used() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         resolve(&mut neighbours, 0, None);
         let change = neighbours.hear(Timestamp::from_secs(1), KEY, MAC);
         assert_eq!(change, Change { resolved: true, stale: false });
@@ -334,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_kernels_hint_is_used_and_probed() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         assert_eq!(resolve(&mut neighbours, 0, Some(MAC)), (Resolved::Mac(MAC), vec![MAC]));
         assert_eq!(pass(&mut neighbours, 1..=3), (vec![MacAddr::BROADCAST; 2], true));
         assert_eq!(resolve(&mut neighbours, 3, Some(MAC)), (Resolved::Failed, vec![]));
@@ -342,22 +346,23 @@ mod tests {
 
     #[test]
     fn whom_the_kernel_does_not_ask_is_never_asked() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         // Not even if he was before, and failed.
         resolve(&mut neighbours, 0, Some(MAC));
         pass(&mut neighbours, 1..=3);
         let fixed = MacAddr([2, 0, 0, 0, 0, 8]);
         for second in [3, 4, 100] {
             let told = Some(Neighbour::Fixed(fixed));
+            let rehearsed = neighbours.rehearse(Timestamp::from_secs(second), KEY, told, true);
+            assert_eq!(rehearsed, (Resolved::Mac(fixed), None));
             assert_eq!(resolve_told(&mut neighbours, second, told), (Resolved::Mac(fixed), vec![]));
-            assert_eq!(neighbours.known(Timestamp::from_secs(second), KEY, told), Resolved::Mac(fixed));
         }
         assert_eq!(pass(&mut neighbours, 5..=10), (vec![], false));
     }
 
     #[test]
     fn who_is_in_use_is_probed_after_a_change() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         resolve(&mut neighbours, 0, None);
         neighbours.hear(Timestamp::from_secs(0), KEY, MAC);
         neighbours.distrust(Timestamp::from_secs(1));
@@ -373,7 +378,7 @@ mod tests {
 
     #[test]
     fn who_was_not_asked_about_is_not_learned() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(7);
         neighbours.hear(Timestamp::ZERO, KEY, MAC);
         assert_eq!(resolve(&mut neighbours, 0, None).0, Resolved::Asked);
         neighbours.hear(Timestamp::ZERO, KEY, MAC);

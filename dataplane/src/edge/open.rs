@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::Edge;
 use super::config::{Mapping, Publication, Rule, UplinkChoice};
-use super::explain::{Decision, RuleList};
 use super::forward::{Exit, endpoint_hop, max_segment_size, tcp_flags};
 use super::ingress::Ingress;
 use super::packet::Content;
@@ -17,15 +16,16 @@ use super::session::tcp::TcpFlags;
 use super::session::{Hop, NewSession, Refused};
 use super::tuple::Tuple;
 use super::waiting::Awaited;
-use super::wish::{Asker, Wishes};
+use super::wish::Asker;
 use crate::addr::MacAddr;
 use crate::gateway::Received;
 use crate::gateway::errors::{TIME_EXCEEDED, is_single_host};
 use crate::network::{Network, Port, PortId, Snapshot};
+use crate::trace::decision::{RuleList, Tracking};
 use crate::verdict::{DropReason, Taken, Verdict, Wait};
 
 /// Which port of the host a flow gets.
-enum Chosen {
+pub(super) enum Chosen {
     Port(u16),
     Wait(Wait),
 }
@@ -46,7 +46,7 @@ impl Edge {
         if it.packet.ttl <= 1 {
             return it.refuse(TIME_EXCEEDED);
         }
-        let rule = self.admitting_rule(it, RuleList::Network, &network.edge.rules, tuple)?;
+        let rule = self.admitting_rule(it, RuleList::Network(network.id), &network.edge.rules, tuple)?;
         let (hop, source) = match self.way_out(it, network, it.packet.dst)? {
             Exit::Hop(hop, source) => (hop, source),
             Exit::Wait(wait) => return Ok(Verdict::Wait(wait)),
@@ -84,7 +84,9 @@ impl Edge {
             Mapping::EndpointIndependent => Lease::Mapped,
         };
         if lease == Lease::Mapped {
-            match self.sessions.mapping_from(tuple.protocol, (tuple.src, tuple.src_port)) {
+            let internal = (tuple.src, tuple.src_port);
+            let mapping = self.sessions.mapping_from(tuple.protocol, internal);
+            match mapping.filter(|_| !self.has_ended_mapping(internal)) {
                 Some((address, port)) if address == reply.dst => return Ok((Chosen::Port(port), lease)),
                 // The mapping stands on an address that is left: flows that still use it end one by one.
                 Some(_) => return Ok((self.choose_port(it, tuple, reply, Lease::Shared)?, Lease::Shared)),
@@ -102,20 +104,17 @@ impl Edge {
         lease: Lease,
     ) -> Result<Chosen, DropReason> {
         let (protocol, own) = (tuple.protocol, tuple.src_port);
-        let is_held = self.sessions.ports().is_held(protocol, own);
-        if !is_held && self.is_dry() {
-            if Wishes::is_wish(protocol, own) {
-                self.tell(|| Decision::PortWish(own));
+        let asker = Asker { endpoint: it.port.id, address: tuple.src };
+        if !self.sessions.ports().is_held(protocol, own)
+            && self.wishes.is_worth_waiting(it.now, &asker, protocol, own)
+        {
+            let wait = self.hold(it.now, it.snapshot, Awaited::Port(protocol, own), it.port.id, it.frame)?;
+            if self.is_dry() {
+                return self.rehearse_wish(it, tuple, reply, lease);
             }
-        } else if !is_held {
-            let asker = Asker { endpoint: it.port.id, address: tuple.src };
-            if self.wishes.is_worth_waiting(it.now, &asker, protocol, own) {
-                let wait =
-                    self.hold(it.now, it.snapshot, Awaited::Port(protocol, own), it.port.id, it.frame)?;
-                // Only for a packet that waits.
-                self.wishes.ask(it.now, asker.endpoint, protocol, own, it.out);
-                return Ok(Chosen::Wait(wait));
-            }
+            // Only for a packet that waits.
+            self.wishes.ask(it.now, asker.endpoint, protocol, own, it.out);
+            return Ok(Chosen::Wait(wait));
         }
         self.choose_any_port(it, tuple, reply, lease)
     }
@@ -128,23 +127,23 @@ impl Edge {
         reply: &Tuple,
         lease: Lease,
     ) -> Result<Chosen, DropReason> {
+        if self.is_dry() {
+            return self.rehearse_port(it, tuple, reply, lease, false);
+        }
         let protocol = tuple.protocol;
         let own = (tuple.src, tuple.src_port);
-        if !self.is_dry() && self.sessions.ports().wants_more(protocol) {
+        if self.sessions.ports().wants_more(protocol) {
             self.supply.want(it.now, protocol, it.out);
         }
         let more = self.supply.is_expected(it.now, protocol);
         let port = self.sessions.choose_port(it.now, it.port.id, own, reply, lease, more);
         if let Some(port) = port {
-            self.tell(|| Decision::Port(port));
             Ok(Chosen::Port(port))
         } else if more {
             self.hold(it.now, it.snapshot, Awaited::MorePorts(protocol), it.port.id, it.frame)
                 .map(Chosen::Wait)
         } else {
-            if !self.is_dry() {
-                self.sessions.count_refused(protocol);
-            }
+            self.sessions.count_refused(protocol);
             Err(it.prohibit(DropReason::PortsExhausted))
         }
     }
@@ -159,8 +158,8 @@ impl Edge {
         let network = it.snapshot.network(publication.network).ok_or(DropReason::UnknownPort)?;
         self.tell_published(publication, tuple);
         self.may_come_from_outside(it, tuple, network)?;
-        self.check_rules(it, RuleList::Network, &network.edge.rules, tuple)?;
-        self.check_rules(it, RuleList::Publication, &publication.rules, tuple)?;
+        self.check_rules(it, RuleList::Network(network.id), &network.edge.rules, tuple)?;
+        self.check_rules(it, RuleList::Publication(publication.id), &publication.rules, tuple)?;
         let reply = Tuple {
             src: publication.to_address.to_ipv6_mapped(),
             src_port: publication.target_port(tuple.dst_port),
@@ -193,8 +192,11 @@ impl Edge {
         if network.edge.mapping != Mapping::EndpointIndependent {
             return Ok(Verdict::Taken(Taken::HostsOwn));
         }
+        if let Some(address) = address.to_ipv4_mapped() {
+            self.tell(|| Tracking::Mapped { to: (address, port) });
+        }
         self.may_come_from_outside(it, tuple, network)?;
-        self.check_rules(it, RuleList::Network, &network.edge.rules, tuple)?;
+        self.check_rules(it, RuleList::Network(network.id), &network.edge.rules, tuple)?;
         let new = NewSession {
             original: *tuple,
             reply: Tuple { src: address, src_port: port, ..tuple.inverted() },
@@ -223,11 +225,11 @@ impl Edge {
         if received.network.edge.internal || target.edge.internal {
             return Err(it.prohibit(DropReason::NetworkInternal));
         }
-        self.check_rules(it, RuleList::Network, &received.network.edge.rules, tuple)?;
+        self.check_rules(it, RuleList::Network(received.network.id), &received.network.edge.rules, tuple)?;
         if target.id != received.network.id {
-            self.check_rules(it, RuleList::Target, &target.edge.rules, tuple)?;
+            self.check_rules(it, RuleList::Network(target.id), &target.edge.rules, tuple)?;
         }
-        self.check_rules(it, RuleList::Publication, &publication.rules, tuple)?;
+        self.check_rules(it, RuleList::Publication(publication.id), &publication.rules, tuple)?;
         let reply = Tuple {
             src: publication.to_address.to_ipv6_mapped(),
             src_port: publication.target_port(tuple.dst_port),
@@ -259,15 +261,9 @@ impl Edge {
         tuple: &Tuple,
     ) -> Result<(), DropReason> {
         may_begin(it, tuple)?;
-        self.check_rules(it, RuleList::Network, &received.network.edge.rules, tuple)?;
+        self.check_rules(it, RuleList::Network(received.network.id), &received.network.edge.rules, tuple)?;
         let new = untranslated(it.snapshot, it.port.id, tuple);
-        if self.is_dry() {
-            return Ok(());
-        }
-        match self.sessions.insert(it.now, &new, tcp_flags(&it.packet)) {
-            Ok(_) => Ok(()),
-            Err(refused) => Err(it.prohibit(reason(refused))),
-        }
+        self.insert_session(it.now, &new, tcp_flags(&it.packet)).map_err(|reason| it.prohibit(reason))
     }
 
     /// Asks a list of rules about a new session.
@@ -292,7 +288,7 @@ impl Edge {
         tuple: &Tuple,
     ) -> Result<Option<&'a Rule>, DropReason> {
         let rule = first_match(rules, tuple);
-        self.tell_rule(list, rule);
+        self.tell_rule(list, rules, rule);
         if permits(rule) {
             return Ok(rule);
         }
@@ -301,14 +297,18 @@ impl Edge {
     }
 
     /// Whether what that rule of a list decides about passes; the rule counts it.
-    pub(super) fn passes(&mut self, list: RuleList, rule: Option<&Rule>) -> bool {
-        self.tell_rule(list, rule);
+    pub(super) fn passes(&mut self, list: RuleList, rules: &[Rule], rule: Option<&Rule>) -> bool {
+        self.tell_rule(list, rules, rule);
         self.count_hit(rule);
         permits(rule)
     }
 
-    fn tell_rule(&mut self, list: RuleList, rule: Option<&Rule>) {
-        self.tell(|| Decision::Rules { list, hit: rule.map(|rule| (rule.number, rule.action)) });
+    fn tell_rule(&mut self, list: RuleList, rules: &[Rule], rule: Option<&Rule>) {
+        self.tell(|| Tracking::Rules {
+            list,
+            is_empty: rules.is_empty(),
+            hit: rule.map(|rule| (rule.number, rule.action)),
+        });
     }
 
     fn count_hit(&self, rule: Option<&Rule>) {
@@ -345,7 +345,7 @@ impl Edge {
 
     fn tell_published(&mut self, publication: &Publication, tuple: &Tuple) {
         let to = (publication.to_address, publication.target_port(tuple.dst_port));
-        self.tell(|| Decision::Published { id: publication.id, to });
+        self.tell(|| Tracking::Published { id: publication.id, to });
     }
 
     /// The way to an endpoint, and back to whoever sent the packet.
@@ -360,13 +360,8 @@ impl Edge {
         if it.packet.ttl <= 1 {
             return it.refuse(TIME_EXCEEDED);
         }
-        self.tell(|| Decision::NewSession { original: new.original, reply: new.reply });
         let flags = tcp_flags(&it.packet);
-        if !self.is_dry()
-            && let Err(refused) = self.sessions.insert(it.now, new, flags)
-        {
-            return Err(it.prohibit(reason(refused)));
-        }
+        self.insert_session(it.now, new, flags).map_err(|reason| it.prohibit(reason))?;
         self.call_at(it.now + Duration::from_secs(1));
         let [hop, back] = &new.hops;
         let clamp = flags.and_then(|flags| max_segment_size(flags, hop, back));

@@ -14,7 +14,8 @@ use crate::frame::ethertype;
 use crate::gateway::{GatewayState, arp};
 use crate::out::Out;
 use crate::time::Timestamp;
-use crate::verdict::{DropReason, Taken, Translation, Verdict};
+use crate::trace::decision::Tracking;
+use crate::verdict::{DropReason, Taken, Translation, Verdict, Wait};
 
 const HOSTS_OWN: Verdict = Verdict::Taken(Taken::HostsOwn);
 
@@ -63,13 +64,20 @@ impl Edge {
             return Ok(HOSTS_OWN);
         }
         if let Some(tuple) = it.plain_flow() {
-            self.tell(|| super::explain::Decision::Flow(tuple));
+            self.tell(|| Tracking::Flow(tuple));
             return self.flow_from_outside(it, dst, &tuple);
         }
         let mut flow = self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet);
         // Of copies that may be needed the latest are the likeliest.
-        while flow == Err(DropReason::WaitFull) && self.waiting.forget_oldest_fragment(it.port.id) {
-            flow = self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet);
+        if self.is_dry() {
+            let makes_room = || self.waiting.has_room_after_fragments(it.port.id, it.frame.bytes.len());
+            if flow == Err(DropReason::WaitFull) && makes_room() {
+                flow = Ok(Flow::Unknown(Wait::FirstFragment));
+            }
+        } else {
+            while flow == Err(DropReason::WaitFull) && self.waiting.forget_oldest_fragment(it.port.id) {
+                flow = self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet);
+            }
         }
         match flow {
             Ok(Flow::Of(tuple)) => {
@@ -112,9 +120,13 @@ impl Edge {
             let publication = Arc::clone(publication);
             return self.open_published(it, tuple, &publication);
         }
-        match self.sessions.mapping_to(tuple.protocol, (tuple.dst, tuple.dst_port)) {
+        let mapping = self.sessions.mapping_to(tuple.protocol, (tuple.dst, tuple.dst_port));
+        match mapping.filter(|internal| !self.has_ended_mapping(*internal)) {
             Some(internal) => self.open_mapped(it, tuple, internal),
-            None => Ok(HOSTS_OWN),
+            None => {
+                self.tell(|| Tracking::NotPublished);
+                Ok(HOSTS_OWN)
+            }
         }
     }
 

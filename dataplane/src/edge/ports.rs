@@ -28,6 +28,8 @@
 //! whose, is said in `wish.rs`: a few hundred, so all are looked at when one may go. A kept port goes back to the kernel [`KEPT_IDLE`] after its
 //! last session, for the host's programs cannot have it meanwhile.
 
+mod rehearsal;
+
 use core::time::Duration;
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -255,7 +257,7 @@ impl Entry {
 }
 
 /// A single port.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Kept {
     entry: Entry,
     /// Since when no session uses it, if none does.
@@ -263,7 +265,7 @@ struct Kept {
 }
 
 /// The ports of one protocol.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pool {
     entries: Vec<Entry>,
     /// For each port one more than its place among `entries`; zero: not of the pool.

@@ -108,3 +108,12 @@ pub enum Neighbour {
     /// Nobody is to be asked (NUD_PERMANENT, NUD_NOARP): the administrator or the interface's kind says so.
     Fixed(MacAddr),
 }
+
+impl Neighbour {
+    /// The station's MAC.
+    pub fn mac(self) -> MacAddr {
+        match self {
+            Neighbour::Learned(mac) | Neighbour::Fixed(mac) => mac,
+        }
+    }
+}

@@ -48,6 +48,12 @@ pub struct Change<'a> {
     pub max_segment_size: Option<u16>,
 }
 
+/// The maximum segment size in bytes that a TCP packet announces (RFC 9293, section 3.7.1), if it does.
+pub fn announced_segment_size(frame: &Frame<'_>, packet: &Packet) -> Option<u16> {
+    let start = packet.payload_offset();
+    mss::announced(frame.bytes.get(start..start + mss::header_len(frame, packet))?)
+}
+
 /// Writes the headers with which `packet` leaves. For use with
 /// [`Out::forward_rewritten_with`](crate::out::Out::forward_rewritten_with). The new Ethernet header has no tags. The caller
 /// has seen to it that the TTL is greater than 1.

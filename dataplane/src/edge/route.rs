@@ -80,29 +80,33 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    pub(super) fn new() -> Self {
-        Self { cache: Cache::new(CAPACITY), due: None }
+    pub(super) fn new(seed: u64) -> Self {
+        Self { cache: Cache::new(CAPACITY, seed), due: None }
     }
 
     /// The way to a destination; asks control where needed. Of an unknown one only if the packet `may_wait` for the answer.
     pub(super) fn lookup(&mut self, now: Timestamp, key: RouteKey, may_wait: bool, out: &mut Out) -> Way {
-        match self.cache.get(&key, now) {
-            Some(entry) if entry.way == Way::Asked => return Way::Asked,
-            Some(entry) if now < entry.until => {
-                if now >= entry.ask_at {
-                    entry.ask_at = now + ASK_AGAIN;
-                    out.ask(key.request());
-                }
-                return entry.way;
-            }
-            _ if !may_wait => return Way::Asked,
-            _ => {}
+        let entry = self.cache.get(&key, now);
+        let (way, is_asked_for) = judge(entry.as_deref(), now, may_wait);
+        if !is_asked_for {
+            return way;
         }
         let ask_at = now + ASK_AGAIN;
-        self.cache.insert(key, now, Entry { way: Way::Asked, asked: now, ask_at, until: now });
-        self.due = Some(self.due.map_or(ask_at, |due| due.min(ask_at)));
+        match entry.filter(|_| way != Way::Asked) {
+            Some(entry) => entry.ask_at = ask_at,
+            None => {
+                self.cache.insert(key, now, Entry { way, asked: now, ask_at, until: now });
+                self.due = Some(self.due.map_or(ask_at, |due| due.min(ask_at)));
+            }
+        }
         out.ask(key.request());
-        Way::Asked
+        way
+    }
+
+    /// What [`Routes::lookup`] would say and ask, without a change.
+    pub(super) fn rehearse(&self, now: Timestamp, key: RouteKey, may_wait: bool) -> (Way, Option<Request>) {
+        let (way, is_asked_for) = judge(self.cache.peek(&key), now, may_wait);
+        (way, is_asked_for.then(|| key.request()))
     }
 
     /// Control has answered.
@@ -146,6 +150,15 @@ impl Routes {
     }
 }
 
+/// What is known of a way by its entry, and whether control is to be asked now.
+fn judge(entry: Option<&Entry>, now: Timestamp, may_wait: bool) -> (Way, bool) {
+    match entry {
+        Some(entry) if entry.way == Way::Asked => (Way::Asked, false),
+        Some(entry) if now < entry.until => (entry.way, now >= entry.ask_at),
+        _ => (Way::Asked, may_wait),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_route_is_asked_for_once_and_then_every_second_for_five() {
-        let mut routes = Routes::new();
+        let mut routes = Routes::new(7);
         assert_eq!(lookup(&mut routes, 0), (Way::Asked, true));
         assert_eq!(lookup(&mut routes, 500), (Way::Asked, false));
         let mut asked = Vec::new();
@@ -189,7 +202,7 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_for_who_may_not_wait() {
-        let (mut routes, mut out) = (Routes::new(), Out::new());
+        let (mut routes, mut out) = (Routes::new(7), Out::new());
         assert_eq!(routes.lookup(Timestamp::ZERO, KEY, false, &mut out), Way::Asked);
         assert!(out.requests().is_empty());
         assert_eq!(lookup(&mut routes, 0), (Way::Asked, true), "nor taken for asked");
@@ -197,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_answer_holds_and_no_route_is_believed_for_a_while() {
-        let mut routes = Routes::new();
+        let mut routes = Routes::new(7);
         lookup(&mut routes, 0);
         routes.learn(Timestamp::from_millis(1), KEY, Some(route(9)));
         assert_eq!(lookup(&mut routes, 200_000), (Way::Known(route(9)), false));
@@ -210,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_change_of_routes_is_asked_about_while_the_old_one_serves_a_second_more() {
-        let mut routes = Routes::new();
+        let mut routes = Routes::new(7);
         routes.learn(Timestamp::ZERO, KEY, Some(route(9)));
         routes.distrust(Timestamp::from_millis(1000));
         assert_eq!(lookup(&mut routes, 1500), (Way::Known(route(9)), true));

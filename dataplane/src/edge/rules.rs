@@ -13,7 +13,7 @@ pub(super) fn first_match<'a>(rules: &'a [Rule], tuple: &Tuple) -> Option<&'a Ru
 }
 
 /// Whether that rule lets the packet pass.
-pub(super) fn permits(rule: Option<&Rule>) -> bool {
+pub(crate) fn permits(rule: Option<&Rule>) -> bool {
     rule.is_none_or(|rule| rule.action == Action::Allow)
 }
 

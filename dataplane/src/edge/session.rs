@@ -37,6 +37,7 @@ pub mod mapping;
 pub(crate) mod moment;
 mod owners;
 mod queues;
+mod room;
 mod shares;
 mod show;
 pub mod tcp;
@@ -55,17 +56,17 @@ use entry::held;
 use index::{Index, TupleHasher};
 use mapping::{Mappings, Transport};
 use moment::Moment;
-use owners::{Group, Owners};
+use owners::Owners;
 use queues::{Class, Queues};
 use shares::Shares;
 use tcp::{State, TcpFlags};
 
+pub use choose::Seeker;
 pub use entry::{Direction, Hop, NewSession, Session};
+pub use room::Room;
 
 /// How many sessions one [`Sessions::page`] or [`Sessions::sweep`] looks at: some 50 us.
 const SCAN: usize = 4096;
-/// How many sessions a new one may end that are due, before others must yield.
-const DUE_AT_LIMIT: usize = 16;
 /// No publication.
 const NO_PUBLICATION: u32 = u32::MAX;
 
@@ -232,9 +233,11 @@ impl Sessions {
         new: &NewSession,
         flags: Option<TcpFlags>,
     ) -> Result<SessionId, Refused> {
-        match self.make_way(now, new).and_then(|()| self.make_room(now, new.owner)) {
-            Ok(()) => Ok(self.open(now, new, flags)),
-            Err(refused) => {
+        let (room, refused) = self.room(now, new, None);
+        self.make_room(now, &room);
+        match refused {
+            None => Ok(self.open(now, new, flags)),
+            Some(refused) => {
                 self.count_refused(new.original.protocol);
                 Err(refused)
             }
@@ -247,45 +250,6 @@ impl Sessions {
             Protocol::Tcp => self.counted.refused_tcp += 1,
             Protocol::Udp | Protocol::Icmp => self.counted.refused_other += 1,
         }
-    }
-
-    /// Sees to it that there is room for one more session of `owner`.
-    fn make_room(&mut self, now: Timestamp, owner: PortId) -> Result<(), Refused> {
-        if self.shortage(owner).is_some() {
-            self.expire(now, DUE_AT_LIMIT);
-        }
-        // Once for each of the two bounds; limits that were lowered are not enforced all at once.
-        for _ in 0..2 {
-            let Some(refused) = self.shortage(owner) else { return Ok(()) };
-            let may_go = |id: u32| self.sessions[id as usize].may_yield(Moment::at(now));
-            let victim = match refused {
-                Refused::Share => self.owners.oldest_of(owner, may_go),
-                _ => self.owners.oldest_of_all(may_go),
-            };
-            self.evict(now, victim.ok_or(refused)?);
-        }
-        self.shortage(owner).map_or(Ok(()), Err)
-    }
-
-    /// Why there is no room for one more session of `owner`, if there is none.
-    fn shortage(&self, owner: PortId) -> Option<Refused> {
-        if self.owners.count(owner) >= self.limits.sessions_per_endpoint {
-            Some(Refused::Share)
-        } else if self.len() >= self.limits.sessions {
-            Some(Refused::Full)
-        } else {
-            None
-        }
-    }
-
-    fn evict(&mut self, now: Timestamp, victim: u32) {
-        let victim = SessionId(victim);
-        match self.get(victim).group() {
-            Group::Closed => {}
-            Group::HalfOpen => self.counted.evicted_half_open += 1,
-            Group::Inbound | Group::OneWay | Group::Lasting => self.counted.evicted_other += 1,
-        }
-        self.remove(victim, now);
     }
 
     /// Puts a session into the table, which has room for it.

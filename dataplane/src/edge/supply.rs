@@ -41,31 +41,45 @@ impl Supply {
 
     /// Few ports are left.
     pub(super) fn want(&mut self, now: Timestamp, protocol: Protocol, out: &mut Out) {
-        let Some(question) = self.question(protocol) else { return };
-        let may_ask = match *question {
+        if let Some(request) = self.question(now, protocol)
+            && let Some(state) = self.state_mut(protocol)
+        {
+            *state = Question::Asked(now + PATIENCE);
+            out.ask(request);
+        }
+    }
+
+    /// What control is asked where few ports are left; none: nothing now.
+    pub(super) fn question(&self, now: Timestamp, protocol: Protocol) -> Option<Request> {
+        let may_ask = match self.state(protocol)? {
             Question::None => true,
             Question::Asked(until) | Question::NoMore(until) => now >= until,
         };
-        if may_ask {
-            *question = Question::Asked(now + PATIENCE);
-            out.ask(Request::MorePorts { protocol });
-        }
+        may_ask.then_some(Request::MorePorts { protocol })
     }
 
     /// Control has answered, with ports or without.
     pub(super) fn answered(&mut self, now: Timestamp, protocol: Protocol, is_more: bool) {
-        if let Some(question) = self.question(protocol) {
-            *question = if is_more { Question::None } else { Question::NoMore(now + NO_MORE) };
+        if let Some(state) = self.state_mut(protocol) {
+            *state = if is_more { Question::None } else { Question::NoMore(now + NO_MORE) };
         }
     }
 
     /// Whether more ports may come any moment.
-    pub(super) fn is_expected(&mut self, now: Timestamp, protocol: Protocol) -> bool {
-        matches!(self.question(protocol), Some(Question::Asked(until)) if now < *until)
+    pub(super) fn is_expected(&self, now: Timestamp, protocol: Protocol) -> bool {
+        matches!(self.state(protocol), Some(Question::Asked(until)) if now < until)
     }
 
     /// None: identifiers of ICMP are not leased.
-    fn question(&mut self, protocol: Protocol) -> Option<&mut Question> {
+    fn state(&self, protocol: Protocol) -> Option<Question> {
+        match protocol {
+            Protocol::Tcp => Some(self.tcp),
+            Protocol::Udp => Some(self.udp),
+            Protocol::Icmp => None,
+        }
+    }
+
+    fn state_mut(&mut self, protocol: Protocol) -> Option<&mut Question> {
         match protocol {
             Protocol::Tcp => Some(&mut self.tcp),
             Protocol::Udp => Some(&mut self.udp),

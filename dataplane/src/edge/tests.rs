@@ -4,6 +4,7 @@
 mod basic;
 mod links;
 mod origins;
+mod rehearsal;
 mod resolver;
 mod sessions;
 mod shapes;
@@ -83,7 +84,10 @@ struct World {
 impl World {
     /// Nothing is known yet.
     fn new() -> World {
-        let mut core = Core::new(0);
+        World::of(Core::new(0))
+    }
+
+    fn of(mut core: Core) -> World {
         core.adopt(Arc::new(world()));
         World { core, out: Out::new(), now: Timestamp::from_secs(1000), asked: Vec::new() }
     }

@@ -75,6 +75,13 @@ struct Packet {
     held: Held,
 }
 
+impl Packet {
+    /// Whether it came in by that port and waits for a first fragment.
+    fn is_fragment_by(&self, ingress: PortId) -> bool {
+        self.held.ingress == ingress && matches!(self.awaited, Awaited::FirstFragment(_))
+    }
+}
+
 /// The store.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -115,7 +122,7 @@ impl Waiting {
             return Err(DropReason::WaitFull);
         }
         while self.is_full(len) {
-            let victim = self.most(ingress, len).and_then(|(port, _)| self.yielding(port));
+            let victim = self.most(ingress, self.lacks_bytes(len)).and_then(|(port, _)| self.yielding(port));
             let packet = victim.and_then(|index| self.remove(index)).ok_or(DropReason::WaitFull)?;
             lost(packet.awaited, &packet.held);
         }
@@ -129,11 +136,29 @@ impl Waiting {
 
     /// Whether a frame of `len` bytes would be kept that came in by `ingress`.
     pub(super) fn has_room(&self, ingress: PortId, len: usize) -> bool {
-        let Share { frames, bytes } = self.share(ingress);
-        let own = if self.lacks_bytes(len) { bytes + len } else { frames + 1 };
+        self.has_room_after(Share::default(), ingress, len)
+    }
+
+    /// The same, after all that came in by `ingress` and waits for a first fragment has made way.
+    pub(super) fn has_room_after_fragments(&self, ingress: PortId, len: usize) -> bool {
+        let mut gone = Share::default();
+        for packet in self.packets.iter().filter(|packet| packet.is_fragment_by(ingress)) {
+            gone.frames += 1;
+            gone.bytes += packet.held.bytes.len();
+        }
+        self.has_room_after(gone, ingress, len)
+    }
+
+    /// The same, after so much that came in by `ingress` has made way.
+    fn has_room_after(&self, gone: Share, ingress: PortId, len: usize) -> bool {
+        let share = self.share(ingress);
+        let (frames, bytes) = (share.frames - gone.frames, share.bytes - gone.bytes);
+        let lacks_bytes = self.bytes - gone.bytes + len > MAX_BYTES;
+        let is_full = self.packets.len() - gone.frames >= MAX_FRAMES || lacks_bytes;
+        let own = if lacks_bytes { bytes + len } else { frames + 1 };
         frames < PORT_FRAMES
             && bytes + len <= PORT_BYTES
-            && (!self.is_full(len) || self.most(ingress, len).is_some_and(|(_, most)| most > own))
+            && (!is_full || self.most(ingress, lacks_bytes).is_some_and(|(_, most)| most > own))
     }
 
     fn is_full(&self, len: usize) -> bool {
@@ -144,9 +169,8 @@ impl Waiting {
         self.bytes + len > MAX_BYTES
     }
 
-    /// The port, other than `ingress`, that has most of what a frame of `len` bytes lacks, and how much.
-    fn most(&self, ingress: PortId, len: usize) -> Option<(PortId, usize)> {
-        let lacks_bytes = self.lacks_bytes(len);
+    /// The port, other than `ingress`, that has most of what a frame lacks, bytes or places, and how much.
+    fn most(&self, ingress: PortId, lacks_bytes: bool) -> Option<(PortId, usize)> {
         let weight = |share: &Share| if lacks_bytes { share.bytes } else { share.frames };
         let others = self.shares.iter().enumerate().filter(|(port, _)| *port != ingress.index());
         others.map(|(port, share)| (PortId(port as u16), weight(share))).max_by_key(|(_, weight)| *weight)
@@ -159,9 +183,7 @@ impl Waiting {
     }
 
     fn oldest_fragment(&self, port: PortId) -> Option<usize> {
-        self.packets.iter().position(|packet| {
-            packet.held.ingress == port && matches!(packet.awaited, Awaited::FirstFragment(_))
-        })
+        self.packets.iter().position(|packet| packet.is_fragment_by(port))
     }
 
     fn share(&self, port: PortId) -> Share {

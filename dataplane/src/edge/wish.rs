@@ -91,6 +91,13 @@ struct Open {
     asked: Timestamp,
 }
 
+impl Open {
+    /// Whether its answer is expected no longer.
+    fn is_lost(&self, now: Timestamp) -> bool {
+        now >= self.asked + PATIENCE + REFUSED
+    }
+}
+
 /// The memory of wishes.
 #[derive(Debug)]
 pub(super) struct Wishes {
@@ -107,13 +114,13 @@ pub(super) struct Wishes {
 }
 
 impl Wishes {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             open: VecDeque::with_capacity(MAX_KEPT),
             kept: HashMap::with_capacity(MAX_KEPT),
             shares: vec![0; MAX_PORTS].into(),
-            refused: Cache::new(CAPACITY),
-            resting: Cache::new(CAPACITY),
+            refused: Cache::new(CAPACITY, seed),
+            resting: Cache::new(CAPACITY, seed),
         }
     }
 
@@ -124,7 +131,7 @@ impl Wishes {
 
     /// A flow of `asker` has this port, which is not held, as its own: whether it should wait for it.
     pub(super) fn is_worth_waiting(
-        &mut self,
+        &self,
         now: Timestamp,
         asker: &Asker,
         protocol: Protocol,
@@ -133,11 +140,10 @@ impl Wishes {
         if !Self::is_wish(protocol, port) {
             return false;
         }
-        self.forget_lost(now);
         let wish = Wish { protocol, port };
-        match self.open.iter().find(|open| open.wish == wish) {
-            Some(open) => now < open.asked + PATIENCE,
-            None => self.has_share(asker.endpoint) && self.may_be_had(now, asker, wish),
+        match self.asked(now, wish) {
+            Some(asked) => now < asked + PATIENCE,
+            None => self.has_share(now, asker.endpoint) && self.may_be_had(now, asker, wish),
         }
     }
 
@@ -150,12 +156,18 @@ impl Wishes {
         port: u16,
         out: &mut Out,
     ) {
-        let wish = Wish { protocol, port };
-        if self.open.iter().all(|open| open.wish != wish) {
-            self.open.push_back(Open { wish, asker, asked: now });
+        self.forget_lost(now);
+        if let Some(question) = self.question(now, protocol, port) {
+            self.open.push_back(Open { wish: Wish { protocol, port }, asker, asked: now });
             self.count(Some(asker), 1);
-            out.ask(Request::KeepPort { protocol, port });
+            out.ask(question);
         }
+    }
+
+    /// What control is asked when a packet waits for the port; none: it was.
+    pub(super) fn question(&self, now: Timestamp, protocol: Protocol, port: u16) -> Option<Request> {
+        let was = self.asked(now, Wish { protocol, port }).is_some();
+        (!was).then_some(Request::KeepPort { protocol, port })
     }
 
     /// Control has answered: the port is kept from now on.
@@ -192,27 +204,36 @@ impl Wishes {
         }
     }
 
-    fn has_share(&self, endpoint: PortId) -> bool {
-        let left = MAX_KEPT.saturating_sub(self.kept.len() + self.open.len());
-        self.shares
-            .get(endpoint.index())
-            .is_some_and(|&own| own == 0 && left > 0 || usize::from(own) < left / PART)
+    fn has_share(&self, now: Timestamp, endpoint: PortId) -> bool {
+        // In the order in which they were asked for.
+        let lost = self.open.iter().take_while(|open| open.is_lost(now));
+        let (all, own) =
+            lost.fold((0, 0), |(all, own), open| (all + 1, own + u16::from(open.asker == endpoint)));
+        let left = MAX_KEPT.saturating_sub(self.kept.len() + self.open.len() - all);
+        let share = self.shares.get(endpoint.index()).map(|share| share.saturating_sub(own));
+        share.is_some_and(|own| own == 0 && left > 0 || usize::from(own) < left / PART)
     }
 
-    fn may_be_had(&mut self, now: Timestamp, asker: &Asker, wish: Wish) -> bool {
+    fn may_be_had(&self, now: Timestamp, asker: &Asker, wish: Wish) -> bool {
         let refusal = Refusal { asker: asker.endpoint, wish };
-        let is_refused = self.refused.get(&refusal, now).is_some_and(|until| now < *until);
-        let rests = self.resting.get(&wish, now);
-        !is_refused && rests.is_none_or(|&mut (until, user)| now >= until || user == asker.address)
+        let is_refused = self.refused.peek(&refusal).is_some_and(|until| now < *until);
+        let rests = self.resting.peek(&wish);
+        !is_refused && rests.is_none_or(|&(until, user)| now >= until || user == asker.address)
+    }
+
+    /// When control was asked for a port; none: it was not, or has answered, or that was lost.
+    fn asked(&self, now: Timestamp, wish: Wish) -> Option<Timestamp> {
+        let found = self.open.iter().find(|open| open.wish == wish && !open.is_lost(now));
+        found.map(|open| open.asked)
     }
 
     /// Questions that nobody answers any more count no longer.
     fn forget_lost(&mut self, now: Timestamp) {
-        while let Some(&Open { asker, asked, .. }) = self.open.front()
-            && now >= asked + PATIENCE + REFUSED
+        while let Some(&open) = self.open.front()
+            && open.is_lost(now)
         {
             self.open.pop_front();
-            self.count(Some(asker), -1);
+            self.count(Some(open.asker), -1);
         }
     }
 
@@ -270,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_chosen_port_is_asked_for_once_and_waited_for_a_second() {
-        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        let (mut wishes, mut out) = (Wishes::new(7), Out::new());
         assert!(waits(&mut wishes, at(0), 1, 5060, &mut out));
         assert!(waits(&mut wishes, at(500), 2, 5060, &mut out));
         assert_eq!(out.requests(), [Request::KeepPort { protocol: Protocol::Udp, port: 5060 }]);
@@ -281,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_refusal_holds_for_a_while_and_ephemeral_ports_are_no_wish() {
-        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        let (mut wishes, mut out) = (Wishes::new(7), Out::new());
         assert!(!wishes.is_worth_waiting(at(0), &asker(1), Protocol::Tcp, 40_000));
         assert!(!wishes.is_worth_waiting(at(0), &asker(1), Protocol::Icmp, 2000));
         assert!(!wishes.is_worth_waiting(at(0), &asker(1), Protocol::Tcp, 1023), "the host's own");
@@ -293,14 +314,14 @@ mod tests {
 
     #[test]
     fn one_endpoint_gets_a_share_and_others_theirs() {
-        let mut wishes = Wishes::new();
+        let mut wishes = Wishes::new(7);
         assert_eq!(gets(&mut wishes, 1, 2000..2300), 28);
         assert_eq!(gets(&mut wishes, 2, 5060..5061), 1);
         // What one gives back he may have again, and no more.
         wishes.give_back(at(0), &released(2000, at(0), 1));
         assert_eq!(gets(&mut wishes, 1, 3000..3300), 1);
         // Twenty who want all that there is leave some to those who come later.
-        let mut wishes = Wishes::new();
+        let mut wishes = Wishes::new(7);
         let got: Vec<usize> =
             (0..50).map(|who| gets(&mut wishes, who, 2000 + who * 300..2300 + who * 300)).collect();
         assert_eq!(got.iter().take(20).sum::<usize>(), 230, "{got:?}");
@@ -310,7 +331,7 @@ mod tests {
 
     #[test]
     fn ports_that_are_kept_and_asked_for_are_bounded_together() {
-        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        let (mut wishes, mut out) = (Wishes::new(7), Out::new());
         let asked = (2000..2200).filter(|&port| waits(&mut wishes, at(0), 1, port, &mut out)).count();
         assert_eq!(asked, 28);
         assert!(!waits(&mut wishes, at(5000), 1, 3000, &mut out), "an answer may come late");
@@ -329,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_port_that_rests_goes_to_who_had_it_last_and_to_nobody_else() {
-        let (mut wishes, mut out) = (Wishes::new(), Out::new());
+        let (mut wishes, mut out) = (Wishes::new(7), Out::new());
         assert_eq!(gets(&mut wishes, 1, 5060..5061), 1);
         wishes.give_back(at(2000), &released(5060, at(120_000), 1));
         assert!(!waits(&mut wishes, at(2000), 2, 5060, &mut out));

@@ -15,7 +15,7 @@ const ANNOUNCE_NUM: u8 = 2;
 /// ANNOUNCE_INTERVAL of RFC 5227, section 1.1.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Announcement {
     network: NetworkId,
     due: Timestamp,
@@ -23,7 +23,7 @@ struct Announcement {
 }
 
 /// Announcements that are still to be made.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Announcements {
     pending: Vec<Announcement>,
 }

@@ -31,7 +31,7 @@ pub(crate) const QUESTIONS: Rate = Rate { per_second: 25_000, burst: 500 };
 const TOKEN: u64 = 1_000;
 
 /// A bucket for each port.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct PortLimit {
     rate: Rate,
     /// By port: when all that has passed so far is paid for at the long-run rate, in milliseconds times tokens a second.

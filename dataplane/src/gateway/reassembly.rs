@@ -75,7 +75,7 @@ pub(super) struct Lost {
 }
 
 /// A packet of which something has come, or a free place with its buffers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Packet {
     /// `None`: the place is free.
     key: Option<Key>,
@@ -164,7 +164,7 @@ fn words(units: core::ops::Range<usize>) -> impl Iterator<Item = (usize, u64)> {
 }
 
 /// Packets for gateways of which something is still missing.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reassembly {
     packets: Vec<Packet>,
 }

@@ -72,6 +72,11 @@ pub struct GrammarError {
 }
 
 impl Probe {
+    /// A question for the MAC of `destination`, by `source`.
+    pub fn arp_request(source: Ipv4Addr, destination: Ipv4Addr) -> Probe {
+        Probe { source, destination, kind: Kind::Arp }
+    }
+
     /// The packet's source address; of an ARP request, the sender's.
     pub fn source(&self) -> Ipv4Addr {
         self.source
@@ -139,7 +144,7 @@ fn arp_request(words: &mut Words<'_>) -> Result<Probe, GrammarError> {
     words.literal("tell", "\"tell\"")?;
     let source = words.value(ADDRESS, |text| text.parse().ok())?;
     words.literal("", "the end, for an ARP request has no options")?;
-    Ok(Probe { source, destination, kind: Kind::Arp })
+    Ok(Probe::arp_request(source, destination))
 }
 
 /// `SOURCE > DESTINATION`.

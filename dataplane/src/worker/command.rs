@@ -8,12 +8,12 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::handover;
 use super::{BATCH, Lane, PortIo, Worker};
-use crate::edge::explain::Trace;
 use crate::edge::punt::Answer;
 use crate::edge::view::{EdgeStats, SessionFilter, SessionView};
 use crate::network::{NetworkId, PortId, Snapshot};
 use crate::port::memory::OwnedFrame;
 use crate::time::Timestamp;
+use crate::trace::{KnownRoute, Trace};
 
 /// What control tells a worker. All of it is plain data, carried out between two batches.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(crate) enum Inspect {
     /// How much is used.
     Stats { reply: Sender<EdgeStats> },
     /// Follow a frame without sending it.
-    Trace { ingress: PortId, frame: OwnedFrame, reply: Sender<Trace> },
+    Trace { ingress: PortId, frame: OwnedFrame, known: Option<KnownRoute>, reply: Sender<Trace> },
 }
 
 impl Worker {
@@ -82,11 +82,8 @@ impl Worker {
 
     /// Whoever asked may have gone, so an answer that nobody takes is no fault.
     fn inspect(&mut self, now: Timestamp, inspect: Inspect) {
-        if let Inspect::Trace { ingress, frame, reply } = inspect {
-            let requests = &self.setup.requests;
-            let _ = reply.send(self.core.trace(now, ingress, &frame.as_frame(), |request| {
-                let _ = requests.try_send(*request);
-            }));
+        if let Inspect::Trace { ingress, frame, known, reply } = inspect {
+            let _ = reply.send(self.core.trace(now, ingress, &frame.as_frame(), known));
             return;
         }
         let Some(edge) = self.core.edge_mut() else { return };

@@ -138,9 +138,11 @@ fn settle(world: &mut World, firsts: &mut Firsts) -> Vec<(u16, Vec<u8>)> {
 /// Where a whole packet of that flow would go now, and as which one.
 fn way_of(world: &mut World, port: u16, tuple: &Tuple) -> Option<(u16, Tuple)> {
     let bytes = whole(port, tuple);
-    let trace = world.core.trace(world.now, PortId(port), &Frame::plain(&bytes), |_| {});
+    let trace = world.core.trace(world.now, PortId(port), &Frame::plain(&bytes), None);
     match (trace.verdict, trace.leaves.first()) {
-        (Verdict::Route { egress, .. }, Some((_, left))) => Some((egress.0, flow(&left.bytes[ETHERNET..])?)),
+        (Verdict::Route { egress, .. }, Some(left)) if trace.waits.is_empty() => {
+            Some((egress.0, flow(&left.frame.bytes[ETHERNET..])?))
+        }
         _ => None,
     }
 }

@@ -451,7 +451,14 @@ pub enum UplinkCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Nothing is sent, and nothing is left of it: no session, no counter. The exit status says whether
-it could be followed, not what became of it.
+it could be followed, not what became of it. Where the packet would have to wait (for the kernel's
+route, a next hop's answer to ARP, a port of the host), that is said, and what follows is as if the
+answer had come.
+
+A packet in words goes to the MAC that its sender's kernel would send it to: on the link to the
+endpoint, or the station that ARP tables have, elsewhere to the gateway. A frame of a capture that
+is larger than the MTU is taken for a super-frame, as tcpdump shows them on an interface with TSO:
+its segments are assumed as large as the MTU allows, and as SYNs in the capture say.
 
 A packet in words:
   tcp 10.88.0.2:1234 > 192.0.2.7:80 flags=syn,ack ttl=3 len=100 df

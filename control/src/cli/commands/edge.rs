@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hyper::Method;
 use pontoon_dataplane::port::pcap;
+use pontoon_dataplane::trace::agreed_segment_size;
 
 use super::{Done, Session};
 use crate::api::types::{
@@ -189,8 +190,9 @@ impl Session {
     /// See [`Session::network`]; the capture cannot be read.
     pub fn trace(&self, args: TraceArgs) -> Done {
         let TraceArgs { network, from, packet, pcap, frame } = args;
-        let frame = pcap.map(|file| captured(&file, frame)).transpose()?;
-        let request = TraceRequest { network, from, packet, frame };
+        let captured = pcap.map(|file| captured(&file, frame)).transpose()?;
+        let (frame, segment_size) = captured.map_or((None, None), |(frame, size)| (Some(frame), size));
+        let request = TraceRequest { network, from, packet, frame, segment_size };
         let trace: Trace = self.client.send(Method::POST, "/trace", &request)?;
         self.out.show(&trace, || show::trace(&trace))
     }
@@ -206,16 +208,16 @@ impl Session {
     }
 }
 
-/// A frame of a capture, in hexadecimal.
-fn captured(file: &Path, number: u32) -> Result<String, Failure> {
+/// A frame of a capture, in hexadecimal, and how large segments of its TCP connection may be, if the capture shows that.
+fn captured(file: &Path, number: u32) -> Result<(String, Option<u16>), Failure> {
     let frames = pcap::read(file).map_err(|error| Failure::Sentence(error.to_string()))?;
     let count = frames.len();
-    let frame = (number as usize).checked_sub(1).and_then(|place| frames.into_iter().nth(place));
-    let Some((_, bytes)) = frame else {
+    let Some((_, bytes)) = (number as usize).checked_sub(1).and_then(|place| frames.get(place)) else {
         let file = file.display();
         return Err(Failure::Sentence(format!("{file} has no frame {number}; it has {count}")));
     };
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let segment_size = agreed_segment_size(bytes, frames.iter().map(|(_, bytes)| bytes.as_slice()));
+    Ok((bytes.iter().map(|byte| format!("{byte:02x}")).collect(), segment_size))
 }
 
 fn query(whose: &WhoseArgs) -> String {

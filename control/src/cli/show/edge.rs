@@ -243,6 +243,9 @@ pub fn uplinks(all: &[UplinkState]) -> String {
 /// `trace`.
 pub fn trace(trace: &Trace) -> String {
     let mut out = format!("in by {}: {}\n", trace.from, trace.packet);
+    for assumed in &trace.assumed {
+        out = out + "  assumed: " + assumed + "\n";
+    }
     for decision in &trace.decisions {
         out = out + "  " + decision + "\n";
     }
@@ -250,7 +253,8 @@ pub fn trace(trace: &Trace) -> String {
         out += "nothing leaves\n";
     }
     for frame in &trace.leaves {
-        out += &format!("out by {}: {}\n", frame.port, frame.packet);
+        let after = frame.after.as_ref().map_or(String::new(), |after| format!(" (once {after})"));
+        out += &format!("out by {}: {}{after}\n", frame.port, frame.packet);
     }
     out
 }
@@ -429,27 +433,37 @@ mod tests {
 
     #[test]
     fn a_trace_reads_from_in_to_out() {
-        let frame = TraceFrame {
+        let leaves = |packet: &str, after: Option<&str>| TraceFrame {
             port: "uplink:eth0".into(),
-            packet: "tcp 192.0.2.1:20000 > 192.0.2.7:80 syn ttl 63, 54 bytes".into(),
+            packet: packet.into(),
             frame: "00".into(),
+            after: after.map(str::to_owned),
         };
         let passed = Trace {
             from: "blue/web".into(),
             packet: "tcp 10.88.0.2:1234 > 192.0.2.7:80 syn ttl 64, 54 bytes".into(),
+            assumed: vec!["sent to 02:42:0a:58:00:01, the gateway".into()],
             decisions: vec![
-                "rule 1 of blue allows it".into(),
+                "rules of blue: rule 1 allows it".into(),
                 "translate the source and route to uplink:eth0".into(),
             ],
             drop: None,
-            leaves: vec![frame],
+            leaves: vec![
+                leaves("arp who-has 192.0.2.254 tell 192.0.2.1", None),
+                leaves(
+                    "tcp 192.0.2.1:20000 > 192.0.2.7:80 syn ttl 63, 54 bytes",
+                    Some("the next hop has answered"),
+                ),
+            ],
         };
         assert_eq!(
             trace(&passed),
             "in by blue/web: tcp 10.88.0.2:1234 > 192.0.2.7:80 syn ttl 64, 54 bytes\n  \
-               rule 1 of blue allows it\n  \
+               assumed: sent to 02:42:0a:58:00:01, the gateway\n  \
+               rules of blue: rule 1 allows it\n  \
                translate the source and route to uplink:eth0\n\
-             out by uplink:eth0: tcp 192.0.2.1:20000 > 192.0.2.7:80 syn ttl 63, 54 bytes\n"
+             out by uplink:eth0: arp who-has 192.0.2.254 tell 192.0.2.1\n\
+             out by uplink:eth0: tcp 192.0.2.1:20000 > 192.0.2.7:80 syn ttl 63, 54 bytes (once the next hop has answered)\n"
         );
         let dropped = Trace { leaves: vec![], ..passed };
         assert!(trace(&dropped).ends_with("uplink:eth0\nnothing leaves\n"));

@@ -16,6 +16,12 @@ pub(super) fn header_len(frame: &Frame<'_>, packet: &Packet) -> usize {
     len.min(packet.end().saturating_sub(start)).max(TCP_MIN_HEADER_LEN)
 }
 
+/// The size that a TCP header announces, if it does.
+pub(super) fn announced(header: &[u8]) -> Option<u16> {
+    let options = header.get(TCP_MIN_HEADER_LEN..)?;
+    options.get(find(options)?..)?.first_chunk().map(|size| u16::from_be_bytes(*size))
+}
+
 /// Brings the announced size down to `limit`. A header without the option, or with options that make no sense, stays
 /// as it is.
 pub(super) fn clamp(header: &mut [u8], limit: u16, partial: bool) {

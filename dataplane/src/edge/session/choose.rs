@@ -15,7 +15,7 @@
 
 use super::mapping::Transport;
 use super::owners::Group;
-use super::{NewSession, Refused, SessionId, Sessions, held};
+use super::{Direction, SessionId, Sessions, held};
 use crate::edge::ports::{Claim, Lease};
 use crate::edge::tuple::Tuple;
 use crate::id::PortId;
@@ -25,6 +25,21 @@ use crate::time::Timestamp;
 const TRIES: u32 = 16;
 /// Ports below are services' (RFC 6335, section 6).
 const FIRST_USER: u16 = 1024;
+
+/// A new session that wants a port: as [`Sessions::choose_port`] takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Seeker<'a> {
+    /// The endpoint that it is counted for.
+    pub owner: PortId,
+    /// Its own address and port.
+    pub own: Transport,
+    /// What replies look like, their destination port aside.
+    pub reply: &'a Tuple,
+    /// How it would hold the port.
+    pub lease: Lease,
+    /// There will be more ports, so half-open sessions do not yield.
+    pub spare: bool,
+}
 
 impl Sessions {
     /// An external port for a new session of `owner` from `own` address and port, whose replies look like `reply`, its destination
@@ -38,13 +53,73 @@ impl Sessions {
         lease: Lease,
         spare: bool,
     ) -> Option<u16> {
+        self.choose_port_for(now, &Seeker { owner, own, reply, lease, spare }, None)
+    }
+
+    /// What [`Sessions::choose_port`] would choose, had the session `ended` done so, and were the flow's own port held if `keeps_own`.
+    /// Everything stays as it was.
+    pub fn rehearse_port(
+        &mut self,
+        now: Timestamp,
+        seeker: &Seeker<'_>,
+        ended: Option<SessionId>,
+        keeps_own: bool,
+    ) -> Option<u16> {
+        let protocol = seeker.reply.protocol;
+        let saved = self.ports.save(protocol);
+        if let Some((_, internal, external)) = ended.and_then(|id| self.lease_of(id)) {
+            self.ports.give_back(protocol, external.1, internal.0, now, &self.timeouts);
+        }
+        if keeps_own {
+            self.ports.keep(protocol, seeker.own.1, now);
+        }
+        let port = self.choose_port_for(now, seeker, ended);
+        self.ports.restore(protocol, saved);
+        port
+    }
+
+    /// Whether the session is the only one that uses the mapping of that internal side.
+    pub fn is_all_of_mapping(&self, id: SessionId, internal: Transport) -> bool {
+        self.lease_of(id).is_some_and(|(lease, its, _)| {
+            lease == Lease::Mapped
+                && its == internal
+                && self.mappings.sessions(self.get(id).protocol(), internal) == 1
+        })
+    }
+
+    /// How a session holds a port of the host, and both sides of it.
+    fn lease_of(&self, id: SessionId) -> Option<(Lease, Transport, Transport)> {
+        let lease = self.details.get(id.index())?.lease;
+        let [original, reply] = &self.get(id).tuples;
+        held(lease, original, reply).map(|(internal, external)| (lease, internal, external))
+    }
+
+    /// How many sessions count for a share, without the one that has `ended`.
+    fn count_share(&self, share: u32, ended: Option<SessionId>) -> u32 {
+        let counted = ended.and_then(|id| {
+            let ((lease, internal, _), session) = (self.lease_of(id)?, self.get(id));
+            let is_last = lease != Lease::Mapped || self.is_all_of_mapping(id, internal);
+            let its_share = self.share(lease, session.owner, internal, session.tuple(Direction::Reply));
+            (is_last && session.counts(lease)).then_some(its_share)
+        });
+        self.shares.count(share).saturating_sub(u32::from(counted == Some(share)))
+    }
+
+    fn choose_port_for(
+        &mut self,
+        now: Timestamp,
+        seeker: &Seeker<'_>,
+        ended: Option<SessionId>,
+    ) -> Option<u16> {
+        let &Seeker { owner, own, reply, lease, spare } = seeker;
         let share = self.share(lease, owner, own, reply);
-        let has_share = self.ports.is_share(reply.protocol, self.shares.count(share));
+        let has_share = self.ports.is_share(reply.protocol, self.count_share(share, ended));
         let Self { ports, index, hasher, sessions, owners, .. } = self;
         let holder = |port: u16| {
             let tuple = Tuple { dst_port: port, ..*reply };
             let is_it = |id: SessionId, direction| sessions[id.index()].tuple(direction) == &tuple;
-            index.find(hasher.hash(&tuple), is_it).map(|(id, _)| &sessions[id.index()])
+            let found = index.find(hasher.hash(&tuple), is_it).filter(|(id, _)| Some(*id) != ended);
+            found.map(|(id, _)| &sessions[id.index()])
         };
         let claim = |port| match holder(port) {
             None if has_share => Claim::Refused,
@@ -52,7 +127,10 @@ impl Sessions {
             Some(holder) if has_share && holder.owner != owner => Claim::Refused,
             Some(holder) => match holder.group() {
                 Group::Closed => Claim::Yields(u32::MAX),
-                Group::HalfOpen if !spare => Claim::Yields(owners.half_open_of(holder.owner)),
+                Group::HalfOpen if !spare => {
+                    let is_less = ended.is_some_and(|id| sessions[id.index()].is_half_open_of(holder.owner));
+                    Claim::Yields(owners.half_open_of(holder.owner) - u32::from(is_less))
+                }
                 _ => Claim::Refused,
             },
         };
@@ -80,21 +158,5 @@ impl Sessions {
             ..reply
         });
         core::iter::once(reply).chain(others).find(|it| !is_taken(it)).unwrap_or(reply)
-    }
-
-    /// Ends sessions that have one of the new one's tuples and yield: closed ones, and half-open ones whose port it was given.
-    pub(super) fn make_way(&mut self, now: Timestamp, new: &NewSession) -> Result<(), Refused> {
-        for (tuple, is_chosen) in [(&new.original, false), (&new.reply, new.lease == Lease::Shared)] {
-            let Some((id, _)) = self.find(tuple) else { continue };
-            match self.get(id).group() {
-                Group::Closed => self.remove(id, now),
-                Group::HalfOpen if is_chosen => self.evict(now, id.0),
-                _ => return Err(Refused::Collision),
-            }
-        }
-        let is_anothers = held(new.lease, &new.original, &new.reply).is_some_and(|(internal, external)| {
-            new.lease == Lease::Mapped && !self.mappings.admits(new.original.protocol, internal, external)
-        });
-        if is_anothers { Err(Refused::Collision) } else { Ok(()) }
     }
 }

@@ -173,6 +173,11 @@ impl Session {
         self.group() == Group::HalfOpen
     }
 
+    /// Whether it is such a one of that endpoint.
+    pub(super) fn is_half_open_of(&self, owner: PortId) -> bool {
+        self.owner == owner && self.is_half_open()
+    }
+
     /// Its state in one word, as people see it.
     pub fn state(&self) -> &'static str {
         match self.protocol() {

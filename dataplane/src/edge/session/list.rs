@@ -44,6 +44,13 @@ impl List {
         (self.last != NONE).then_some(self.last)
     }
 
+    /// The members, from the first on.
+    pub(crate) fn iter<'a>(&self, links: &'a [Link]) -> impl Iterator<Item = u32> + use<'a> {
+        let after =
+            |&member: &u32| links.get(member as usize).map(|link| link.after).filter(|&it| it != NONE);
+        core::iter::successors(self.first(), after)
+    }
+
     /// `member`, which stands in no list, becomes the last.
     #[inline]
     pub(crate) fn push_last(&mut self, links: &mut [Link], member: u32) {
@@ -90,16 +97,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn members(list: &List, links: &[Link]) -> (Vec<u32>, Vec<u32>) {
-        let walk = |from: Option<u32>, next: fn(&Link) -> u32| {
-            let mut all = Vec::new();
-            let mut at = from;
-            while let Some(member) = at {
-                all.push(member);
-                at = Some(next(&links[member as usize])).filter(|&it| it != NONE);
-            }
-            all
-        };
-        (walk(list.first(), |link| link.after), walk(list.last(), |link| link.before))
+        let mut backward = Vec::new();
+        let mut at = list.last();
+        while let Some(member) = at {
+            backward.push(member);
+            at = Some(links[member as usize].before).filter(|&it| it != NONE);
+        }
+        (list.iter(links).collect(), backward)
     }
 
     proptest! {

@@ -32,6 +32,11 @@ impl Mappings {
         self.by_external.get(&(protocol, external)).copied()
     }
 
+    /// How many sessions use the mapping of `internal`.
+    pub(super) fn sessions(&self, protocol: Protocol, internal: Transport) -> u32 {
+        self.by_internal.get(&(protocol, internal)).map_or(0, |&(_, sessions)| sessions)
+    }
+
     /// Whether a session could use this mapping: it is there, or neither side is mapped otherwise.
     pub(super) fn admits(&self, protocol: Protocol, internal: Transport, external: Transport) -> bool {
         match (self.external(protocol, internal), self.internal(protocol, external)) {

@@ -92,16 +92,35 @@ impl Owners {
         self.lists.iter().find_map(|lists| lists.get(owner.index())?.first())
     }
 
-    /// The session of an endpoint that yields first, of those that `may_go`.
-    pub(super) fn oldest_of(&self, owner: PortId, may_go: impl Fn(u32) -> bool) -> Option<u32> {
-        let first = |group: Group| self.lists[group as usize].get(owner.index())?.first();
+    /// The session of an endpoint that yields first, of those that `may_go`. `ended` ones count as gone.
+    pub(super) fn oldest_of(
+        &self,
+        owner: PortId,
+        ended: impl Fn(u32) -> bool,
+        may_go: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let first = |group: Group| self.first_of(self.lists[group as usize].get(owner.index())?, &ended);
         Group::YIELDING.into_iter().filter_map(first).find(|&session| may_go(session))
     }
 
-    /// The session that yields first, of the endpoint that has most of its group, if it `may_go`.
-    pub(super) fn oldest_of_all(&self, may_go: impl Fn(u32) -> bool) -> Option<u32> {
-        let first = |group: Group| self.lists[group as usize].iter().max_by_key(|list| list.len())?.first();
+    /// The session that yields first, of the endpoint that has most of its group, if it `may_go`. `ended` ones count as gone: so
+    /// many of an endpoint's group.
+    pub(super) fn oldest_of_all(
+        &self,
+        ended: impl Fn(u32) -> bool,
+        ended_of: impl Fn(PortId, Group) -> u32,
+        may_go: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let first = |group: Group| {
+            let lists = (0..).map(PortId).zip(&self.lists[group as usize]);
+            let (_, most) = lists.max_by_key(|&(owner, list)| list.len() - ended_of(owner, group))?;
+            self.first_of(most, &ended)
+        };
         Group::YIELDING.into_iter().filter_map(first).find(|&session| may_go(session))
+    }
+
+    fn first_of(&self, list: &List, ended: impl Fn(u32) -> bool) -> Option<u32> {
+        list.iter(&self.links).find(|&session| !ended(session))
     }
 
     /// Every endpoint that has sessions, and how many.

@@ -72,6 +72,11 @@ impl Queues {
         self.queues[class as usize].remove(&mut self.links, session);
     }
 
+    /// The sessions, in the order in which they are due.
+    pub(super) fn iter(&self, class: Class) -> impl Iterator<Item = u32> {
+        self.queues[class as usize].iter(&self.links)
+    }
+
     /// The session that is due first.
     #[inline]
     pub(super) fn first(&self, class: Class) -> Option<u32> {

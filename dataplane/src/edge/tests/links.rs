@@ -264,8 +264,10 @@ fn rules_about_what_is_for_all_and_the_host_count_it() {
     assert_eq!((hits(), world.drops(2, DropReason::RuleDenied)), (vec![1, 2], 2));
     // To follow one is not to count it.
     let frame = to_all(68);
-    let trace = world.core.trace(world.now, PortId(2), &Frame::plain(&frame), |_| {});
+    let trace = world.core.trace(world.now, PortId(2), &Frame::plain(&frame), None);
     assert_eq!(trace.verdict, Verdict::Drop(DropReason::RuleDenied));
-    assert_eq!(trace.decisions[0].to_string(), "the network's rules: rule 2 denies");
+    let told: Vec<String> = trace.decisions.iter().map(ToString::to_string).collect();
+    assert_eq!(told[1], "rules of network 0: rule 2 denies it");
+    assert_eq!(told.last().unwrap(), "not to port 8: the rules keep it from the host");
     assert_eq!((hits(), world.drops(2, DropReason::RuleDenied)), (vec![1, 2], 2));
 }
