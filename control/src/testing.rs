@@ -20,7 +20,7 @@ use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
-use crate::api::types::{Connection, EndpointRequest, NetworkRequest, SandboxRef, UplinkState};
+use crate::api::types::{Connection, EndpointRequest, NetworkRequest, SandboxRef, Uplink, UplinkState};
 use crate::error::Error;
 use crate::link::{HostStack, Link};
 use crate::manager::{Manager, Settings};
@@ -370,8 +370,15 @@ impl World for FakeWorld {
         if taken { Err(Error::Conflict("the host is on it".into())) } else { Ok(()) }
     }
 
-    fn default_mtu(&self) -> Result<Option<u32>, Error> {
-        Ok(Some(1420))
+    fn default_mtu(&self, uplink: &Uplink) -> Result<Option<u32>, Error> {
+        Ok(match uplink {
+            Uplink::Interface(name) => self.link(None, name)?.map(|link| link.mtu),
+            Uplink::Auto | Uplink::None => Some(1420),
+        })
+    }
+
+    fn has_address(&self, address: Ipv4Addr) -> bool {
+        address == Ipv4Addr::new(198, 51, 100, 1)
     }
 
     fn interface_changes(&self) -> u64 {

@@ -129,6 +129,9 @@ pub struct Network {
     pub rules: Vec<Rule>,
     /// Its links.
     pub links: Vec<Link>,
+    /// What should be known about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// `PATCH /networks/NAME`: what to change; fields left out stay.

@@ -223,7 +223,7 @@ Examples:
         /// The gateway's address [default: the subnet's first]
         #[arg(long, value_name = "IP", value_parser = parse_address)]
         gateway: Option<IpAddr>,
-        /// Largest layer-3 packet in bytes [default: that of the default route's interface, or 1500]
+        /// Largest layer-3 packet in bytes [default: that of the uplink that is named, or of the default route's interface]
         #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse_mtu)]
         mtu: Option<u16>,
         /// How long learned addresses live; 0 keeps nothing [default: 300]

@@ -10,7 +10,7 @@ use crate::api::types::{
 };
 
 pub use edge::{
-    flushed, linked, links, nat_stats, patch, publications, published, rules, rules_of_publications,
+    flushed, linked, links, nat_stats, note, patch, publications, published, rules, rules_of_publications,
     sessions, trace, uplinks,
 };
 
@@ -44,7 +44,7 @@ pub fn network(network: &Network) -> String {
         age(network.ageing_seconds.into()),
         edge::connection(network),
         network.created,
-    );
+    ) + &note(network.note.as_ref());
     if !network.endpoints.is_empty() {
         let mut table = Table::new(&["ENDPOINT", "ADDRESS", "MAC", "INTERFACE", "SANDBOX", "KIND"]);
         for endpoint in &network.endpoints {
@@ -283,6 +283,7 @@ mod tests {
             publications: vec![],
             rules: vec![],
             links: vec![],
+            note: None,
         }
     }
 

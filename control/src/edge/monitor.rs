@@ -87,6 +87,10 @@ impl News {
                 self.deleted.extend(deleted_interface(message));
             }
             0 => {}
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE if is_local(message) => {
+                self.interfaces = true;
+                self.routes = true;
+            }
             _ => self.routes = true,
         }
     }
@@ -102,6 +106,12 @@ impl News {
     pub(super) fn is_any(&self) -> bool {
         self.interfaces || self.routes
     }
+}
+
+/// Whether a message about a route (`struct rtmsg` behind the 16-byte header) is about one that makes addresses the host's own.
+fn is_local(message: &[u8]) -> bool {
+    let is = |at: usize, value: u8| message.get(at) == Some(&value);
+    is(16, libc::AF_INET as u8) && is(20, libc::RT_TABLE_LOCAL) && is(23, libc::RTN_LOCAL)
 }
 
 /// The number of the interface that an RTM_DELLINK is about (`struct ifinfomsg` behind the 16-byte header). Those of another
@@ -140,6 +150,12 @@ mod tests {
         for kind in [libc::RTM_NEWROUTE, libc::RTM_DELROUTE, libc::RTM_NEWRULE, libc::RTM_DELRULE, 104] {
             assert_eq!(heard(kind, 0), routes);
         }
+        // Addresses that the host gets by a route.
+        let mut local = message(libc::RTM_NEWROUTE, libc::AF_INET as u8, 0);
+        (local[20], local[23]) = (libc::RT_TABLE_LOCAL, libc::RTN_LOCAL);
+        let mut news = News::default();
+        news.hear(&local);
+        assert_eq!(news, News { interfaces: true, routes: true, ..News::default() });
         assert_eq!(heard(libc::RTM_DELLINK, 0), News { deleted: BTreeSet::from([7]), ..interfaces.clone() });
         // It has only left a bridge.
         assert_eq!(heard(libc::RTM_DELLINK, libc::AF_BRIDGE as u8), interfaces);

@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod command_line;
+mod connection;
 mod daemon;
 mod edge;
 mod edge_bad_input;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         many::tests(),
         interfaces::tests(),
         stations::tests(),
+        connection::tests(),
         leases::tests(),
         command_line::tests(),
         bad_input::tests(),
