@@ -126,10 +126,11 @@ impl Kernel {
             .kind(RouteType::Local)
             .build();
         let routes = self.handle.route();
-        Ok(match own {
-            true => self.runtime.block_on(routes.add(message).execute())?,
-            false => self.runtime.block_on(routes.del(message).execute())?,
-        })
+        let done = match own {
+            true => self.runtime.block_on(routes.add(message).execute()),
+            false => self.runtime.block_on(routes.del(message).execute()),
+        };
+        Ok(done?)
     }
 
     /// Removes a route.
