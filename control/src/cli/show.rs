@@ -13,7 +13,7 @@ use crate::api::types::{
 
 pub use dns::{dns_answer, dns_stats, names};
 pub use edge::{
-    flushed, linked, links, nat_stats, patch, publications, published, rules, rules_of_publications,
+    flushed, linked, links, nat_stats, note, patch, publications, published, rules, rules_of_publications,
     sessions, trace, uplinks,
 };
 
@@ -50,7 +50,7 @@ pub fn network(network: &Network) -> String {
         edge::connection(network),
         pairs(network),
         network.created,
-    );
+    ) + &note(network.note.as_ref());
     if !network.endpoints.is_empty() {
         let mut table =
             Table::new(&["ENDPOINT", "ADDRESS", "MAC", "INTERFACE", "SANDBOX", "KIND", "ALIASES"]);
@@ -342,6 +342,7 @@ mod tests {
             publications: vec![],
             rules: vec![],
             links: vec![],
+            note: None,
         }
     }
 

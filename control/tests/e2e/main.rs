@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod command_line;
+mod connection;
 mod daemon;
 mod docker;
 mod edge;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         interfaces::tests(),
         networks::tests(),
         stations::tests(),
+        connection::tests(),
         leases::tests(),
         command_line::tests(),
         bad_input::tests(),

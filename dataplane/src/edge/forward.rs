@@ -274,11 +274,17 @@ impl Edge {
                 UplinkChoice::Only(index) => uplink.interface_index == index,
                 _ => true,
             });
-        let source = network.edge.snat_address.or(route.map(|route| route.source));
-        let source = source.filter(|&address| config.is_host_address(address));
-        let (Some(route), Some(uplink), Some(source)) = (route, uplink, source) else {
+        let (Some(route), Some(uplink)) = (route, uplink) else {
             return Err(it.drop_with(NETWORK_UNREACHABLE, DropReason::NoRoute));
         };
+        let source = network.edge.snat_address.unwrap_or(route.source);
+        if !config.is_host_address(source) {
+            let reason = match network.edge.snat_address {
+                Some(_) => DropReason::SnatAddress,
+                None => DropReason::NoRoute,
+            };
+            return Err(it.drop_with(NETWORK_UNREACHABLE, reason));
+        }
         self.tell(|| Decision::Route(route));
         let key = NeighbourKey { uplink: uplink.port, address: route.next_hop };
         let mac = match uplink.mac {

@@ -83,14 +83,16 @@ fn audience(rules: &[Rule]) -> String {
     }
 }
 
+/// What should be known about something, if anything should.
+pub fn note(note: Option<&String>) -> String {
+    note.map(|note| format!("note: {note}\n")).unwrap_or_default()
+}
+
 /// What `publish` made.
 pub fn published(it: &Publication) -> String {
-    let mut out =
+    let out =
         format!("{}/{}: {} published, for {}\n", it.network, it.endpoint, it.ports, audience(&it.rules));
-    if let Some(note) = &it.note {
-        out = out + "note: " + note + "\n";
-    }
-    out
+    out + &note(it.note.as_ref())
 }
 
 /// `ports`.
