@@ -113,7 +113,11 @@ fn network_record(
     Ok(NetworkRecord {
         name: name.clone(),
         id: request.id.unwrap_or(circumstances.id),
-        driver: request.driver.clone().unwrap_or_else(|| DEFAULT_DRIVER.to_owned()),
+        driver: request
+            .driver
+            .clone()
+            .filter(|it| !it.is_empty())
+            .unwrap_or_else(|| DEFAULT_DRIVER.to_owned()),
         subnet,
         range: request.ip_range.map(|range| ipam::check_range(subnet, range)).transpose()?,
         reserved: ipam::check_reserved(subnet, gateway, &request.aux_addresses)?,

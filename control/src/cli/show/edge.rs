@@ -15,7 +15,7 @@ fn yes(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }
 
-/// The lines of `network inspect` about the connection.
+/// The lines of `network show` about the connection.
 pub(super) fn connection(network: &Network) -> String {
     let connection = &network.connection;
     let host = network.host_interface.as_deref().unwrap_or("no access");
