@@ -187,7 +187,7 @@ impl Manager {
         let missing = || Error::Missing {
             what: "endpoint",
             name: format!("{} on the network {network}", at.endpoint.short()),
-            list: "network inspect",
+            list: "network show",
         };
         let state = self.state();
         let record = state.network(&network)?.reservation(at.endpoint).cloned();
