@@ -56,6 +56,11 @@ pub enum Decision {
         /// The endpoint's address and port that it leads to.
         to: (Ipv4Addr, u16),
     },
+    /// The destination is the mapping of an endpoint, open to all.
+    Mapping {
+        /// The endpoint's address and port that it leads to.
+        to: (Ipv4Addr, u16),
+    },
     /// The destination is one of the host's own addresses.
     Host,
     /// A list of rules was asked.
@@ -125,6 +130,9 @@ impl fmt::Display for Decision {
             Decision::NoSession => write!(f, "no session"),
             Decision::Published { id, to: (address, port) } => {
                 write!(f, "publication {id} leads to {address}:{port}")
+            }
+            Decision::Mapping { to: (address, port) } => {
+                write!(f, "the port is that of {address}:{port}, for everybody")
             }
             Decision::Host => write!(f, "the destination is the host"),
             Decision::Rules { list, hit } => {
