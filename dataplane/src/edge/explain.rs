@@ -58,6 +58,11 @@ pub enum Decision {
     },
     /// The destination is the resolver at the gateway.
     Resolver,
+    /// The destination is the mapping of an endpoint, open to all.
+    Mapping {
+        /// The endpoint's address and port that it leads to.
+        to: (Ipv4Addr, u16),
+    },
     /// The destination is one of the host's own addresses.
     Host,
     /// A list of rules was asked.
@@ -129,6 +134,9 @@ impl fmt::Display for Decision {
                 write!(f, "publication {id} leads to {address}:{port}")
             }
             Decision::Resolver => write!(f, "the destination is the resolver at the gateway"),
+            Decision::Mapping { to: (address, port) } => {
+                write!(f, "the port is that of {address}:{port}, for everybody")
+            }
             Decision::Host => write!(f, "the destination is the host"),
             Decision::Rules { list, hit } => {
                 let list = match list {

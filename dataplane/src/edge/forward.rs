@@ -6,6 +6,7 @@
 use super::Edge;
 use super::config::{Publication, Uplink, UplinkChoice};
 use super::explain::Decision;
+use super::hairpin::is_kept_apart;
 use super::ingress::Ingress;
 use super::neighbour::{NeighbourKey, Resolved};
 use super::packet::{Content, Packet, TcpFlags};
@@ -210,6 +211,7 @@ impl Edge {
                 Some(uplink) => Renewed::Hop(uplink_hop(uplink, old.dst_mac, uplink.mtu, self.generation)),
                 None => self.way_of(it, &session, direction, false)?,
             },
+            (Translation::Both, _) if self.is_mapped_anew(id, &session) => Renewed::Ended,
             _ => match endpoint_hop(it.snapshot, old.egress, old.dst_mac, self.generation) {
                 Some(hop) => Renewed::Hop(hop),
                 None => Renewed::Ended,
@@ -219,6 +221,17 @@ impl Edge {
             self.sessions.get_mut(id).set_hop(direction, hop);
         }
         Ok(renewed)
+    }
+
+    /// Whether the mapping that a session came by, within the host, is somebody else's by now.
+    fn is_mapped_anew(&self, id: SessionId, session: &Session) -> bool {
+        let (original, reply) = (session.tuple(Direction::Original), session.tuple(Direction::Reply));
+        let external = (original.dst, original.dst_port);
+        self.sessions.publication(id).is_none()
+            && self
+                .sessions
+                .mapping_to(original.protocol, external)
+                .is_some_and(|internal| internal != (reply.src, reply.src_port))
     }
 
     /// The way of a session's packets out of the host, by the routes as they are now. A session whose packets would leave from
@@ -374,6 +387,12 @@ impl Edge {
         let may_stay = match session.translation(Direction::Original) {
             Translation::Source => admits(network),
             Translation::Destination if self.sessions.publication(id).is_none() => admits(network),
+            Translation::Both if self.sessions.publication(id).is_none() => {
+                let target = session.tuple(Direction::Reply).src.to_ipv4_mapped();
+                let target = target.and_then(|target| snapshot.network(self.places.find(target)?.network));
+                admits(network)
+                    && target.is_some_and(|target| admits(target) && !is_kept_apart(network, target))
+            }
             Translation::Destination | Translation::Both => admits(network) && published(publication),
             Translation::None => super::link::may_stay(snapshot, network, session),
         };

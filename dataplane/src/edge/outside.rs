@@ -112,8 +112,8 @@ impl Edge {
             let publication = Arc::clone(publication);
             return self.open_published(it, tuple, &publication);
         }
-        match self.sessions.mapping_to(tuple.protocol, (tuple.dst, tuple.dst_port)) {
-            Some(internal) => self.open_mapped(it, tuple, internal),
+        match self.behind_mapping(it.snapshot, tuple) {
+            Some(mapped) => self.open_mapped(it, tuple, &mapped),
             None => Ok(HOSTS_OWN),
         }
     }
