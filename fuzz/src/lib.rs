@@ -1,4 +1,4 @@
-//! What fuzzing holds the data plane to. Each target is a plain function that panics when something is wrong, so
+//! What fuzzing holds the data plane, and what reads other programs' words, to. Each target is a plain function that panics when something is wrong, so
 //! that an ordinary test runs the seeds through it (`tests/seeds.rs`), and libFuzzer everything else
 //! (`fuzz_targets/`, behind the feature `libfuzzer`).
 //!
@@ -11,6 +11,7 @@
 mod edge;
 mod fdb;
 mod input;
+mod plugin;
 mod segment;
 mod step;
 mod trace;
@@ -18,6 +19,7 @@ mod translate;
 
 pub use edge::edge;
 pub use fdb::fdb_against_model;
+pub use plugin::plugin;
 pub use segment::segment;
 pub use step::step;
 pub use trace::trace_grammar;
