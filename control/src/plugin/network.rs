@@ -1,4 +1,4 @@
-//! The network driver's calls. The order in which the Engine makes them: `docs/decisions/0014-docker.md`.
+//! The network driver's calls. The order in which the Engine makes them: `docs/decisions/0020-docker.md`.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
