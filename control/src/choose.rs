@@ -112,7 +112,11 @@ fn network_record(
     Ok(NetworkRecord {
         name: name.clone(),
         id: request.id.unwrap_or(circumstances.id),
-        driver: request.driver.clone().unwrap_or_else(|| DEFAULT_DRIVER.to_owned()),
+        driver: request
+            .driver
+            .clone()
+            .filter(|it| !it.is_empty())
+            .unwrap_or_else(|| DEFAULT_DRIVER.to_owned()),
         subnet,
         range: request.ip_range.map(|range| ipam::check_range(subnet, range)).transpose()?,
         reserved: ipam::check_reserved(subnet, gateway, &request.aux_addresses)?,
@@ -241,7 +245,7 @@ pub fn endpoint(
     let EndpointNames { name, ifname: wish } = endpoint_names(request)?;
     let record = &network.record;
     let Circumstances { netns, interfaces, device, ids: [id, sandbox_id], now } = circumstances;
-    let there = || state.endpoints().filter(|it| it.netns == netns);
+    let there = || state.endpoints().filter(|it| it.is_in(&request.sandbox, netns));
     if let Some(other) = there().find(|it| it.network == record.name) {
         let (sandbox, network, port) = (describe(&request.sandbox), &record.name, other.port());
         return Err(Error::Conflict(format!(
@@ -262,12 +266,13 @@ pub fn endpoint(
     let holder = |address| holders.get(&address).filter(|it| !own(it));
     let address = ipam::address(record.space(), memory, holder, request.ip)?;
     let mac = ipam::mac(address, &network.macs(), request.mac.map(|mac| mac.0))?;
+    let sandbox_id = there().next().map_or(sandbox_id, |other| other.sandbox_id);
     Ok(EndpointRecord {
         network: record.name.clone(),
         name,
         id: request.id.unwrap_or(id),
         aliases,
-        sandbox_id: there().next().map_or(sandbox_id, |other| other.sandbox_id),
+        sandbox_id,
         sandbox: request.sandbox.clone(),
         netns,
         ifname: ifname(&request.sandbox, &record.ifname_prefix, &interfaces, wish)?,
@@ -276,7 +281,7 @@ pub fn endpoint(
         kind: request.kind,
         device,
         flags: patched(PortFlags { isolated: request.isolated, ..ENDPOINT_FLAGS }, patch),
-        default_route: !record.connection.internal && !routes::is_given(state, netns),
+        default_route: !record.connection.internal && !routes::is_given(state, sandbox_id),
         docker: false,
         created: now,
         phase: Phase::Attached,

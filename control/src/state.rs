@@ -9,10 +9,11 @@ use ipnet::Ipv4Net;
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::network::Identity;
 
-use crate::api::types::{Mac, PortFlags};
+use crate::api::types::{Mac, PortFlags, SandboxRef};
 use crate::error::Error;
 use crate::id::Id;
 use crate::ipam::{Memory, Space};
+use crate::netns::NetnsId;
 use crate::store::{
     Change, EndpointRecord, InterfaceRecord, LeaseRecord, LinkRecord, NamespaceRecord, NetworkRecord, Phase,
     PoolRecord, PublicationRecord, Record, ReservationRecord, RuleRecord, StaticRecord,
@@ -52,6 +53,11 @@ impl EndpointRecord {
     /// Its port's name.
     pub fn port(&self) -> PortName {
         PortName::new(&self.network, &self.name)
+    }
+
+    /// Whether that is its sandbox, as it is recognised or as it was named.
+    pub fn is_in(&self, sandbox: &SandboxRef, netns: NetnsId) -> bool {
+        self.netns == netns || (self.netns.ino == 0 && self.sandbox == *sandbox)
     }
 }
 

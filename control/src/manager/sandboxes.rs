@@ -32,11 +32,11 @@ impl Manager {
     /// It is not there, or something could not be removed.
     pub fn disconnect(&self, network: &str, request: &DisconnectRequest) -> Result<(), Error> {
         let _turn = self.turn();
-        let (_, netns) = self.find_sandbox(&request.sandbox)?;
+        let (sandbox, netns) = self.find_sandbox(&request.sandbox)?;
         let endpoint = {
             let state = self.state();
             let endpoints = &state.network(network)?.endpoints;
-            endpoints.values().find(|it| it.netns == netns).map(|it| it.name.clone())
+            endpoints.values().find(|it| it.is_in(&sandbox, netns)).map(|it| it.name.clone())
         };
         let missing = || Error::Missing {
             what: "endpoint",
@@ -50,7 +50,7 @@ impl Manager {
         let (sandbox, netns) = self.find_sandbox(&request.sandbox)?;
         let name = request.name.clone().or_else(|| {
             let state = self.state();
-            eldest(&state, |it| it.netns == netns).map(|it| it.name.clone())
+            eldest(&state, |it| it.is_in(&sandbox, netns)).map(|it| it.name.clone())
         });
         Ok(EndpointRequest {
             name,
@@ -97,7 +97,7 @@ fn known(state: &State, name: &str) -> Result<(SandboxRef, NetnsId), Error> {
     let ways: [&dyn Fn(&EndpointRecord) -> bool; 3] = [&called, &endpoint, &id];
     for way in ways {
         let Some(found) = eldest(state, way) else { continue };
-        if let Some(other) = eldest(state, |it| way(it) && it.netns != found.netns) {
+        if let Some(other) = eldest(state, |it| way(it) && it.sandbox_id != found.sandbox_id) {
             let (one, another) = (found.port(), other.port());
             return Err(Error::Conflict(format!(
                 "{name} may be the sandbox of {one} or that of {another}; say which by --netns or --pid"

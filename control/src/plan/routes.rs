@@ -4,29 +4,34 @@
 //! Which endpoint gives it is in its record ([`EndpointRecord::default_route`]), so that a daemon that starts again can mend
 //! what an earlier one left half done: a route is added after the record says so, and removed before.
 
+use std::collections::BTreeSet;
+
 use super::{DevicePlan, Step};
-use crate::netns::NetnsId;
+use crate::id::Id;
 use crate::state::{NetworkState, State};
 use crate::store::{Change, EndpointRecord, NetworkRecord, Phase, Record};
 
-/// The endpoints of a sandbox that are there to stay. Those of Docker's are not looked at: the Engine gives its sandboxes their routes.
-fn inside(state: &State, netns: NetnsId) -> impl Iterator<Item = &EndpointRecord> {
-    state.endpoints().filter(move |it| it.netns == netns && !it.docker && it.phase == Phase::Attached)
+/// The endpoints of a sandbox that are there to stay. A sandbox that pontoon does not recognise (its inode is 0) is led by somebody
+/// else, who gives its default route too.
+fn inside(state: &State, sandbox: Id) -> impl Iterator<Item = &EndpointRecord> {
+    state
+        .endpoints()
+        .filter(move |it| it.sandbox_id == sandbox && it.phase == Phase::Attached && it.netns.ino != 0)
 }
 
 /// Whether an endpoint of the sandbox gives the default route.
-pub fn is_given(state: &State, netns: NetnsId) -> bool {
-    inside(state, netns).any(|it| it.default_route)
+pub fn is_given(state: &State, sandbox: Id) -> bool {
+    inside(state, sandbox).any(|it| it.default_route)
 }
 
 /// Who gives the sandbox's default route once nobody does: who has been there longest on a network that is not internal.
-fn successor(state: &State, netns: NetnsId) -> Option<&EndpointRecord> {
+fn successor(state: &State, sandbox: Id) -> Option<&EndpointRecord> {
     let leads_out = |it: &&EndpointRecord| {
         state.networks.get(&it.network).is_some_and(|network| !network.record.connection.internal)
     };
     // Within one second, in the order that interfaces were numbered in.
     let order = |it: &&EndpointRecord| (it.created.clone(), it.ifname.len(), it.ifname.clone());
-    inside(state, netns).filter(leads_out).min_by_key(order)
+    inside(state, sandbox).filter(leads_out).min_by_key(order)
 }
 
 fn mark(endpoint: &EndpointRecord, default_route: bool) -> Change {
@@ -48,8 +53,8 @@ pub(super) fn pass_on(state: &State, leaving: &EndpointRecord) -> (Option<Change
     let mut without = state.clone();
     without.apply(&Change::Remove(Record::Endpoint(leaving.clone())));
     // An earlier daemon may have come as far as to mark it.
-    let marked = inside(&without, leaving.netns).find(|it| it.default_route);
-    let Some(next) = marked.or_else(|| successor(&without, leaving.netns)) else { return (None, None) };
+    let marked = inside(&without, leaving.sandbox_id).find(|it| it.default_route);
+    let Some(next) = marked.or_else(|| successor(&without, leaving.sandbox_id)) else { return (None, None) };
     let change = (!next.default_route).then(|| mark(next, true));
     (change, device(&without, next).map(Step::AddDefaultRoute))
 }
@@ -72,10 +77,10 @@ pub(super) fn turn(
         if after.connection.internal && endpoint.default_route {
             before.extend(device(&turned, endpoint).map(Step::RemoveDefaultRoute));
             changes.push(mark(endpoint, false));
-        } else if is_given(&turned, endpoint.netns) {
+        } else if is_given(&turned, endpoint.sandbox_id) {
             continue;
         }
-        if let Some(next) = successor(&turned, endpoint.netns) {
+        if let Some(next) = successor(&turned, endpoint.sandbox_id) {
             changes.push(mark(next, true));
             then.extend(device(&turned, next).map(Step::AddDefaultRoute));
         }
@@ -85,9 +90,7 @@ pub(super) fn turn(
 
 /// Finds somebody to give the default route where nobody does, as in states from before it was written down who did.
 pub fn adopt(state: &State) -> Vec<Change> {
-    let mut sandboxes: Vec<NetnsId> = state.endpoints().map(|it| it.netns).collect();
-    sandboxes.sort_unstable();
-    sandboxes.dedup();
-    let orphans = sandboxes.into_iter().filter(|netns| !is_given(state, *netns));
-    orphans.filter_map(|netns| successor(state, netns)).map(|next| mark(next, true)).collect()
+    let sandboxes: BTreeSet<Id> = state.endpoints().map(|it| it.sandbox_id).collect();
+    let orphans = sandboxes.into_iter().filter(|sandbox| !is_given(state, *sandbox));
+    orphans.filter_map(|sandbox| successor(state, sandbox)).map(|next| mark(next, true)).collect()
 }

@@ -190,9 +190,7 @@ fn while_repairing() {
     scene.daemon.ok("network create blue --subnet 10.88.0.0/29");
     scene.daemon.ok("network create red --subnet 10.89.0.0/29");
     scene.ask("attach red --netns DB --name db");
-    for (before, act, leaves) in
-        [("", "attach blue --netns WEB", 0), ("attach blue --netns WEB", "detach blue WEB", 0)]
-    {
+    for (before, act) in [("", "attach blue --netns WEB"), ("attach blue --netns WEB", "detach blue WEB")] {
         let mut repaired = false;
         for step in 1.. {
             if !before.is_empty() {
