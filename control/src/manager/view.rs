@@ -300,7 +300,10 @@ impl Manager {
                     DeviceKind::Tap => "tap",
                     DeviceKind::Veth => "veth",
                 };
-                (kind, self.world.place(it), &it.ifname, Some(it.sandbox.clone()), it.netns.ino)
+                // Docker's sandboxes come after their endpoints.
+                let found = || self.world.sandbox(&it.sandbox).map_or(it.netns.ino, |found| found.ino);
+                let netns = if it.docker { found() } else { it.netns.ino };
+                (kind, self.world.place(it), &it.ifname, Some(it.sandbox.clone()), netns)
             }
             PortRecord::Interface(it) => {
                 let link = self.world.link(None, &it.interface).ok().flatten();

@@ -43,6 +43,9 @@ impl Manager {
         let EndpointRef { network, endpoint } = request.endpoint;
         let network = self.docker_network(network)?;
         let device = self.unused_device_name()?;
+        if self.state().network(&network)?.reservation(endpoint).is_none() {
+            self.make_room(&network, request.address.addr())?;
+        }
         let (steps, record) = {
             let state = self.state();
             let network = state.network(&network)?;
