@@ -17,6 +17,7 @@ use crate::plan::{ENDPOINT_FLAGS, patched};
 use crate::state::{NetworkState, State};
 use crate::store::{EndpointRecord, NetworkRecord, Phase};
 
+pub use dns::upstreams;
 pub use edge::{connection, link, publication, rule};
 
 /// MTU of a network unless told otherwise, where the host has no default route to take it from.
