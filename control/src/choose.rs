@@ -21,6 +21,7 @@ use crate::plan::{ENDPOINT_FLAGS, patched, routes};
 use crate::state::{Holder, NetworkState, State};
 use crate::store::{DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, NetworkRecord, Phase};
 
+pub use dns::upstreams;
 pub use edge::{connection, link, next_number, numbered, publication, publication_rules, rule};
 
 /// MTU of a network unless told otherwise, where the host has no default route to take it from.

@@ -1,4 +1,4 @@
-//! The network driver's calls. The order in which the Engine makes them: `docs/decisions/0017-docker.md`.
+//! The network driver's calls. The order in which the Engine makes them: `docs/decisions/0019-docker.md`.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

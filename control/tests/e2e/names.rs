@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("names/come-and-go", come_and_go),
         test("names/foreign-sandbox", foreign_sandbox),
         test("names/daemon-killed", daemon_killed),
+        test("names/declared-later", declared_later),
         test("names/namespace-deleted", namespace_deleted),
         test("names/without-resolver", without_resolver),
     ]
@@ -186,6 +187,27 @@ fn daemon_killed() {
     assert!(!is_served(asked.netns()));
     down(&daemon);
     assert!(Netns::find(&SandboxRef::Netns("dk-web".to_owned())).is_err());
+}
+
+/// An endpoint that is there already, declared with a resolver and without.
+fn declared_later() {
+    let daemon = Daemon::start();
+    let guest = Namespace::new("e2e-declared").unwrap();
+    let declare = |more: &str| {
+        let text = format!(
+            "[[network]]\nname = \"red\"\nsubnet = \"10.88.0.0/24\"\n[[network.endpoint]]\nname = \"guest\"\nnetns = \"{}\"\n{more}",
+            guest.name()
+        );
+        std::fs::write(daemon.path("up.toml"), text).unwrap();
+        daemon.ok(&format!("up -f {}", daemon.path("up.toml").display()))
+    };
+    declare("");
+    assert!(!is_served(guest.netns()));
+    assert!(declare("resolver = true\n").contains("red/guest: resolver set"));
+    assert!(is_served(guest.netns()));
+    assert!(declare("resolver = true\ndns = [\"192.0.2.1\"]\n").contains("red/guest: resolver set"));
+    declare("");
+    assert!(!is_served(guest.netns()));
 }
 
 /// The sockets in a sandbox do not keep it when everybody else has left it.
