@@ -13,6 +13,7 @@ mod bad_input;
 mod command_line;
 mod daemon;
 mod docker;
+mod docker_socket;
 mod edge;
 mod edge_bad_input;
 mod edge_commands;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         host_ports::tests(),
         exhaustion::tests(),
         resolver::tests(),
+        docker_socket::tests(),
     ];
     let trial = |lack: &Option<String>, (name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {
