@@ -14,6 +14,7 @@ mod command_line;
 mod connection;
 mod daemon;
 mod docker;
+mod docker_socket;
 mod edge;
 mod edge_bad_input;
 mod edge_commands;
@@ -115,6 +116,7 @@ fn main() -> ExitCode {
         names_forward::tests(),
         names_gateway::tests(),
         resolver::tests(),
+        docker_socket::tests(),
     ];
     let trial = |lack: &Option<String>, (name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {

@@ -41,15 +41,6 @@ impl Manager {
         self.release_address(subnet, address.into())
     }
 
-    /// Forgets an endpoint in no sandbox that has the address which Docker gives another one now: it would not if it knew of the first.
-    pub(super) fn make_room(&self, network: &str, address: Ipv4Addr) -> Result<(), Error> {
-        let network = self.state().networks.get(network).cloned();
-        match network.as_ref().and_then(|it| idle(it, address)) {
-            Some(record) => self.release_now(record),
-            None => Ok(()),
-        }
-    }
-
     /// At the start: pools and addresses that nothing came of, because the Engine never heard of them.
     pub(in crate::manager) fn forget_unheard(&self) {
         let changes = unheard(&self.state());
@@ -69,7 +60,7 @@ fn is_unused(network: &NetworkState) -> bool {
 }
 
 /// The endpoint of that address, if it is Docker's and in no sandbox.
-fn idle(network: &NetworkState, address: Ipv4Addr) -> Option<&ReservationRecord> {
+pub(super) fn idle(network: &NetworkState, address: Ipv4Addr) -> Option<&ReservationRecord> {
     let of = network.reservations.values().find(|it| it.address == address)?;
     (!network.endpoints.contains_key(&of.name)).then_some(of)
 }
