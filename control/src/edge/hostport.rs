@@ -138,13 +138,15 @@ pub fn check_subnet(subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Re
     let mut kernel = Kernel::open().map_err(super::cannot("ask the kernel for its interfaces"))?;
     let mut interfaces = kernel.interfaces().map_err(super::cannot("list the interfaces"))?;
     let local = kernel.local_subnets().map_err(super::cannot("list the local routes"))?;
-    check_local(subnet, &local, &interfaces)?;
+    // Said last: what an interface is there for, its name says better.
+    let by_local_routes = check_local(subnet, &local, &interfaces);
     let own = interfaces
         .values()
         .find(|it| own.is_some_and(|own| has_looks(&it.kind, &it.alias) && it.alias == alias_of(own)));
     let own = own.map(|it| it.index);
     interfaces.retain(|&index, _| Some(index) != own);
     check_addresses(subnet, gateway, &interfaces)?;
+    by_local_routes?;
     let routes = kernel.routed_subnets().map_err(super::cannot("list the routes"))?;
     for (address, prefix_len, interface) in routes {
         let stronger = prefix_len >= subnet.prefix_len() && subnet.contains(&address);

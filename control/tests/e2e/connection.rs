@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
 fn uplinks_that_cannot_be(edge: &mut Edge) {
     let _far = cable(&edge.daemon, true);
     edge.daemon.ok("port add blue --interface up0");
-    let before = edge.daemon.ok("network inspect blue --json");
+    let before = edge.daemon.ok("network show blue --json");
     for (interface, words) in [
         ("ptn-blue", "by it the host sits on the network blue"),
         ("up0", "it is a port of the network blue"),
@@ -49,7 +49,7 @@ fn uplinks_that_cannot_be(edge: &mut Edge) {
     let own =
         edge.daemon.ask(&["network", "create", "red", "--subnet", "10.89.0.0/24", "--uplink", "ptn-red"]);
     assert!(own.stderr.contains("by it the host sits on the network red"), "{}", own.stderr);
-    assert_eq!(edge.daemon.ok("network inspect blue --json"), before);
+    assert_eq!(edge.daemon.ok("network show blue --json"), before);
     assert_eq!(edge.daemon.ok("network ls -q"), "blue\n");
     // Nor is an interface taken away that a network leaves by.
     edge.daemon.ok("port rm blue/up0");
@@ -70,7 +70,7 @@ fn snat_address_comes_late(edge: &mut Edge) {
     let station = edge.daemon.attach("");
     let note = "note: the host does not have the address 198.51.100.77, so nothing leaves the network blue until it has";
     assert!(edge.daemon.ok("network set blue --snat-ip 198.51.100.77").contains(note));
-    assert!(edge.daemon.ok("network inspect blue").contains(note));
+    assert!(edge.daemon.ok("network show blue").contains(note));
     let mut pinger = Pinger::new(&station.namespace, OUTSIDE).unwrap();
     let unreachable = Answer::Error { from: GATEWAY, kind: 3, code: 0 };
     assert_eq!(pinger.ping(OUTSIDE, 56, PATIENCE).unwrap(), unreachable);
@@ -84,11 +84,11 @@ fn snat_address_comes_late(edge: &mut Edge) {
     until("the outside is reached", || pinger.ping(OUTSIDE, 56, PATIENCE).unwrap() == Answer::Reply);
     let connection = connect(&station.namespace, &listen(&edge.outside.machine, (OUTSIDE, 0)));
     assert_eq!(*peer(&connection.server).ip(), LATE);
-    assert!(!edge.daemon.ok("network inspect blue").contains("note:"));
+    assert!(!edge.daemon.ok("network show blue").contains("note:"));
 }
 
 fn as_wide_as_its_uplink(edge: &mut Edge) {
-    let mtu = |name: &str| edge.daemon.json::<Network>(&format!("network inspect {name}")).mtu;
+    let mtu = |name: &str| edge.daemon.json::<Network>(&format!("network show {name}")).mtu;
     // A subnet that many take for one that only a default route leads to.
     edge.outside.add_second_uplink(edge.host()).unwrap();
     let narrow = || {

@@ -72,7 +72,7 @@ pub(crate) fn look_up(from: &Netns, at: Ipv4Addr, name: &str) -> Option<Vec<Ipv4
 }
 
 fn address(daemon: &Daemon, network: &str, endpoint: &str) -> Ipv4Addr {
-    let network: Network = daemon.json(&format!("network inspect {network}"));
+    let network: Network = daemon.json(&format!("network show {network}"));
     let found = network.endpoints.iter().find(|it| it.name == endpoint).expect("the endpoint is there");
     found.address.addr().to_string().parse().unwrap()
 }
@@ -165,7 +165,7 @@ fn foreign_sandbox() {
         daemon.ask(&["attach", "red", "--netns", plain.namespace.name(), "--ifname", "eth1", "--resolver"]);
     assert_eq!(answer.code, Some(1));
     assert!(answer.stderr.contains("has port 53 of 127.0.0.11"), "{}", answer.stderr);
-    let red: Network = daemon.json("network inspect red");
+    let red: Network = daemon.json("network show red");
     assert!(red.endpoints.is_empty());
     let links = run_in(plain.namespace.netns(), || Links::open().unwrap().all().unwrap().len()).unwrap();
     assert_eq!(links, 2, "lo and eth0");
@@ -218,7 +218,7 @@ fn namespace_deleted() {
     assert!(look_up(&db, LOCAL, "nd-web.").is_some());
     pontoon::netns::delete("nd-web").unwrap();
     until("its endpoint and its name are gone", || look_up(&db, LOCAL, "nd-web.").is_none());
-    let red: Network = daemon.json("network inspect red");
+    let red: Network = daemon.json("network show red");
     assert_eq!(red.endpoints.len(), 1);
 }
 
