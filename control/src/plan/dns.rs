@@ -8,7 +8,7 @@ use crate::store::{Change, NetworkRecord, Phase};
 
 /// The resolver at a network's gateway, if there shall be one.
 pub fn at_gateway(network: &NetworkRecord) -> Option<ResolverPlan> {
-    network.connection.resolver.then(|| ResolverPlan::Gateway(network.clone()))
+    network.connection.resolver.then(|| ResolverPlan::Gateway(Box::new(network.clone())))
 }
 
 /// What comes or goes at a network's gateway when the network changes.
