@@ -21,6 +21,7 @@ use crate::plan::{ENDPOINT_FLAGS, patched, routes};
 use crate::state::{Holder, NetworkState, State};
 use crate::store::{DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, NetworkRecord, Phase};
 
+pub use dns::upstreams;
 pub use edge::{connection, link, next_number, numbered, publication, publication_rules, rule};
 
 /// MTU of a network unless told otherwise, where the host has no default route to take it from.
@@ -113,7 +114,11 @@ fn network_record(
     Ok(NetworkRecord {
         name: name.clone(),
         id: request.id.unwrap_or(circumstances.id),
-        driver: request.driver.clone().unwrap_or_else(|| DEFAULT_DRIVER.to_owned()),
+        driver: request
+            .driver
+            .clone()
+            .filter(|it| !it.is_empty())
+            .unwrap_or_else(|| DEFAULT_DRIVER.to_owned()),
         subnet,
         range: request.ip_range.map(|range| ipam::check_range(subnet, range)).transpose()?,
         reserved: ipam::check_reserved(subnet, gateway, &request.aux_addresses)?,

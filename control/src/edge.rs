@@ -341,6 +341,13 @@ impl EdgeControl {
         }
     }
 
+    /// Whether the host has that address, 127.0.0.0/8 aside.
+    pub fn has_address(&self, address: Ipv4Addr) -> bool {
+        let ways = self.shared.ways();
+        ways.host_addresses.binary_search(&address).is_ok()
+            || ways.host_subnets.iter().any(|net| net.contains(&address))
+    }
+
     /// How often the host's interfaces or addresses have changed so far.
     pub fn interface_changes(&self) -> u64 {
         self.shared.interface_changes.load(Relaxed)
@@ -358,7 +365,7 @@ impl EdgeControl {
         };
         EdgeStatus {
             uplinks: state.uplinks.iter().map(status).collect(),
-            host_addresses: uplinks::host_addresses(&state.interfaces),
+            host_addresses: self.shared.ways().host_addresses.clone(),
         }
     }
 }

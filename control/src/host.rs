@@ -27,7 +27,7 @@ use pontoon_dataplane::port::{Device, Offloads};
 use pontoon_dataplane::trace::KnownRoute;
 use pontoon_dataplane::{MacAddr, NetworkId, PortId};
 
-use crate::api::types::{DeviceKind, SandboxRef, UplinkState};
+use crate::api::types::{DeviceKind, SandboxRef, Uplink, UplinkState};
 use crate::dns::resolver::Resolver;
 use crate::dns::zone::{Asker, Zone};
 use crate::edge::{self, EdgeControl, EdgeSettings};
@@ -470,8 +470,15 @@ impl World for Host {
         edge::hostport::subnets_in_use()
     }
 
-    fn default_mtu(&self) -> Result<Option<u32>, Error> {
-        edge::default_mtu()
+    fn default_mtu(&self, uplink: &Uplink) -> Result<Option<u32>, Error> {
+        match uplink {
+            Uplink::Interface(name) => Ok(Links::open()?.find(name)?.map(|link| link.mtu)),
+            Uplink::Auto | Uplink::None => edge::default_mtu(),
+        }
+    }
+
+    fn has_address(&self, address: Ipv4Addr) -> bool {
+        self.edge.has_address(address)
     }
 
     fn interface_changes(&self) -> u64 {

@@ -20,9 +20,10 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
-use crate::api::types::{Connection, Info, Network, NetworkPatch, NetworkRequest, UplinkState};
+use crate::api::types::{Connection, Info, Network, NetworkPatch, NetworkRequest, Uplink, UplinkState};
 use crate::apply::{Site, all_or_nothing, tear_down};
 use crate::choose::NetworkCircumstances;
+use crate::edge::hostport::is_host_port;
 use crate::error::Error;
 use crate::id::Id;
 use crate::plan::{self, Step};
@@ -153,14 +154,16 @@ impl Manager {
     }
 
     fn create_network_now(&self, request: &NetworkRequest) -> Result<Network, Error> {
+        let uplink = request.uplink.clone().unwrap_or_default();
         let circumstances = NetworkCircumstances {
-            host_mtu: if request.mtu.is_none() { self.world.default_mtu()? } else { None },
+            host_mtu: if request.mtu.is_none() { self.world.default_mtu(&uplink)? } else { None },
             in_use: if request.subnet.is_none() { self.world.subnets_in_use()? } else { Vec::new() },
             id: new_id()?,
             now: clock::now(),
         };
         let record = choose::network(&self.state(), request, circumstances)?;
         let record = self.with_host_interface(record)?;
+        self.check_uplink(&record)?;
         let name = record.name.clone();
         self.change(&plan::add_network(record))
             .map_err(|error| error.during(format!("create the network {name}")))?;
@@ -193,8 +196,12 @@ impl Manager {
             }
             network.record.clone()
         };
+        let was = before.connection.uplink.clone();
         let after = NetworkRecord { ageing_seconds, connection, ..before };
         let after = self.with_host_interface(after)?;
+        if after.connection.uplink != was {
+            self.check_uplink(&after)?;
+        }
         let steps = {
             let state = self.state();
             plan::set_network(&state, state.network(name)?, &after)
@@ -220,6 +227,36 @@ impl Manager {
             }
         };
         Ok(NetworkRecord { host_interface, ..record })
+    }
+
+    /// Refuses an uplink that can never be one. An interface that is not there yet may come.
+    fn check_uplink(&self, record: &NetworkRecord) -> Result<(), Error> {
+        let Uplink::Interface(name) = &record.connection.uplink else { return Ok(()) };
+        let refuse = |reason: String| {
+            Err(Error::Conflict(format!(
+                "no packet leaves the host by {name}: {reason}; give another --uplink, auto or none"
+            )))
+        };
+        {
+            let state = self.state();
+            let networks = state.networks.values().map(|it| &it.record).chain([record]);
+            if let Some(host) = networks.into_iter().find(|it| it.host_interface.as_ref() == Some(name)) {
+                return refuse(format!("by it the host sits on the network {}", host.name));
+            }
+            if let Some(interface) = state.interfaces().find(|it| it.interface == *name) {
+                return refuse(format!("it is a port of the network {}", interface.network));
+            }
+            if let Some(endpoint) = state.endpoints().find(|it| it.device == *name) {
+                return refuse(format!("it belongs to the endpoint {}", endpoint.port()));
+            }
+        }
+        match self.world.link(None, name)? {
+            Some(link) if link.loopback => refuse("it is the loopback interface".into()),
+            Some(link) if is_host_port(&link) => {
+                refuse("by it the host sits on a network of another daemon's".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn remove_network_now(&self, network: &NetworkState) -> Result<(), Error> {

@@ -67,7 +67,7 @@ pub struct PublicationPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolverPlan {
     /// At a network's gateway.
-    Gateway(NetworkRecord),
+    Gateway(Box<NetworkRecord>),
     /// At 127.0.0.11 in a sandbox.
     Sandbox {
         /// The sandbox as it was named.

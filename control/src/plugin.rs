@@ -8,6 +8,7 @@
 //! 2. [`protocol`], [`network`], [`ports`], [`ipam`]: what the Engine says, as plain data.
 //! 3. [`answer`]: each call carried out by the [manager](crate::manager), and answered. The Engine repeats a call when the answer was lost, so each one
 //!    may come twice. Pontoon never calls the Engine: it holds locks while it waits for us.
+//!    What takes something back is kept until it is answered ([`unanswered`]).
 //! 4. [`resolver`]: the Engine's name server, brought to port 53 in its sandboxes.
 
 mod answer;
@@ -17,6 +18,7 @@ pub mod ports;
 pub mod protocol;
 pub mod resolver;
 pub mod socket;
+mod unanswered;
 
 use std::sync::Arc;
 
@@ -30,19 +32,31 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::manager::Manager;
 use protocol::{Call, Driver, Refusal};
+use unanswered::Unanswered;
 
 /// What the Engine says that it accepts since its version 1.10; older ones take it as well.
 const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
 
 /// The drivers over a manager.
+///
+/// What an earlier daemon could not answer is carried out first.
 pub fn router(manager: Arc<Manager>) -> Router {
-    Router::new().fallback(serve).layer(DefaultBodyLimit::max(protocol::MAX_BODY)).with_state(manager)
+    let unanswered = Unanswered::recover(&manager, &manager.info().state_dir);
+    let drivers = Arc::new(Drivers { manager, unanswered });
+    Router::new().fallback(serve).layer(DefaultBodyLimit::max(protocol::MAX_BODY)).with_state(drivers)
 }
 
-async fn serve(State(manager): State<Arc<Manager>>, uri: Uri, body: Bytes) -> Response {
+/// What every call is answered with.
+struct Drivers {
+    manager: Arc<Manager>,
+    unanswered: Unanswered,
+}
+
+async fn serve(State(drivers): State<Arc<Drivers>>, uri: Uri, body: Bytes) -> Response {
     let driver = Driver::of(uri.path());
     let done = match Call::read(uri.path(), &body) {
-        Ok(call) => carry_out(manager, call).await.map_err(|error| error.to_string()),
+        Ok(call) => carry_out(&drivers, call, uri.path(), &body).await.map_err(|error| error.to_string()),
+        Err(_) if body.is_empty() && drivers.unanswered.is_repetition(uri.path()) => Ok(json!({})),
         Err(Refusal::NoSuchMethod(method)) => {
             // The one status besides 200 that means something to the Engine: the method is not there, do without.
             let sentence = Refusal::NoSuchMethod(method).to_string();
@@ -61,7 +75,9 @@ async fn serve(State(manager): State<Arc<Manager>>, uri: Uri, body: Bytes) -> Re
 }
 
 /// Carries a call out on a thread that may block.
-async fn carry_out(manager: Arc<Manager>, call: Call) -> Result<Value, Error> {
+async fn carry_out(drivers: &Drivers, call: Call, method: &str, body: &[u8]) -> Result<Value, Error> {
+    let manager = Arc::clone(&drivers.manager);
+    let _kept = call.takes_back().then(|| drivers.unanswered.keep(method, body));
     let done = tokio::task::spawn_blocking(move || answer::to(&manager, &call)).await;
     done.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
 }

@@ -20,7 +20,7 @@ use pontoon_dataplane::trace::{Leaving, Trace};
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
 use crate::api::types::{
-    Connection, DeviceKind, EndpointRequest, Mac, NetworkRequest, SandboxRef, UplinkState,
+    Connection, DeviceKind, EndpointRequest, Mac, NetworkRequest, SandboxRef, Uplink, UplinkState,
 };
 use crate::dns::decide::{Decision, decide};
 use crate::dns::message::Transport;
@@ -476,8 +476,15 @@ impl World for FakeWorld {
         Ok(vec!["192.0.2.0/24".parse().unwrap(), "172.17.0.0/24".parse().unwrap()])
     }
 
-    fn default_mtu(&self) -> Result<Option<u32>, Error> {
-        Ok(Some(1420))
+    fn default_mtu(&self, uplink: &Uplink) -> Result<Option<u32>, Error> {
+        Ok(match uplink {
+            Uplink::Interface(name) => self.link(None, name)?.map(|link| link.mtu),
+            Uplink::Auto | Uplink::None => Some(1420),
+        })
+    }
+
+    fn has_address(&self, address: Ipv4Addr) -> bool {
+        address == Ipv4Addr::new(198, 51, 100, 1)
     }
 
     fn interface_changes(&self) -> u64 {

@@ -16,7 +16,7 @@ use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::trace::{Names, Trace};
 use pontoon_dataplane::{MacAddr, NetworkId, PortId};
 
-use crate::api::types::{SandboxRef, UplinkState};
+use crate::api::types::{SandboxRef, Uplink, UplinkState};
 use crate::dns::count::Count;
 use crate::dns::place::Place;
 use crate::dns::zone::{Asker, Zone};
@@ -233,11 +233,15 @@ pub trait World: Send + Sync {
     /// They cannot be listed.
     fn subnets_in_use(&self) -> Result<Vec<Ipv4Net>, Error>;
 
-    /// The MTU of the interface that the host's default route leaves by, in bytes.
+    /// The MTU in bytes of what a network leaves the host by: of that interface, else of the one that the default route names; none
+    /// where there is none.
     ///
     /// # Errors
-    /// Routes cannot be listed.
-    fn default_mtu(&self) -> Result<Option<u32>, Error>;
+    /// The kernel cannot be asked.
+    fn default_mtu(&self, uplink: &Uplink) -> Result<Option<u32>, Error>;
+
+    /// Whether the host has that address, 127.0.0.0/8 aside.
+    fn has_address(&self, address: Ipv4Addr) -> bool;
 
     /// How often the host's interfaces or addresses have changed so far.
     fn interface_changes(&self) -> u64;

@@ -4,15 +4,16 @@
 //! from an endpoint, to the gateway's MAC           from an uplink
 //!   the session's next packet?  ─▶ translate         the session's next packet? ─▶ translate
 //!   a published port?           ─▶ new session       an ICMP error about one?   ─▶ translate
-//!   the gateway itself?         ─▶ answer            a published port?          ─▶ new session
-//!   an address of the host?     ─▶ host port         an open mapping?           ─▶ new session
-//!   a way out?                  ─▶ new session       else the host's own business
+//!   an open mapping?            ─▶ new session       a published port?          ─▶ new session
+//!   the gateway itself?         ─▶ answer            an open mapping?           ─▶ new session
+//!   an address of the host?     ─▶ host port         else the host's own business
+//!   a way out?                  ─▶ new session
 //! ```
 //!
 //! One worker owns the edge of the host, with its one table of sessions: other workers hand frames over
 //! ([`Verdict::HandOver`](crate::verdict::Verdict)).
 //!
-//! Chapters: a packet comes in (`ingress`) from a network (`inside`) or an uplink (`outside`); it may open a session (`open`) and
+//! Chapters: a packet comes in (`ingress`) from a network (`inside`) or an uplink (`outside`); it may open a session (`open`, `hairpin`) and
 //! goes on within one (`forward`), translated ([`rewrite`], [`quote`], [`fragment`]). What the edge remembers: [`session`],
 //! [`ports`], `route`, `neighbour`, `fragments`, `waiting`.
 
@@ -22,6 +23,7 @@ mod explain;
 mod forward;
 pub mod fragment;
 mod fragments;
+mod hairpin;
 mod ingress;
 mod inside;
 pub mod link;

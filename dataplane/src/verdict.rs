@@ -238,6 +238,7 @@ drop_reasons! {
     NoHostPort, "no-host-port", "The destination is the host, which the network has no access to.";
     ResolverShare, "resolver-share", "The endpoint asks the resolver at the gateway more than one may.";
     NoRoute, "no-route", "The host has no route to the destination, or only by an uplink that the network may not use.";
+    SnatAddress, "snat-address", "The network's packets are to leave with a source address (snat_ip) that the host does not have.";
     NoSession, "no-session", "An ICMP error or a reply that belongs to no session.";
     SessionShare, "session-share", "The endpoint has as many sessions as one may have.";
     SessionsFull, "sessions-full", "The table of sessions is full, and none of them is half open.";

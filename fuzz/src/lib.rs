@@ -1,4 +1,4 @@
-//! What fuzzing holds the data plane, and what reads messages of others in the control plane, to. Each target is a plain function that panics when something is wrong, so
+//! What fuzzing holds the data plane, and what reads other programs' words in the control plane, to. Each target is a plain function that panics when something is wrong, so
 //! that an ordinary test runs the seeds through it (`tests/seeds.rs`), and libFuzzer everything else
 //! (`fuzz_targets/`, behind the feature `libfuzzer`).
 //!
@@ -12,6 +12,7 @@ mod dns;
 mod edge;
 mod fdb;
 mod input;
+mod plugin;
 mod rehearsal;
 mod segment;
 mod step;
@@ -21,6 +22,7 @@ mod translate;
 pub use dns::dns;
 pub use edge::{edge, edge_errors, edge_fragments};
 pub use fdb::fdb_against_model;
+pub use plugin::plugin;
 pub use rehearsal::trace;
 pub use segment::segment;
 pub use step::step;

@@ -10,6 +10,7 @@
 #[path = "seeds/edge.rs"]
 mod edge;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ type Target = (&'static str, fn(&[u8]));
 
 const TARGETS: [Target; 11] = [
     ("dns", pontoon_fuzz::dns),
+    ("plugin", pontoon_fuzz::plugin),
     ("edge", pontoon_fuzz::edge),
     ("edge_errors", pontoon_fuzz::edge_errors),
     ("edge_fragments", pontoon_fuzz::edge_fragments),
@@ -103,6 +105,9 @@ fn bless() -> std::io::Result<()> {
     for (name, bytes) in error_seeds() {
         write("icmp_error", &name, &bytes)?;
     }
+    for (name, text) in plugin_seeds()? {
+        write("plugin", &name, text.as_bytes())?;
+    }
     for (name, text) in TRACE_SEEDS {
         write("trace_grammar", name, text.as_bytes())?;
     }
@@ -112,6 +117,24 @@ fn bless() -> std::io::Result<()> {
 fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(seeds(target))?;
     std::fs::write(seeds(target).join(name), bytes)
+}
+
+/// The first call of each method in what Engines were recorded to say. The format is told at `pontoon_fuzz::plugin`.
+fn plugin_seeds() -> std::io::Result<BTreeMap<String, String>> {
+    let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../control/tests/recordings");
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(recordings)?.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut seeds = BTreeMap::new();
+    for path in paths {
+        for line in std::fs::read_to_string(path)?.lines() {
+            let line: serde_json::Value = serde_json::from_str(line)?;
+            let Some(method) = line["call"].as_str() else { continue };
+            let name = method.trim_start_matches('/').to_owned();
+            seeds.entry(name).or_insert_with(|| format!("{method}\n{}", line["said"]));
+        }
+    }
+    Ok(seeds)
 }
 
 /// The format is told at `pontoon_fuzz::step`.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use crate::lab::LabError;
@@ -110,6 +110,27 @@ impl Kernel {
     /// The kernel's error.
     pub fn set_route(&self, route: Route) -> Result<(), LabError> {
         Ok(self.runtime.block_on(self.handle.route().add(route.message()).replace().execute())?)
+    }
+
+    /// Makes every address of a subnet the namespace's own (`ip route add local NET dev lo`), or no longer.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn set_local(&self, (net, prefix_len): (Ipv4Addr, u8), own: bool) -> Result<(), LabError> {
+        const LOOPBACK: u32 = 1;
+        let message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(net, prefix_len)
+            .output_interface(LOOPBACK)
+            .table_id(libc::RT_TABLE_LOCAL.into())
+            .scope(RouteScope::Host)
+            .kind(RouteType::Local)
+            .build();
+        let routes = self.handle.route();
+        let done = match own {
+            true => self.runtime.block_on(routes.add(message).execute()),
+            false => self.runtime.block_on(routes.del(message).execute()),
+        };
+        Ok(done?)
     }
 
     /// Removes a route.

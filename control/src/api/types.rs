@@ -107,7 +107,7 @@ pub struct NetworkRequest {
     /// Options under Docker's keys, such as `com.docker.network.driver.mtu`; keys that mean nothing to pontoon are kept, without effect.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
-    /// Largest layer-3 packet in bytes, 576 to 65521; that of the default route's interface when left out, 1500 without one.
+    /// Largest layer-3 packet in bytes, 576 to 65521; when left out that of the interface that `uplink` names, else of the default route's; 1500 without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
     /// How long learned addresses live, in seconds; 300 when left out, 0 keeps nothing.
@@ -201,6 +201,9 @@ pub struct Network {
     pub rules: Vec<Rule>,
     /// Its links.
     pub links: Vec<Link>,
+    /// What should be known about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// `PATCH /networks/NAME`: what to change; fields left out stay.

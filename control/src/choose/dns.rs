@@ -9,7 +9,7 @@ use crate::error::Error;
 ///
 /// # Errors
 /// There are too many, or nobody can be at one of the addresses.
-pub(super) fn upstreams(given: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+pub fn upstreams(given: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
     if given.len() > TRIES {
         let more = given.len();
         return Err(Error::Declaration(format!(

@@ -63,7 +63,8 @@ impl Session {
                 let request = creation(*args);
                 let made: Network = self.client.send(Method::POST, "/networks", &request)?;
                 self.out.show(&made, || {
-                    format!("network {}: {}, gateway {}\n", made.name, made.subnet, made.gateway)
+                    let words = format!("network {}: {}, gateway {}\n", made.name, made.subnet, made.gateway);
+                    words + &show::note(made.note.as_ref())
                 })
             }
             NetworkCommand::Ls { list } => {
@@ -110,7 +111,9 @@ impl Session {
                 let patch = connection.patch(ageing);
                 let network: Network =
                     self.client.send(Method::PATCH, &path(&["networks", &name]), &patch)?;
-                self.out.show(&network, || format!("network {name}: {}\n", show::patch(&patch)))
+                self.out.show(&network, || {
+                    format!("network {name}: {}\n", show::patch(&patch)) + &show::note(network.note.as_ref())
+                })
             }
         }
     }

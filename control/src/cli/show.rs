@@ -13,7 +13,7 @@ use crate::api::types::{
 
 pub use dns::{dns_answer, dns_stats, names};
 pub use edge::{
-    flushed, linked, links, nat_stats, patch, publications, published, rules, rules_of_publications,
+    flushed, linked, links, nat_stats, note, patch, publications, published, rules, rules_of_publications,
     sessions, trace, uplinks,
 };
 
@@ -50,7 +50,7 @@ pub fn network(network: &Network) -> String {
         edge::connection(network),
         pairs(network),
         network.created,
-    );
+    ) + &note(network.note.as_ref());
     if !network.endpoints.is_empty() {
         let mut table =
             Table::new(&["ENDPOINT", "ADDRESS", "MAC", "INTERFACE", "SANDBOX", "KIND", "ALIASES"]);
@@ -89,15 +89,22 @@ pub fn network(network: &Network) -> String {
 fn addresses(network: &Network) -> String {
     let range = network.ip_range.map(|range| format!("Range:     {range}\n")).unwrap_or_default();
     let reserved = network.aux_addresses.iter();
-    let reserved = reserved.map(|(name, address)| format!("Reserved:  {address} for {name}\n"));
+    let reserved = reserved.map(|(name, address)| format!("Reserved:  {address} for {}\n", visible(name)));
     range + &reserved.collect::<String>()
 }
 
 /// Options and labels, a line each.
 fn pairs(network: &Network) -> String {
-    let line = |heading: &str, (key, value): (&String, &String)| format!("{heading:<10} {key}={value}\n");
+    let line = |heading: &str, (key, value): (&String, &String)| {
+        format!("{heading:<10} {}={}\n", visible(key), visible(value))
+    };
     let options = network.options.iter().map(|pair| line("Option:", pair));
     options.chain(network.labels.iter().map(|pair| line("Label:", pair))).collect()
+}
+
+/// Text of whoever wrote it, on one line and harmless to a terminal.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// What `attach` made.
@@ -342,6 +349,7 @@ mod tests {
             publications: vec![],
             rules: vec![],
             links: vec![],
+            note: None,
         }
     }
 
@@ -368,6 +376,26 @@ mod tests {
             text.contains("Host:      ptn-blue\nUplink:    auto\nInternal:  no\nICC:       yes\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_was_written_with_a_network_is_shown_on_lines_of_its_own() {
+        let pair = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let text = network(&Network {
+            ip_range: Some("10.88.0.128/25".parse().unwrap()),
+            aux_addresses: [("nas".to_owned(), [10, 88, 0, 5].into())].into(),
+            options: pair("com.docker.network.driver.mtu", "1400"),
+            labels: pair("team", "a\nb\u{1b}[1m"),
+            ..example_network()
+        });
+        for line in [
+            "\nRange:     10.88.0.128/25\n",
+            "\nReserved:  10.88.0.5 for nas\n",
+            "\nOption:    com.docker.network.driver.mtu=1400\n",
+            "\nLabel:     team=a\u{fffd}b\u{fffd}[1m\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

@@ -4,15 +4,15 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::Serialize;
 
-use super::checks::{Check, Findings};
+use super::checks::{Check, Findings, PATIENCE, no_answer, ping_id};
 use super::lab::{Lab, PUBLISHED, Station};
 use super::outside::{self, HOST};
-use super::ping::Pinger;
-use super::service::{self, Answer};
+use super::ping::{Ears, Pinger};
+use super::service::{self, Answer, File};
 use super::tcp::FlowError;
 use crate::netns::{Netns, run_in};
 
-/// Somebody asked, and how he was seen.
+/// Somebody asked, and how he was seen. With ICMP identifiers stand where the others have ports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Asked {
     pub from: &'static str,
@@ -58,60 +58,114 @@ fn ask(
     Ok(())
 }
 
+/// Pings outside from a station, and hears there whom that comes from.
+fn ask_by_ping(station: &Station, ears: &mut Ears, findings: &mut Findings) -> Result<(), String> {
+    let id = ping_id(station);
+    let ping = || Pinger::new(outside::ADDRESS, id)?.ping(56, PATIENCE);
+    run_in(&station.netns, ping)
+        .map_err(|error| error.to_string())?
+        .map_err(|error| format!("{} by ping: {}", station.name, no_answer(&error)))?;
+    let (address, identifier) = ears
+        .next(PATIENCE)
+        .map_err(|error| format!("the ping of {} outside: {}", station.name, no_answer(&error)))?;
+    if address != HOST {
+        return Err(format!("the ping of {} is seen as {address}", station.name));
+    }
+    findings.asked.push(Asked {
+        from: station.name,
+        protocol: "icmp",
+        to: SocketAddrV4::new(outside::ADDRESS, 0),
+        by: outside::NAME.to_owned(),
+        own: SocketAddrV4::new(station.ip, id),
+        seen_as: SocketAddrV4::new(address, identifier),
+    });
+    Ok(())
+}
+
 /// Every station asks outside: who answers there must see the host's address and no other.
 pub(super) fn seen_outside(lab: &Lab, findings: &mut Findings) -> Check {
     let to = SocketAddrV4::new(outside::ADDRESS, service::PORT);
-    let asked = lab
-        .stations
-        .iter()
-        .try_for_each(|it| ask((it.name, &it.netns), to, outside::NAME, |_| HOST, findings));
-    Check::of("seen from outside", asked.map(|()| format!("all as {HOST}, by TCP and UDP")))
+    let mut result = || -> Result<String, String> {
+        let ears = run_in(&lab.outside.netns, Ears::open).map_err(|error| error.to_string())?;
+        let mut ears = ears.map_err(|error| format!("nothing can listen outside: {error}"))?;
+        for station in &lab.stations {
+            ask((station.name, &station.netns), to, outside::NAME, |_| HOST, findings)?;
+            ask_by_ping(station, &mut ears, findings)?;
+        }
+        Ok(format!("all as {HOST}, by ping, TCP and UDP"))
+    };
+    Check::of("seen from outside", result())
 }
 
 /// The host reaches the stations, and they reach it.
 pub(super) fn host(lab: &Lab, findings: &mut Findings) -> Check {
     let mut result = || -> Result<String, String> {
         for station in &lab.stations {
-            let ping = || Pinger::new(station.ip, 1)?.ping(56, super::checks::PATIENCE);
+            let ping = || Pinger::new(station.ip, 1)?.ping(56, PATIENCE);
             run_in(&lab.host, ping)
                 .map_err(|error| error.to_string())?
-                .map_err(|error| format!("the host to {}: {error}", station.name))?;
+                .map_err(|error| format!("the host to {}: {}", station.name, no_answer(&error)))?;
             for address in [lab.network.gateway, HOST] {
                 let to = SocketAddrV4::new(address, service::PORT);
                 ask((station.name, &station.netns), to, "host", |_| station.ip, findings)?;
             }
         }
-        Ok(format!("reaches all three, and they reach it at {} and {HOST}", lab.network.gateway))
+        Ok("reaches all three; they reach both of its addresses".to_owned())
     };
     Check::of("host", result())
 }
 
-/// Everybody reaches the published port of a station.
-pub(super) fn published(lab: &Lab, (red, green): (&Station, &Station), findings: &mut Findings) -> Check {
+/// Everybody reaches the published port of the first station: from outside, from the host, and from every station.
+pub(super) fn published(lab: &Lab, findings: &mut Findings) -> Check {
     let at = |address| SocketAddrV4::new(address, PUBLISHED);
     let (host, gateway) = (("host", &lab.host), lab.network.gateway);
+    let [served, others @ ..] = lab.stations.as_slice() else {
+        return Check::of("published port", Err("there is no station".to_owned()));
+    };
     let mut result = || -> Result<String, String> {
         let outside = (outside::NAME, &lab.outside.netns);
-        ask(outside, at(HOST), red.name, |answer| *answer.own.ip(), findings)?;
-        ask(host, at(Ipv4Addr::LOCALHOST), red.name, |_| gateway, findings)?;
-        ask(host, at(HOST), red.name, |_| gateway, findings)?;
-        ask((green.name, &green.netns), at(HOST), red.name, |_| gateway, findings)?;
-        ask((red.name, &red.netns), at(HOST), red.name, |_| gateway, findings)?;
-        Ok(format!("of {}: from outside, host, {} and itself", red.name, green.name))
+        ask(outside, at(HOST), served.name, |answer| *answer.own.ip(), findings)?;
+        ask(host, at(Ipv4Addr::LOCALHOST), served.name, |_| gateway, findings)?;
+        ask(host, at(HOST), served.name, |_| gateway, findings)?;
+        for station in &lab.stations {
+            ask((station.name, &station.netns), at(HOST), served.name, |_| gateway, findings)?;
+        }
+        let others: Vec<_> = others.iter().map(|station| station.name).collect();
+        Ok(format!("of {}: from outside, host, {} and itself", served.name, others.join(", ")))
     };
     Check::of(format!("published port {PUBLISHED}"), result())
 }
 
-/// Fetches a lot from outside.
-pub(super) fn fetch(from: &Station, findings: &mut Findings) -> Check {
+/// What a station has fetched from outside.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Fetched {
+    pub by: &'static str,
+    pub url: String,
+    pub bytes: u64,
+    /// As it must be.
+    pub sha256: String,
+    pub gbit_per_s: f64,
+}
+
+/// Fetches a file from outside.
+pub(super) fn fetch(from: &Station, file: &File, findings: &mut Findings) -> Check {
     let target = SocketAddrV4::new(outside::ADDRESS, service::PORT);
-    let fetched = match run_in(&from.netns, || service::fetch(target)) {
+    let fetched = match run_in(&from.netns, || service::fetch(target, file)) {
         Ok(fetched) => fetched.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    let told = |flow: super::tcp::Flow| {
-        findings.outside_gbit_per_s = Some((flow.gbit_per_s() * 1000.0).round() / 1000.0);
-        format!("{:.2} Gbit/s to {}, every byte checked", flow.gbit_per_s(), from.name)
+    let told = |(flow, sha256): (super::tcp::Flow, String)| {
+        let gbit_per_s = flow.gbit_per_s();
+        let told =
+            format!("from outside: {gbit_per_s:.2} Gbit/s, SHA-256 {}", sha256.get(..16).unwrap_or_default());
+        findings.fetched.push(Fetched {
+            by: from.name,
+            url: format!("http://{}{}", outside::ADDRESS, file.path),
+            bytes: flow.bytes,
+            sha256,
+            gbit_per_s: (gbit_per_s * 1000.0).round() / 1000.0,
+        });
+        told
     };
-    Check::of("100 MB from outside", fetched.map(told))
+    Check::of(format!("{} fetches {}", from.name, file.size), fetched.map(told))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::arp::{self, Neighbour};
-use super::beyond::Asked;
+use super::beyond::{Asked, Fetched};
 use super::lab::{Lab, NETWORK, Station};
 use super::outside;
 use super::ping::Pinger;
@@ -84,8 +84,8 @@ pub(super) struct Findings {
     pub fdb: Vec<FdbEntry>,
     /// Who asked whom beyond the network, and how he was seen.
     pub asked: Vec<Asked>,
-    /// Of the 100 MB from outside.
-    pub outside_gbit_per_s: Option<f64>,
+    /// What the stations have fetched from outside.
+    pub fetched: Vec<Fetched>,
     /// The offloads that all ports have.
     pub offloads: Vec<String>,
     pub throughput_gbit_per_s: Option<f64>,
@@ -117,14 +117,26 @@ pub(super) fn ping_from(from: &Station, lab: &Lab, findings: &mut Findings) -> C
     let pings = results.iter().map(|(to, rtt)| Ping { from: from.name, to, median_us: median(rtt) });
     findings.pings.extend(pings);
     let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(|(_, result)| result.is_ok());
-    let line = |(to, result): (&str, io::Result<Duration>)| match result {
-        Ok(rtt) => format!("{to} {}", span(rtt)),
-        Err(error) => format!("{to}: {}", no_answer(&error)),
+    let detail = if bad.is_empty() {
+        let times = good.into_iter().filter_map(|(to, result)| Some((to, result.ok()?)));
+        Ok(round_trips(&times.collect::<Vec<_>>()))
+    } else {
+        let error = |(to, result): (_, io::Result<_>)| Some(format!("{to}: {}", no_answer(&result.err()?)));
+        Err(bad.into_iter().filter_map(error).collect::<Vec<_>>().join(", "))
     };
-    let chosen = if bad.is_empty() { good } else { bad };
-    let ok = chosen.iter().all(|(_, result)| result.is_ok());
-    let detail = chosen.into_iter().map(line).collect::<Vec<_>>().join(", ");
-    Check { name, ok, detail }
+    Check::of(name, detail)
+}
+
+/// Times with their unit once: microseconds, as long as four digits will do.
+fn round_trips(times: &[(&str, Duration)]) -> String {
+    let longest = times.iter().map(|(_, rtt)| rtt.as_micros()).max().unwrap_or_default();
+    let in_us = longest < 10_000;
+    let time = |(to, rtt): &(&str, Duration)| {
+        let us = rtt.as_secs_f64() * 1e6;
+        if in_us { format!("{to} {us:.0}") } else { format!("{to} {:.1}", us / 1000.0) }
+    };
+    let all = times.iter().map(time).collect::<Vec<_>>().join(", ");
+    format!("{all} {}", if in_us { "µs" } else { "ms" })
 }
 
 /// Pings the gateway with a packet that goes in fragments, both ways.
@@ -134,10 +146,8 @@ pub(super) fn large_ping(from: &Station, lab: &Lab) -> Check {
     let fragments = (LARGE + 8).div_ceil(room);
     let ping = || Pinger::new(lab.network.gateway, ping_id(from))?.ping(LARGE, PATIENCE);
     let result = match run_in(&from.netns, ping) {
-        Ok(Ok(rtt)) => {
-            Ok(format!("{} to the gateway: {fragments} fragments each way, {}", from.name, span(rtt)))
-        }
-        Ok(Err(error)) => Err(format!("{} to the gateway: {}", from.name, no_answer(&error))),
+        Ok(Ok(rtt)) => Ok(format!("{} to gateway: {fragments} fragments each way, {}", from.name, span(rtt))),
+        Ok(Err(error)) => Err(format!("{} to gateway: {}", from.name, no_answer(&error))),
         Err(error) => Err(error.to_string()),
     };
     Check::of("ping with 20 kB", result)
@@ -207,7 +217,7 @@ pub(super) fn stream(
     findings: &mut Findings,
     progress: &(dyn Fn(f64) + Sync),
 ) -> [Check; 2] {
-    let name = format!("TCP from {} to {}", from.name, to.name);
+    let name = format!("TCP, {} to {}", from.name, to.name);
     let taken =
         || port_stats(lab).map(|ports| ports.into_iter().find(|p| p.port == from.port()).unwrap_or_default());
     let before = taken();
@@ -217,9 +227,8 @@ pub(super) fn stream(
         name,
         match &flow {
             Ok(flow) => Ok(format!(
-                "{:.2} Gbit/s for {:.1} s ({}): {}, every byte checked",
+                "{:.2} Gbit/s with {}: {}, every byte checked",
                 flow.gbit_per_s(),
-                flow.elapsed.as_secs_f64(),
                 flow.congestion_control,
                 bytes(flow.bytes)
             )),
@@ -252,9 +261,7 @@ fn judge_mean_frame(mean: u64, mtu: u16, super_frames_due: bool) -> Result<Strin
         (false, true) => {
             Err(format!("mean frame {}: TSO is on, but no super-frames came", count_bytes(mean)))
         }
-        (false, false) => {
-            Ok(format!("mean frame {}: this kernel offers no TSO on TAP devices", count_bytes(mean)))
-        }
+        (false, false) => Ok(format!("mean frame {}: no TSO on this kernel's TAPs", count_bytes(mean))),
     }
 }
 
@@ -305,7 +312,7 @@ fn judge_drops(drops: &[Dropped]) -> Result<String, String> {
     let (expected, unexpected) = (by_reason(true), by_reason(false));
     match (expected.is_empty(), unexpected.is_empty()) {
         (true, true) => Ok("none".to_owned()),
-        (false, true) => Ok(format!("only {expected}, from when the first stations were alone")),
+        (false, true) => Ok(format!("only {expected}, from before all were up")),
         (_, false) => Err(unexpected),
     }
 }
@@ -316,13 +323,13 @@ fn port_stats(lab: &Lab) -> Result<Vec<PortStats>, ClientError> {
     Ok(ports)
 }
 
-fn ping_id(from: &Station) -> u16 {
+pub(super) fn ping_id(from: &Station) -> u16 {
     // Any number does: sockets are connected and namespaces apart. The address makes captures readable.
     let [_, _, high, low] = from.ip.octets();
     u16::from_be_bytes([high, low])
 }
 
-fn no_answer(error: &io::Error) -> String {
+pub(super) fn no_answer(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::TimedOut { "no answer".to_owned() } else { error.to_string() }
 }
 
@@ -343,7 +350,18 @@ mod tests {
             "mean frame 62,000 B, 40 times a plain one"
         );
         assert!(judge_mean_frame(1514, 1500, true).unwrap_err().contains("no super-frames came"));
-        assert!(judge_mean_frame(1400, 1500, false).unwrap().contains("offers no TSO"));
+        assert!(judge_mean_frame(1400, 1500, false).unwrap().contains("no TSO on this kernel's TAPs"));
+    }
+
+    #[test]
+    fn round_trips_have_one_unit_and_fit_the_line() {
+        let times =
+            |us: u64| ["green", "blue", "gateway", "outside"].map(|to| (to, Duration::from_micros(us)));
+        assert_eq!(round_trips(&times(13)[..2]), "green 13, blue 13 µs");
+        assert_eq!(round_trips(&times(12_340)[2..]), "gateway 12.3, outside 12.3 ms");
+        for us in [9_999, 99_900] {
+            assert!(round_trips(&times(us)).chars().count() <= 52, "{}", round_trips(&times(us)));
+        }
     }
 
     #[test]
@@ -357,10 +375,7 @@ mod tests {
         let judge =
             |reasons: &[&str]| judge_drops(&dropped(&reasons.iter().map(|r| port(r)).collect::<Vec<_>>()));
         assert_eq!(judge(&[]).unwrap(), "none");
-        assert_eq!(
-            judge(&["no-egress", "no-egress"]).unwrap(),
-            "only 4 no-egress, from when the first stations were alone"
-        );
+        assert_eq!(judge(&["no-egress", "no-egress"]).unwrap(), "only 4 no-egress, from before all were up");
         assert_eq!(judge(&["no-egress", "port-full"]).unwrap_err(), "2 port-full");
         assert_eq!(dropped(&[port("runt")])[0].why, "The frame is shorter than an Ethernet header.");
     }

@@ -1,5 +1,7 @@
 //! ICMP echo over IPv4 (RFC 792): just enough to ping with.
 
+use std::net::Ipv4Addr;
+
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
 const HEADER_LEN: usize = 8;
@@ -27,6 +29,14 @@ pub(super) fn echo_reply(packet: &[u8], id: u16, sequence: u16) -> Option<&[u8]>
         && u16::from_be_bytes([s0, s1]) == sequence
         && checksum(message) == 0;
     ours.then_some(payload)
+}
+
+/// Whoever sent an IPv4 packet that is an echo request, and its identifier.
+pub(super) fn echo_requester(packet: &[u8]) -> Option<(Ipv4Addr, u16)> {
+    let header_len = usize::from(packet.first()? & 0x0f) * 4;
+    let [ECHO_REQUEST, 0, _, _, i0, i1] = *packet.get(header_len..)?.first_chunk()? else { return None };
+    let source = *packet.get(12..)?.first_chunk::<4>()?;
+    Some((source.into(), u16::from_be_bytes([i0, i1])))
 }
 
 /// The Internet checksum (RFC 1071); zero over a message that holds its own.
@@ -72,6 +82,17 @@ mod tests {
     fn a_reply_gives_its_payload_back() {
         let reply = reply_to(&echo_request(7, 9, b"payload"));
         assert_eq!(echo_reply(&packet(&reply), 7, 9), Some(&b"payload"[..]));
+    }
+
+    #[test]
+    fn a_request_tells_who_sent_it() {
+        let mut request = packet(&echo_request(7, 9, b"payload"));
+        request[12..16].copy_from_slice(&[192, 0, 2, 7]);
+        assert_eq!(echo_requester(&request), Some((Ipv4Addr::new(192, 0, 2, 7), 7)));
+        assert_eq!(echo_requester(&packet(&reply_to(&echo_request(7, 9, b"payload")))), None, "a reply");
+        for len in 0..26 {
+            assert_eq!(echo_requester(&request[..len]), None, "cut to {len}");
+        }
     }
 
     #[test]

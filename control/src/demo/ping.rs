@@ -6,10 +6,53 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::icmp::{echo_reply, echo_request};
+use super::icmp::{echo_reply, echo_request, echo_requester};
 
 /// Larger than any IPv4 packet.
 const BUFFER: usize = 65_536;
+
+/// One packet; TimedOut if none comes.
+fn receive(mut socket: &Socket, buffer: &mut [u8], patience: Duration) -> io::Result<usize> {
+    let end = Instant::now() + patience;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// Hears who pings the namespace in which it was opened.
+#[derive(Debug)]
+pub(super) struct Ears {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Ears {
+    /// From now on.
+    pub(super) fn open() -> io::Result<Ears> {
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+        Ok(Ears { socket, buffer: vec![0; BUFFER] })
+    }
+
+    /// Whom the next echo request comes from, and its identifier.
+    pub(super) fn next(&mut self, patience: Duration) -> io::Result<(Ipv4Addr, u16)> {
+        let start = Instant::now();
+        loop {
+            let n = receive(&self.socket, &mut self.buffer, patience.saturating_sub(start.elapsed()))?;
+            if let Some(requester) = echo_requester(&self.buffer[..n]) {
+                return Ok(requester);
+            }
+        }
+    }
+}
 
 /// Pings one address.
 #[derive(Debug)]
@@ -38,14 +81,7 @@ impl Pinger {
         let start = Instant::now();
         self.socket.write_all(&request)?;
         loop {
-            let left = patience.checked_sub(start.elapsed()).filter(|left| !left.is_zero());
-            self.socket.set_read_timeout(Some(left.ok_or(io::ErrorKind::TimedOut)?))?;
-            let n = match self.socket.read(&mut self.buffer) {
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
+            let n = receive(&self.socket, &mut self.buffer, patience.saturating_sub(start.elapsed()))?;
             let elapsed = start.elapsed();
             match echo_reply(&self.buffer[..n], self.id, self.sequence) {
                 Some(echoed) if echoed == payload => return Ok(elapsed),

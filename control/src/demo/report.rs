@@ -9,6 +9,8 @@ use super::checks::{Check, Findings};
 use super::kept::Kept;
 use super::lab::{Lab, NAMES, PUBLISHED};
 use super::outside::{self, HOST};
+use super::service::LARGE;
+use crate::api::types::PortStats;
 use crate::cli::output::print;
 use crate::cli::show;
 use crate::cli::table::Table;
@@ -58,7 +60,7 @@ impl Stage {
 
     pub(super) fn check(&self, check: &Check) -> Result<(), Failure> {
         let (word, colour) = if check.ok { ("ok  ", "32") } else { ("FAIL", "1;31") };
-        self.print(&format!(" {}  {:<22} {}\n", self.paint(word, colour), check.name, check.detail))
+        self.print(&format!(" {}  {:<20} {}\n", self.paint(word, colour), check.name, check.detail))
     }
 
     /// The picture of the network.
@@ -84,7 +86,7 @@ impl Stage {
             };
             NAMES.iter().filter(has).copied().collect::<Vec<_>>().join(" ")
         };
-        let mut table = Table::new(&["STATION", "ADDRESS", "MAC", "LEARNED ON PORT", "IN THE ARP TABLES OF"]);
+        let mut table = Table::new(&["STATION", "ADDRESS", "MAC", "LEARNED ON PORT", "IN ARP TABLES OF"]);
         for station in &lab.stations {
             let entry = findings.fdb.iter().find(|entry| entry.mac == station.mac);
             table.row([
@@ -103,8 +105,14 @@ impl Stage {
             "pontoon itself".to_owned(),
             knowing(gateway_mac),
         ]);
-        let mut out = format!("\n{}\n{}", table.render(), show::traffic(&findings.ports));
-        let drops = show::drops(&findings.ports);
+        // All are of the one network, and a line has room for 80 columns.
+        let short = |port: &PortStats| {
+            let name = port.port.split_once('/').map_or(&*port.port, |(_, name)| name);
+            PortStats { port: name.to_owned(), ..port.clone() }
+        };
+        let ports: Vec<_> = findings.ports.iter().map(short).collect();
+        let mut out = format!("\n{}\n{}", table.render(), show::traffic(&ports));
+        let drops = show::drops(&ports);
         if !drops.is_empty() {
             out = out + "\n" + &drops;
         }
@@ -146,9 +154,11 @@ impl Stage {
              \x20  {enter} ping {target}\n\
              \x20  {enter} ping {address}\n\
              \x20  {enter} curl http://{address}/\n\
+             \x20  {enter} curl -s http://{address}{} | sha256sum\n\
              \x20  {from_outside} curl http://{HOST}:{PUBLISHED}/\n\
              \x20  {enter} ip neigh\n\n",
             kept.socket,
+            LARGE.path,
             address = outside::ADDRESS,
         ))
     }

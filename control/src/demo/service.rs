@@ -1,4 +1,4 @@
-//! What answers behind the demo's addresses: HTTP and UDP that tell whom they see, and HTTP that sends a lot.
+//! What answers behind the demo's addresses: HTTP and UDP that tell whom they see, and files by HTTP.
 //!
 //! It goes on for as long as the process does, so that people may try it with programs of their own.
 
@@ -7,14 +7,40 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSo
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::tcp::{Flow, FlowError, PATTERN, cannot, check, pattern, send_pattern};
+use sha2::{Digest, Sha256};
+
+use super::tcp::{Flow, FlowError, PATTERN, cannot, pattern, send_pattern};
 use crate::failure::Failure;
 use crate::netns::{Netns, run_in};
 
 /// Where it answers: TCP and UDP.
 pub(super) const PORT: u16 = 80;
-/// What is fetched of `/large`.
-pub(super) const LARGE: u64 = 100_000_000;
+/// A file that can be fetched: the first bytes of the pattern.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct File {
+    /// Where it is, as in `http://203.0.113.9/100MB`.
+    pub path: &'static str,
+    /// How long it is, as people say it.
+    pub size: &'static str,
+    bytes: u64,
+    /// What sha256sum(1) says of it.
+    sha256: &'static str,
+}
+
+/// The file that takes a while.
+pub(super) const LARGE: File = File {
+    path: "/100MB",
+    size: "100 MB",
+    bytes: 100_000_000,
+    sha256: "eb3c0e03ee10d5b468206dc7136f594c9e50a24d76089f3cd167a3904d44aefe",
+};
+/// Another one.
+pub(super) const SMALL: File = File {
+    path: "/10MB",
+    size: "10 MB",
+    bytes: 10_000_000,
+    sha256: "6340bc48fc21d009458870f1a66d602351de8a1bd98e280ebb7f4f65cd832f4b",
+};
 /// How long either side waits for the other before it gives up.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -58,11 +84,18 @@ fn answer(name: &str, mut stream: TcpStream) -> io::Result<()> {
     while reader.read_line(&mut line)? > 2 {
         line.clear();
     }
-    let large = request.starts_with("GET /large ");
+    let path = request.split(' ').nth(1);
+    let file = [LARGE, SMALL].into_iter().find(|file| path == Some(file.path));
     let body = hello(name, stream.peer_addr()?);
-    let len = if large { LARGE } else { body.len() as u64 };
-    write!(stream, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n")?;
-    if large { send_pattern(&mut stream, &pattern(), LARGE) } else { stream.write_all(body.as_bytes()) }
+    let (kind, len) = match &file {
+        Some(file) => ("application/octet-stream", file.bytes),
+        None => ("text/plain", body.len() as u64),
+    };
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\n\r\n")?;
+    match file {
+        Some(file) => send_pattern(&mut stream, &pattern(), file.bytes),
+        None => stream.write_all(body.as_bytes()),
+    }
 }
 
 /// Who answered, and whom he saw.
@@ -106,21 +139,41 @@ pub(super) fn ask_udp(target: SocketAddrV4) -> Result<Answer, FlowError> {
     Answer::of(&String::from_utf8_lossy(&buffer[..len]), socket.local_addr())
 }
 
-/// Fetches a lot and checks every byte of it.
-pub(super) fn fetch(target: SocketAddrV4) -> Result<Flow, FlowError> {
+/// Fetches a file; how fast it came, and its SHA-256, which is as it must be.
+pub(super) fn fetch(target: SocketAddrV4, file: &File) -> Result<(Flow, String), FlowError> {
     let start = Instant::now();
-    let stream = request(target, "/large")?;
+    let stream = request(target, file.path)?;
     let congestion_control = super::tcp::congestion_control(&stream);
     let mut reader = BufReader::with_capacity(PATTERN, stream);
     let mut line = String::new();
     while reader.read_line(&mut line).map_err(cannot("receive"))? > 2 {
         line.clear();
     }
-    let bytes = check(&mut reader, &pattern())?;
-    if bytes != LARGE {
-        return Err(FlowError::Incomplete { sent: LARGE, received: bytes });
+    let (bytes, sha256) = hash(&mut reader)?;
+    let elapsed = start.elapsed();
+    if bytes != file.bytes {
+        return Err(FlowError::Incomplete { sent: file.bytes, received: bytes });
     }
-    Ok(Flow { bytes, elapsed: start.elapsed(), congestion_control })
+    if sha256 != file.sha256 {
+        return Err(FlowError::Altered { sent: file.sha256, received: sha256 });
+    }
+    Ok((Flow { bytes, elapsed, congestion_control }, sha256))
+}
+
+/// Reads to the end: how many bytes there were, and their SHA-256.
+fn hash(reader: &mut impl Read) -> Result<(u64, String), FlowError> {
+    let mut buffer = vec![0; 256 * 1024];
+    let (mut bytes, mut hasher) = (0, Sha256::new());
+    loop {
+        match reader.read(&mut buffer).map_err(cannot("receive"))? {
+            0 => break,
+            read => {
+                hasher.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+    Ok((bytes, hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 fn request(target: SocketAddrV4, path: &str) -> Result<TcpStream, FlowError> {
@@ -148,7 +201,13 @@ mod tests {
             let answer = ask(target).unwrap();
             assert_eq!((answer.by.as_str(), answer.own), ("here", answer.seen_as));
         }
-        assert_eq!(fetch(target).unwrap().bytes, LARGE);
+        for file in [SMALL, LARGE] {
+            let (flow, sha256) = fetch(target, &file).unwrap();
+            assert_eq!((flow.bytes, sha256.as_str()), (file.bytes, file.sha256));
+        }
+        // The right number of other bytes.
+        let other = File { sha256: LARGE.sha256, ..SMALL };
+        assert!(matches!(fetch(target, &other), Err(FlowError::Altered { .. })));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(super) enum FlowError {
     Damaged(u64),
     #[error("{sent} bytes were sent, {received} arrived")]
     Incomplete { sent: u64, received: u64 },
+    #[error("the SHA-256 of what was sent is {sent}, of what arrived {received}")]
+    Altered { sent: &'static str, received: String },
 }
 
 pub(super) fn cannot(action: &'static str) -> impl Fn(io::Error) -> FlowError {
@@ -130,7 +132,7 @@ fn receive(
 }
 
 /// Reads to the end, and holds every byte against the pattern; how many there were.
-pub(super) fn check(stream: &mut impl Read, pattern: &[u8]) -> Result<u64, FlowError> {
+fn check(stream: &mut impl Read, pattern: &[u8]) -> Result<u64, FlowError> {
     let mut buffer = vec![0; CHUNK];
     let mut received: u64 = 0;
     loop {

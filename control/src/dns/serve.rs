@@ -34,7 +34,7 @@ const TURN: usize = 32;
 const AT_ONCE: usize = 1_024;
 
 /// No query is longer: a name of 255 bytes, and options.
-const LONGEST_QUERY: usize = 4_096;
+const LONGEST_QUERY: usize = 2_048;
 
 /// How long a socket that fails is left alone.
 const PAUSE: Duration = Duration::from_millis(100);

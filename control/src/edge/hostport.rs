@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use pontoon_dataplane::MacAddr;
 
-use super::kernel::{Interface, Interfaces, Kernel};
+use super::kernel::{Interfaces, Kernel};
 use crate::error::Error;
 use crate::link::{Link, Links};
 
@@ -119,8 +119,13 @@ fn candidates(network: &str) -> impl Iterator<Item = String> {
 }
 
 /// Whether that is the host port of a network, of this daemon or another.
-pub(super) fn is_host_port(interface: &Interface) -> bool {
-    interface.kind == "tun" && interface.alias.starts_with(PREFIX)
+pub(crate) fn is_host_port(link: &Link) -> bool {
+    has_looks(&link.kind, &link.alias)
+}
+
+/// As [`is_host_port`].
+pub(super) fn has_looks(kind: &str, alias: &str) -> bool {
+    kind == "tun" && alias.starts_with(PREFIX)
 }
 
 /// Refuses a subnet that another interface of the host is on, or whose gateway address the host has already. `own` is the name
@@ -132,11 +137,16 @@ pub(super) fn is_host_port(interface: &Interface) -> bool {
 pub fn check_subnet(subnet: Ipv4Net, gateway: Ipv4Addr, own: Option<&str>) -> Result<(), Error> {
     let mut kernel = Kernel::open().map_err(super::cannot("ask the kernel for its interfaces"))?;
     let mut interfaces = kernel.interfaces().map_err(super::cannot("list the interfaces"))?;
-    let own =
-        interfaces.values().find(|it| own.is_some_and(|own| is_host_port(it) && it.alias == alias_of(own)));
+    let local = kernel.local_subnets().map_err(super::cannot("list the local routes"))?;
+    // Said last: what an interface is there for, its name says better.
+    let by_local_routes = check_local(subnet, &local, &interfaces);
+    let own = interfaces
+        .values()
+        .find(|it| own.is_some_and(|own| has_looks(&it.kind, &it.alias) && it.alias == alias_of(own)));
     let own = own.map(|it| it.index);
     interfaces.retain(|&index, _| Some(index) != own);
     check_addresses(subnet, gateway, &interfaces)?;
+    by_local_routes?;
     let routes = kernel.routed_subnets().map_err(super::cannot("list the routes"))?;
     for (address, prefix_len, interface) in routes {
         let stronger = prefix_len >= subnet.prefix_len() && subnet.contains(&address);
@@ -167,6 +177,20 @@ fn check_addresses(subnet: Ipv4Net, gateway: Ipv4Addr, interfaces: &Interfaces) 
     Ok(())
 }
 
+/// Those of the interfaces' own addresses do not count.
+fn check_local(subnet: Ipv4Net, local: &[Ipv4Net], interfaces: &Interfaces) -> Result<(), Error> {
+    let is_an_interfaces = |net: &Ipv4Net| {
+        let mut addresses = interfaces.values().flat_map(|it| &it.addresses);
+        addresses.any(|(address, _)| *net == Ipv4Net::from(*address))
+    };
+    let in_the_way = local.iter().find(|net| overlap(**net, subnet) && !is_an_interfaces(net));
+    in_the_way.map_or(Ok(()), |net| {
+        Err(Error::Conflict(format!(
+            "the subnet {subnet} overlaps {net}, which a local route makes the host's own; choose another --subnet"
+        )))
+    })
+}
+
 fn net_of(address: Ipv4Addr, prefix_len: u8) -> Option<Ipv4Net> {
     Ipv4Net::new(address, prefix_len).ok().map(|net| net.trunc())
 }
@@ -190,7 +214,7 @@ pub fn subnets_in_use() -> Result<Vec<Ipv4Net>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kernel::LinkLayer;
+    use super::super::kernel::{Interface, LinkLayer};
     use super::*;
 
     #[test]
@@ -245,6 +269,20 @@ mod tests {
         {
             let refused = check(&[around]).unwrap_err();
             assert!(refused.contains("10.1.0.0/24 overlaps") && refused.contains("eth7"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_a_local_route_makes_the_hosts_own_is_refused() {
+        let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect::<Vec<Ipv4Net>>();
+        let check = |local: &[&str]| {
+            let interfaces = on("eth7", &[([10, 1, 0, 1], 24)]);
+            check_local("10.1.0.0/24".parse().unwrap(), &nets(local), &interfaces)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&["127.0.0.0/8", "10.1.0.1/32", "10.2.0.0/16"]), Ok(()));
+        for local in ["10.1.0.2/32", "10.0.0.0/8", "10.1.0.128/25"] {
+            assert!(check(&[local]).unwrap_err().contains(local));
         }
     }
 

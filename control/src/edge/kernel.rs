@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::edge::punt::Neighbour;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
@@ -78,6 +79,8 @@ pub(super) struct KernelRoute {
     pub(super) source: Option<Ipv4Addr>,
     /// The path's MTU in bytes, where the route or an earlier ICMP error tells one.
     pub(super) mtu: Option<u32>,
+    /// The length of the prefix that the table's entry is for; 0: it is a default route.
+    pub(super) prefix_len: u8,
 }
 
 /// Why packets cannot go that way.
@@ -152,6 +155,18 @@ impl Kernel {
         question.header.address_family = AddressFamily::Inet;
         let routes = self.dump(RouteNetlinkMessage::GetRoute(question))?;
         Ok(routes.iter().filter_map(subnet_of).collect())
+    }
+
+    /// Subnets that local routes make the host's own: of each of its addresses the kernel has one, and people add others (AnyIP).
+    pub(super) fn local_subnets(&mut self) -> io::Result<Vec<Ipv4Net>> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet;
+        question.header.table = libc::RT_TABLE_LOCAL;
+        // So that kernels from 4.20 on leave out the other tables, which may have a million routes.
+        let _ = self.socket.set_netlink_get_strict_chk(true);
+        let routes = self.dump(RouteNetlinkMessage::GetRoute(question));
+        let _ = self.socket.set_netlink_get_strict_chk(false);
+        Ok(routes?.iter().filter_map(local_subnet).collect())
     }
 
     /// The way to a destination.
@@ -367,6 +382,18 @@ fn subnet_of(message: &RouteNetlinkMessage) -> Option<(Ipv4Addr, u8, Option<u32>
     elsewhere.then_some((destination?, route.header.destination_prefix_length, interface))
 }
 
+fn local_subnet(message: &RouteNetlinkMessage) -> Option<Ipv4Net> {
+    let RouteNetlinkMessage::NewRoute(route) = message else { return None };
+    let header = &route.header;
+    // Other tables have local routes for packets that policy rules pick out, as those of a transparent proxy.
+    let is_local = header.table == libc::RT_TABLE_LOCAL && header.kind == RouteType::Local;
+    let destination = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+        _ => None,
+    });
+    is_local.then(|| Ipv4Net::new(destination?, header.destination_prefix_length).ok()).flatten()
+}
+
 fn route_question(query: RouteQuery, flags: RouteFlags) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
@@ -411,7 +438,8 @@ fn reading(
         _ => None,
     });
     let source = named.or(chosen.filter(|_| query.source.is_none()));
-    Ok(KernelRoute { interface: interface.ok_or(NoRoute::NoInterface)?, gateway, source, mtu })
+    let prefix_len = entry.header.destination_prefix_length;
+    Ok(KernelRoute { interface: interface.ok_or(NoRoute::NoInterface)?, gateway, source, mtu, prefix_len })
 }
 
 fn mtu_of(metric: &RouteMetric) -> Option<u32> {

@@ -89,6 +89,10 @@ impl News {
             }
             libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => self.routes |= is_written_neighbour(message),
             0 => {}
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE if is_local(message) => {
+                self.interfaces = true;
+                self.routes = true;
+            }
             _ => self.routes = true,
         }
     }
@@ -113,6 +117,12 @@ fn is_written_neighbour(message: &[u8]) -> bool {
     let state = message.get(24..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u16::from_ne_bytes(*bytes));
     let is_ipv4 = message.get(16).is_some_and(|&family| i32::from(family) == libc::AF_INET);
     is_ipv4 && (asker != 0 || state & (libc::NUD_PERMANENT | libc::NUD_NOARP) != 0)
+}
+
+/// Whether a message about a route (`struct rtmsg` behind the 16-byte header) is about one that makes addresses the host's own.
+fn is_local(message: &[u8]) -> bool {
+    let is = |at: usize, value: u8| message.get(at) == Some(&value);
+    is(16, libc::AF_INET as u8) && is(20, libc::RT_TABLE_LOCAL) && is(23, libc::RTN_LOCAL)
 }
 
 /// The number of the interface that an RTM_DELLINK is about (`struct ifinfomsg` behind the 16-byte header). Those of another
@@ -151,6 +161,12 @@ mod tests {
         for kind in [libc::RTM_NEWROUTE, libc::RTM_DELROUTE, libc::RTM_NEWRULE, libc::RTM_DELRULE, 104] {
             assert_eq!(heard(kind, 0), routes);
         }
+        // Addresses that the host gets by a route.
+        let mut local = message(libc::RTM_NEWROUTE, libc::AF_INET as u8, 0);
+        (local[20], local[23]) = (libc::RT_TABLE_LOCAL, libc::RTN_LOCAL);
+        let mut news = News::default();
+        news.hear(&local);
+        assert_eq!(news, News { interfaces: true, routes: true, ..News::default() });
         assert_eq!(heard(libc::RTM_DELLINK, 0), News { deleted: BTreeSet::from([7]), ..interfaces.clone() });
         // It has only left a bridge.
         assert_eq!(heard(libc::RTM_DELLINK, libc::AF_BRIDGE as u8), interfaces);

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use ipnet::Ipv4Net;
 use pontoon_dataplane::NetworkId;
 use pontoon_dataplane::edge::config::{EdgeConfig, Publication, Rule, Uplink, UplinkChoice};
 use pontoon_dataplane::edge::punt::Answer;
@@ -18,7 +19,7 @@ use super::filter::Ports;
 use super::kernel::{Interfaces, Kernel};
 use super::lease::Leases;
 use super::monitor::News;
-use super::uplinks::{Uplinks, Wanted, host_addresses};
+use super::uplinks::{Uplinks, Wanted, host_addresses, host_subnets};
 use super::{EdgeSettings, UplinkWish, cannot};
 use crate::error::Error;
 
@@ -69,6 +70,8 @@ pub(super) struct Ways {
     pub(super) without_arp: BTreeSet<u32>,
     /// Every address of the host, in ascending order.
     pub(super) host_addresses: Vec<Ipv4Addr>,
+    /// What is the host's own besides.
+    pub(super) host_subnets: Vec<Ipv4Net>,
     /// Where networks may go.
     pub(super) networks: BTreeMap<NetworkId, Connection>,
 }
@@ -87,6 +90,8 @@ pub(super) struct Connection {
 pub(super) struct State {
     kernel: Kernel,
     pub(super) interfaces: Interfaces,
+    /// What local routes make the host's own.
+    local: Vec<Ipv4Net>,
     networks: BTreeMap<NetworkId, Connection>,
     /// Interfaces that are ports of networks, with the numbers that they had when they became so.
     claimed: BTreeMap<String, u32>,
@@ -108,6 +113,7 @@ impl Shared {
         let state = State {
             kernel,
             interfaces: Interfaces::new(),
+            local: Vec::new(),
             networks: BTreeMap::new(),
             claimed: BTreeMap::new(),
             uplinks: Uplinks::default(),
@@ -141,8 +147,9 @@ impl Shared {
     /// Looks at the kernel's interfaces again. Returns whether anything about them has changed.
     pub(super) fn look(&self, state: &mut State) -> Result<bool, Error> {
         let interfaces = state.kernel.interfaces().map_err(cannot("list the interfaces"))?;
-        let changed = interfaces != state.interfaces;
-        state.interfaces = interfaces;
+        let local = state.kernel.local_subnets().map_err(cannot("list the local routes"))?;
+        let changed = interfaces != state.interfaces || local != state.local;
+        (state.interfaces, state.local) = (interfaces, local);
         if changed {
             self.interface_changes.fetch_add(1, Relaxed);
         }
@@ -208,12 +215,14 @@ impl Shared {
         let ways = Ways {
             uplinks: state.uplinks.config(),
             without_arp: state.interfaces.values().filter(|it| !it.arp).map(|it| it.index).collect(),
-            host_addresses: host_addresses(&state.interfaces),
+            host_addresses: host_addresses(&state.interfaces, &state.local),
+            host_subnets: host_subnets(&state.local),
             networks: state.networks.clone(),
         };
         self.engine.set_edge(EdgeConfig {
             uplinks: ways.uplinks.clone(),
             host_addresses: ways.host_addresses.clone(),
+            host_subnets: ways.host_subnets.clone(),
             publications: state.publications.clone(),
             timeouts: self.settings.timeouts,
             limits: self.settings.limits,

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use pontoon_dataplane::PortId;
 use pontoon_dataplane::edge::config::Uplink;
 use pontoon_dataplane::engine::{Engine, EngineError, PortSpec};
@@ -18,7 +19,7 @@ use pontoon_dataplane::port::packet::Packet;
 use pontoon_dataplane::port::{Device, Offloads};
 
 use super::filter::{self, Ports};
-use super::hostport::is_host_port;
+use super::hostport::has_looks;
 use super::kernel::{Interface, Interfaces, LinkLayer};
 use crate::error::Error;
 
@@ -48,7 +49,7 @@ fn is_eligible(interface: &Interface, all: &Interfaces, claimed: &BTreeSet<u32>)
         // A VRF's own device shows again what its ports have shown.
         && interface.kind != "vrf"
         && interface.controller.is_none_or(|controller| kind_of(controller) == Some("vrf"))
-        && !is_host_port(interface)
+        && !has_looks(&interface.kind, &interface.alias)
         && !claimed.contains(&interface.index)
 }
 
@@ -196,10 +197,20 @@ fn set_filter(
     })
 }
 
-/// Every IPv4 address of the host in ascending order, 127.0.0.0/8 left out.
-pub(super) fn host_addresses(interfaces: &Interfaces) -> Vec<Ipv4Addr> {
+/// Every IPv4 address of the host in ascending order, 127.0.0.0/8 left out; `local` is what local routes make its own.
+pub(super) fn host_addresses(interfaces: &Interfaces, local: &[Ipv4Net]) -> Vec<Ipv4Addr> {
     let all = interfaces.values().flat_map(|it| &it.addresses).map(|&(address, _)| address);
+    let all = all.chain(local.iter().filter(|net| is_single(net)).map(Ipv4Net::addr));
     all.filter(|address| !address.is_loopback()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Of what local routes make the host's own, what is more than an address each, 127.0.0.0/8 left out.
+pub(super) fn host_subnets(local: &[Ipv4Net]) -> Vec<Ipv4Net> {
+    local.iter().filter(|net| !is_single(net) && !net.addr().is_loopback()).copied().collect()
+}
+
+fn is_single(net: &Ipv4Net) -> bool {
+    net.prefix_len() == net.max_prefix_len()
 }
 
 #[cfg(test)]
@@ -285,6 +296,12 @@ mod tests {
         .map(|it| (it.index, it))
         .into();
         let expected: [Ipv4Addr; 3] = [[10, 9, 9, 9].into(), [192, 0, 2, 2].into(), [192, 0, 2, 3].into()];
-        assert_eq!(host_addresses(&all), expected);
+        assert_eq!(host_addresses(&all, &[]), expected);
+        // Local routes name all of these once more, and perhaps others.
+        let local = ["127.0.0.0/8", "192.0.2.3/32", "192.0.2.9/32", "10.200.0.0/16"];
+        let local = local.map(|net| net.parse().unwrap());
+        assert_eq!(host_addresses(&all, &local)[..3], expected);
+        assert_eq!(host_addresses(&all, &local)[3..], [Ipv4Addr::new(192, 0, 2, 9)]);
+        assert_eq!(host_subnets(&local), [local[3]]);
     }
 }

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod ports;
+mod repair;
 
 use super::Manager;
 use crate::api::types::NetworkRequest;
@@ -9,6 +10,9 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::plugin::network::CreateNetwork;
 use crate::state::NetworkState;
+
+/// What the owner of an address is called that is for an endpoint, before its MAC.
+pub(crate) const ENDPOINT_OWNER: &str = "the endpoint with the MAC ";
 
 /// The driver's name, as Docker has it from the socket.
 const DRIVER: &str = "pontoon";

@@ -29,6 +29,7 @@ enum Done {
     Publication(PublicationRecord),
     Republication(PublicationRecord),
     Endpoint(PortName),
+    EndpointNames(EndpointRecord),
     Interface(PortName),
     Flags(PortName, PortFlags),
     Static(String, Mac),
@@ -288,6 +289,27 @@ impl Manager {
         Ok(true)
     }
 
+    /// Serves names in an endpoint's sandbox, or does not, and asks whom the request names. Returns how its record was if anything changed.
+    fn serve_endpoint(
+        &self,
+        is: &EndpointRecord,
+        request: &EndpointRequest,
+    ) -> Result<Option<EndpointRecord>, Error> {
+        let dns = choose::upstreams(&request.dns)?;
+        let after = EndpointRecord { resolver: request.resolver, dns, ..is.clone() };
+        if after == *is { Ok(None) } else { self.put_endpoint(after).map(|()| Some(is.clone())) }
+    }
+
+    /// Puts an endpoint's record in place of the one that it has; it may differ in what concerns names.
+    fn put_endpoint(&self, after: EndpointRecord) -> Result<(), Error> {
+        let port = after.port();
+        let before = self.state().endpoint(&port.network, &port.port)?.clone();
+        let netns = after.netns;
+        let change = Change::Replace { before: Record::Endpoint(before), after: Record::Endpoint(after) };
+        let steps = plan::serve_in(&self.state(), netns, change);
+        self.change(&steps).map_err(|error| error.during(format!("serve names for {port}")))
+    }
+
     /// Serves names in a namespace that pontoon created, or does not. Returns how its record was if anything changed.
     fn serve_in(&self, name: &str, resolver: bool) -> Result<Option<NamespaceRecord>, Error> {
         let before = self.state().namespaces.get(name).filter(|it| it.resolver != resolver).cloned();
@@ -440,6 +462,9 @@ impl Up<'_> {
         let list = |aliases: &BTreeSet<String>| aliases.iter().cloned().collect::<Vec<_>>().join(", ");
         let declared = choose::distinct(&names.name, &request.aliases)?;
         same(&what, "aliases", list(&is.aliases), list(&declared))?;
+        if let Some(before) = self.manager.serve_endpoint(&is, &request)? {
+            self.changed(Done::EndpointNames(before), format!("{port}: resolver set"));
+        }
         self.flags(port, is.flags, patched(ENDPOINT_FLAGS, &declaration.port))
     }
 
@@ -492,6 +517,7 @@ impl Manager {
             Done::Publication(record) => self.unpublish_now(&record),
             Done::Republication(before) => self.republish_now(&before).map(drop),
             Done::Endpoint(port) => self.detach_now(&port.network, &port.port),
+            Done::EndpointNames(before) => self.put_endpoint(before).map(drop),
             Done::Interface(port) => self.remove_interface_now(&port.network, &port.port),
             Done::Flags(port, flags) => {
                 self.set_port_now(&port.network, &port.port, &flags_patch(flags)).map(drop)

@@ -5,6 +5,7 @@ use pontoon_dataplane::MacAddr;
 use super::Manager;
 use crate::api::types::{
     Endpoint, EndpointRequest, FdbEntry, FdbRequest, Interface, InterfaceRequest, Mac, Port, PortPatch,
+    Uplink,
 };
 use crate::choose::{self, Circumstances};
 use crate::error::Error;
@@ -197,6 +198,14 @@ impl Manager {
             let is_host_port = |it: &&NetworkState| it.record.host_interface.as_deref() == Some(interface);
             if let Some(network) = state.networks.values().find(is_host_port) {
                 return Err(refuse(format!("the host sits on the network {} by it", network.record.name)));
+            }
+            let leaves_by_it =
+                |it: &&NetworkState| it.record.connection.uplink == Uplink::Interface(interface.to_owned());
+            if let Some(network) = state.networks.values().find(leaves_by_it) {
+                let name = &network.record.name;
+                return Err(refuse(format!(
+                    "the network {name} leaves the host by it; `pontoon network set {name} --uplink auto` changes that"
+                )));
             }
             if let Some(endpoint) = state.endpoints().find(|it| it.device == interface) {
                 return Err(refuse(format!("it belongs to the endpoint {}", endpoint.port())));

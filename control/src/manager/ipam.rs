@@ -229,6 +229,10 @@ mod tests {
         assert_eq!(ask(&lab, None, None).unwrap(), "172.19.0.0/16");
         assert_eq!(ask(&lab, None, None).unwrap(), "172.20.0.0/16");
         assert_eq!(ask(&lab, Some("10.9.0.0/16"), Some("10.9.1.0/24")).unwrap(), "10.9.0.0/16");
+        // Those that nobody has an address of were asked for by somebody who never heard of them.
+        for pool in lab.manager.pools() {
+            lab.manager.request_address(pool.subnet, None, Some("gateway")).unwrap();
+        }
         let pools = lab.manager.pools();
         lab = lab.restart(|_| ());
         assert_eq!(lab.manager.pools(), pools);

@@ -18,6 +18,7 @@ impl Manager {
     /// Takes up what the records tell of: networks, endpoints whose device is still there, interfaces, static
     /// entries. Sweeps what is unfinished or has gone.
     pub(super) fn restore(&self) -> Result<(), Error> {
+        self.forget_unheard();
         let found: State = self.state().clone();
         for network in found.networks.values() {
             self.restore_network(network)

@@ -98,7 +98,9 @@ fn known(state: &State, name: &str) -> Result<(SandboxRef, NetnsId), Error> {
     for way in ways {
         let Some(found) = eldest(state, way) else { continue };
         if let Some(other) = eldest(state, |it| way(it) && it.sandbox_id != found.sandbox_id) {
-            let (one, another) = (found.port(), other.port());
+            let mut both = [found.port(), other.port()];
+            both.sort();
+            let [one, another] = both;
             return Err(Error::Conflict(format!(
                 "{name} may be the sandbox of {one} or that of {another}; say which by --netns or --pid"
             )));

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -720,8 +722,8 @@ fn lab_of_two() -> Lab {
 #[test]
 fn a_network_is_made_and_changed_whole_or_not_at_all() {
     let lab = Lab::new(&[]);
-    // Network and host port.
-    assert_eq!(fails_cleanly(&lab, |manager| manager.create_network(&network("red", "10.1.0.0/24"))), 2);
+    // Network, host port and resolver.
+    assert_eq!(fails_cleanly(&lab, |manager| manager.create_network(&network("red", "10.1.0.0/24"))), 3);
     let made = lab.manager.network("red").unwrap();
     assert_eq!(
         (made.mtu, made.connection, made.host_interface.as_deref()),
@@ -736,6 +738,46 @@ fn a_network_is_made_and_changed_whole_or_not_at_all() {
     assert_eq!(lab.manager.network("red").unwrap().connection, Connection::default());
     lab.manager.remove_network("red", false).unwrap();
     assert!(!lab.world.snapshot().devices.contains(&(None, "ptn-red".into())));
+}
+
+#[test]
+fn names_are_told_as_soon_as_they_are_there_and_no_longer() {
+    let lab = Lab::new(&["a", "b"]);
+    let names = |lab: &Lab| lab.world.names.lock().unwrap().clone();
+    lab.create("red", "10.1.0.0/24");
+    lab.attach("red", "a", "eth0").unwrap();
+    assert_eq!(names(&lab), ["red: a. 10.1.0.2"]);
+    fails_cleanly(&lab, |_| lab.attach("red", "b", "eth0"));
+    assert_eq!(names(&lab), ["red: a. 10.1.0.2", "red: b. 10.1.0.3"]);
+    let lab = lab.restart(|_| {});
+    assert_eq!(names(&lab), ["red: a. 10.1.0.2", "red: b. 10.1.0.3"]);
+    lab.manager.detach("red", "a").unwrap();
+    assert_eq!(names(&lab), ["red: b. 10.1.0.3"]);
+    lab.manager.remove_network("red", true).unwrap();
+    assert_eq!(names(&lab), Vec::<String>::new());
+}
+
+#[test]
+fn a_resolver_is_where_it_was_asked_for() {
+    let lab = Lab::new(&["a", "b"]);
+    let resolvers = |lab: &Lab| lab.world.snapshot().resolvers;
+    let at_red = (Some("red".to_owned()), None);
+    lab.create("red", "10.1.0.0/24");
+    assert_eq!(resolvers(&lab), BTreeSet::from([at_red.clone()]));
+    let asked = EndpointRequest { resolver: true, ..endpoint("a") };
+    assert_eq!(fails_cleanly(&lab, |manager| manager.attach("red", &asked)), 5);
+    let in_a = (None, Some(lab.world.snapshot().namespaces["a"]));
+    assert_eq!(resolvers(&lab), BTreeSet::from([at_red.clone(), in_a.clone()]));
+    lab.attach("red", "b", "eth0").unwrap();
+    let lab = lab.restart(|_| {});
+    assert_eq!(resolvers(&lab), BTreeSet::from([at_red.clone(), in_a]));
+    lab.manager.detach("red", "a").unwrap();
+    assert_eq!(resolvers(&lab), BTreeSet::from([at_red]));
+    let without = NetworkPatch { resolver: Some(false), ..NetworkPatch::default() };
+    assert_eq!(fails_cleanly(&lab, |manager| manager.set_network("red", &without)), 2);
+    assert_eq!(resolvers(&lab), BTreeSet::new());
+    let lab = lab.restart(|_| {});
+    assert_eq!(resolvers(&lab), BTreeSet::new());
 }
 
 #[test]

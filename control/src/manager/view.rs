@@ -7,7 +7,7 @@ use pontoon_dataplane::port::Offloads;
 use super::{Followed, Manager};
 use crate::api::types::{
     DeviceKind, Endpoint, Event, FdbEntry, FdbStats, Interface, Link, Mac, Network, Peer, Port, PortStats,
-    Publication, Rule, Stats, Traffic, Uplink,
+    Publication, Rule, SnatIp, Stats, Traffic, Uplink,
 };
 use crate::choose::with_prefix;
 use crate::error::Error;
@@ -177,7 +177,18 @@ impl Manager {
             publications: state.publications.values().map(|it| self.publication_view(state, it)).collect(),
             rules: self.rule_views(&RulesOf::network(&state.record.name), &state.rules),
             links: state.links.iter().map(link).collect(),
+            note: self.note_of(&state.record),
         }
+    }
+
+    /// What keeps a network's packets from leaving, as far as its settings are to blame.
+    fn note_of(&self, network: &NetworkRecord) -> Option<String> {
+        let NetworkRecord { name, connection, .. } = network;
+        let SnatIp::Address(address) = connection.snat_ip else { return None };
+        let leaves = connection.way_out() != Uplink::None;
+        (leaves && !self.world.has_address(address)).then(|| {
+            format!("the host does not have the address {address}, so nothing leaves the network {name} until it has")
+        })
     }
 
     fn publication_view(&self, network: &NetworkState, record: &PublicationRecord) -> Publication {
@@ -289,7 +300,10 @@ impl Manager {
                     DeviceKind::Tap => "tap",
                     DeviceKind::Veth => "veth",
                 };
-                (kind, self.world.place(it), &it.ifname, Some(it.sandbox.clone()), it.netns.ino)
+                // Docker's sandboxes come after their endpoints.
+                let found = || self.world.sandbox(&it.sandbox).map_or(it.netns.ino, |found| found.ino);
+                let netns = if it.docker { found() } else { it.netns.ino };
+                (kind, self.world.place(it), &it.ifname, Some(it.sandbox.clone()), netns)
             }
             PortRecord::Interface(it) => {
                 let link = self.world.link(None, &it.interface).ok().flatten();

@@ -8,7 +8,7 @@ use crate::store::{Change, NetworkRecord, Phase};
 
 /// The resolver at a network's gateway, if there shall be one.
 pub fn at_gateway(network: &NetworkRecord) -> Option<ResolverPlan> {
-    network.connection.resolver.then(|| ResolverPlan::Gateway(network.clone()))
+    network.connection.resolver.then(|| ResolverPlan::Gateway(Box::new(network.clone())))
 }
 
 /// What comes or goes at a network's gateway when the network changes.
@@ -39,7 +39,7 @@ pub(super) fn change_in_sandbox(before: &State, after: &State, netns: NetnsId) -
     }
 }
 
-/// Changes the record of a namespace that pontoon made, and serves names there or not as it then says.
+/// Changes the record of an endpoint or of a namespace that pontoon made, and serves names in that sandbox or not as it then says.
 pub fn serve_in(state: &State, netns: NetnsId, change: Change) -> Vec<Step> {
     let mut after = state.clone();
     after.apply(&change);

@@ -7,8 +7,9 @@ use crate::state::{NetworkState, State};
 use crate::store::{Change, EndpointRecord, Phase, Record, ReservationRecord};
 
 /// Reserves an endpoint's name, address and MAC.
-pub fn reserve(state: &State, network: &NetworkState, record: ReservationRecord) -> Vec<Step> {
-    let mut changes = ipam::take(state, network.record.subnet, record.address, false);
+pub fn reserve(state: &State, network: &str, record: ReservationRecord) -> Vec<Step> {
+    let subnet = state.networks.get(network).map(|it| it.record.subnet);
+    let mut changes = subnet.map(|it| ipam::take(state, it, record.address, false)).unwrap_or_default();
     changes.push(Change::Add(Record::Reservation(record)));
     vec![Step::Store(changes)]
 }

@@ -8,6 +8,7 @@ use super::network::{self, EndpointRef};
 use super::protocol::Call;
 use crate::error::Error;
 use crate::manager::Manager;
+use crate::manager::docker::ENDPOINT_OWNER;
 
 /// Carries the call out.
 ///
@@ -80,13 +81,13 @@ fn ipam(manager: &Manager, call: &ipam::Call) -> Result<Value, Error> {
             let pool = pool.subnet.to_string();
             Ok(json!({ "PoolID": pool, "Pool": pool, "Data": {} }))
         }
-        ReleasePool(pool) => manager.release_pool(*pool).map(|()| json!({})),
+        ReleasePool(pool) => manager.docker_release_pool(*pool).map(|()| json!({})),
         RequestAddress(request) => {
             let address = request_address(manager, request)?;
             Ok(json!({ "Address": address.to_string(), "Data": {} }))
         }
         ReleaseAddress { pool, address } => {
-            manager.release_address(*pool, (*address).into()).map(|()| json!({}))
+            manager.docker_release_address(*pool, *address).map(|()| json!({}))
         }
     }
 }
@@ -94,7 +95,7 @@ fn ipam(manager: &Manager, call: &ipam::Call) -> Result<Value, Error> {
 fn request_address(manager: &Manager, request: &RequestAddress) -> Result<IpNet, Error> {
     let owner = match request.holder {
         Holder::Gateway => Some("the gateway".to_owned()),
-        Holder::Endpoint(mac) => Some(format!("the endpoint with the MAC {mac}")),
+        Holder::Endpoint(mac) => Some(format!("{ENDPOINT_OWNER}{mac}")),
         Holder::Nobody => None,
     };
     let wanted = match (request.address, request.holder) {

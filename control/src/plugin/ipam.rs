@@ -105,8 +105,8 @@ impl Call {
         })
     }
 
-    pub(super) fn only_asks(&self) -> bool {
-        matches!(self, Call::GetCapabilities | Call::GetDefaultAddressSpaces)
+    pub(super) fn takes_back(&self) -> bool {
+        matches!(self, Call::ReleasePool(_) | Call::ReleaseAddress { .. })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The network driver's calls. The order in which the Engine makes them: `docs/decisions/0014-docker.md`.
+//! The network driver's calls. The order in which the Engine makes them: `docs/decisions/0019-docker.md`.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -168,12 +168,9 @@ impl Call {
         })
     }
 
-    pub(super) fn only_asks(&self) -> bool {
-        use Call::{AllocateNetwork, Discover, EndpointOperInfo, FreeNetwork, GetCapabilities, GwAllocCheck};
-        matches!(
-            self,
-            GetCapabilities | GwAllocCheck | AllocateNetwork | FreeNetwork | Discover | EndpointOperInfo(_)
-        )
+    pub(super) fn takes_back(&self) -> bool {
+        use Call::{DeleteEndpoint, DeleteNetwork, Leave, RevokeExternalConnectivity};
+        matches!(self, DeleteNetwork(_) | DeleteEndpoint(_) | Leave(_) | RevokeExternalConnectivity(_))
     }
 }
 

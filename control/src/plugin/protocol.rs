@@ -78,18 +78,23 @@ impl Call {
         }
     }
 
-    /// Whether it is only asked for something, so that there is nothing in it to tell of in the log.
-    pub fn only_asks(&self) -> bool {
+    /// Whether it takes something back that an earlier call gave. All of these are answered in the same way.
+    pub fn takes_back(&self) -> bool {
         match self {
-            Call::Activate => true,
-            Call::Network(call) => call.only_asks(),
-            Call::Ipam(call) => call.only_asks(),
+            Call::Activate => false,
+            Call::Network(call) => call.takes_back(),
+            Call::Ipam(call) => call.takes_back(),
         }
     }
 }
 
 /// Reads a body; what is wrong with it, and where, if it cannot be read.
 pub(super) fn body<T: DeserializeOwned>(method: &str, bytes: &[u8]) -> Result<T, Refusal> {
+    if bytes.is_empty() {
+        return refuse(format!(
+            "{method} came without a body, as Docker repeats a call whose answer was lost; try again what needed it"
+        ));
+    }
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return refuse(format!("{method} needs a JSON object"));
     }

@@ -366,7 +366,7 @@ async fn what_is_no_json_is_refused_by_every_method_that_reads() {
         network.map(|it| ("NetworkDriver", it)).into_iter().chain(ipam.map(|it| ("IpamDriver", it)));
     for (driver, method) in methods {
         for (said, words) in [
-            (&b""[..], "needs a JSON object"),
+            (&b""[..], "came without a body"),
             (b"[]", "needs a JSON object"),
             (b"{", "is not JSON: EOF"),
             (b"{\"NetworkID\"}", "is not JSON: expected `:`"),
@@ -406,4 +406,39 @@ async fn methods_that_are_not_there_are_told_by_the_status() {
     }
     let (status, _) = call(&lab, "/NetworkDriver.DiscoverNew", b"{\"DiscoveryType\":1}").await;
     assert_eq!(status, 200);
+}
+
+/// A daemon dies under calls of Docker's, and the next one is asked again without a body.
+#[tokio::test]
+async fn what_was_to_be_taken_back_is_taken_back_by_the_next_daemon() {
+    let lab = setup().await;
+    let calls = lab.manager.info().state_dir.join("docker-calls");
+    std::fs::create_dir_all(&calls).unwrap();
+    let whole = |method: &str, said: Value| format!("{method}\n{said}");
+    let left = [
+        whole("/NetworkDriver.Leave", at(json!({}))),
+        whole("/IpamDriver.ReleaseAddress", json!({ "PoolID": "10.3.0.0/24", "Address": "10.3.0.7" })),
+        // Cut off while it was written, and nonsense.
+        whole("/NetworkDriver.DeleteEndpoint", at(json!({})))[..60].to_owned(),
+        "nonsense".to_owned(),
+    ];
+    for (number, text) in left.iter().enumerate() {
+        std::fs::write(calls.join(number.to_string()), text).unwrap();
+    }
+    let lab = lab.restart(|_| ());
+    let drivers = router(Arc::clone(&lab.manager));
+    assert!(lab.world.snapshot().ports.is_empty(), "it has left");
+    assert_eq!(std::fs::read_dir(&calls).unwrap().count(), 0);
+    let again = async |path: &str| {
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        let response = drivers.clone().oneshot(request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice::<Value>(&body).unwrap()
+    };
+    for path in ["/NetworkDriver.Leave", "/IpamDriver.ReleaseAddress"] {
+        assert_eq!(again(path).await, json!({}), "{path}");
+        // Once for each that was left.
+        assert!(again(path).await.to_string().contains("came without a body"), "{path}");
+    }
+    assert!(again("/NetworkDriver.DeleteEndpoint").await.to_string().contains("came without a body"));
 }

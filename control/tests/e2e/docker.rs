@@ -46,7 +46,7 @@ pub(crate) fn lack() -> Option<String> {
     }
 }
 
-/// Engines whose name server these tests cannot see at work, as there is no NAT here; see docs/decisions/0014-docker.md.
+/// Engines whose name server these tests cannot see at work, as there is no NAT here; see docs/decisions/0019-docker.md.
 fn unfit_engine() -> Option<String> {
     let output = Command::new("dockerd").arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -53,7 +53,8 @@ fn network() {
     let line = "network set blue --host-access=false --snat-ip 192.0.2.7 --nat-mapping endpoint-independent --ageing 10";
     assert_eq!(
         daemon.ok(line),
-        "network blue: ageing 10s, host access off, SNAT IP 192.0.2.7, endpoint-independent mapping\n"
+        "network blue: ageing 10s, host access off, SNAT IP 192.0.2.7, endpoint-independent mapping\n\
+         note: the host does not have the address 192.0.2.7, so nothing leaves the network blue until it has\n"
     );
     assert_eq!(host_ports(&daemon), [""; 0]);
     let set: serde_json::Value = daemon.json("network show blue");

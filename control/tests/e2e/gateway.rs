@@ -99,7 +99,7 @@ fn errors(kind: &str) {
 
     let socket = station.namespace.run(|| UdpSocket::bind((station.ip(), 0))).unwrap().unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    for target in [(GATEWAY, 53), (GATEWAY, 40_000)] {
+    for target in [(GATEWAY, 54), (GATEWAY, 40_000)] {
         socket.connect(target).unwrap();
         socket.send(b"anybody there?").unwrap();
         let error = socket.recv(&mut [0; 16]).unwrap_err();

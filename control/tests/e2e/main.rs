@@ -11,8 +11,10 @@
 
 mod bad_input;
 mod command_line;
+mod connection;
 mod daemon;
 mod docker;
+mod docker_socket;
 mod edge;
 mod edge_bad_input;
 mod edge_commands;
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         interfaces::tests(),
         networks::tests(),
         stations::tests(),
+        connection::tests(),
         leases::tests(),
         command_line::tests(),
         bad_input::tests(),
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
         names_forward::tests(),
         names_gateway::tests(),
         resolver::tests(),
+        docker_socket::tests(),
     ];
     let trial = |lack: &Option<String>, (name, work): Test| match lack.clone() {
         None => Trial::test(name, move || {

@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("names/come-and-go", come_and_go),
         test("names/foreign-sandbox", foreign_sandbox),
         test("names/daemon-killed", daemon_killed),
+        test("names/declared-later", declared_later),
         test("names/namespace-deleted", namespace_deleted),
         test("names/without-resolver", without_resolver),
     ]
@@ -71,7 +72,7 @@ pub(crate) fn look_up(from: &Netns, at: Ipv4Addr, name: &str) -> Option<Vec<Ipv4
 }
 
 fn address(daemon: &Daemon, network: &str, endpoint: &str) -> Ipv4Addr {
-    let network: Network = daemon.json(&format!("network inspect {network}"));
+    let network: Network = daemon.json(&format!("network show {network}"));
     let found = network.endpoints.iter().find(|it| it.name == endpoint).expect("the endpoint is there");
     found.address.addr().to_string().parse().unwrap()
 }
@@ -164,7 +165,7 @@ fn foreign_sandbox() {
         daemon.ask(&["attach", "red", "--netns", plain.namespace.name(), "--ifname", "eth1", "--resolver"]);
     assert_eq!(answer.code, Some(1));
     assert!(answer.stderr.contains("has port 53 of 127.0.0.11"), "{}", answer.stderr);
-    let red: Network = daemon.json("network inspect red");
+    let red: Network = daemon.json("network show red");
     assert!(red.endpoints.is_empty());
     let links = run_in(plain.namespace.netns(), || Links::open().unwrap().all().unwrap().len()).unwrap();
     assert_eq!(links, 2, "lo and eth0");
@@ -188,6 +189,27 @@ fn daemon_killed() {
     assert!(Netns::find(&SandboxRef::Netns("dk-web".to_owned())).is_err());
 }
 
+/// An endpoint that is there already, declared with a resolver and without.
+fn declared_later() {
+    let daemon = Daemon::start();
+    let guest = Namespace::new("e2e-declared").unwrap();
+    let declare = |more: &str| {
+        let text = format!(
+            "[[network]]\nname = \"red\"\nsubnet = \"10.88.0.0/24\"\n[[network.endpoint]]\nname = \"guest\"\nnetns = \"{}\"\n{more}",
+            guest.name()
+        );
+        std::fs::write(daemon.path("up.toml"), text).unwrap();
+        daemon.ok(&format!("up -f {}", daemon.path("up.toml").display()))
+    };
+    declare("");
+    assert!(!is_served(guest.netns()));
+    assert!(declare("resolver = true\n").contains("red/guest: resolver set"));
+    assert!(is_served(guest.netns()));
+    assert!(declare("resolver = true\ndns = [\"192.0.2.1\"]\n").contains("red/guest: resolver set"));
+    declare("");
+    assert!(!is_served(guest.netns()));
+}
+
 /// The sockets in a sandbox do not keep it when everybody else has left it.
 fn namespace_deleted() {
     let daemon = Daemon::start();
@@ -196,7 +218,7 @@ fn namespace_deleted() {
     assert!(look_up(&db, LOCAL, "nd-web.").is_some());
     pontoon::netns::delete("nd-web").unwrap();
     until("its endpoint and its name are gone", || look_up(&db, LOCAL, "nd-web.").is_none());
-    let red: Network = daemon.json("network inspect red");
+    let red: Network = daemon.json("network show red");
     assert_eq!(red.endpoints.len(), 1);
 }
 

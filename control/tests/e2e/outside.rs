@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
+use pontoon_tools::lab::Namespace;
 use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, ROUTER, Way};
 use pontoon_tools::peek::Peek;
 use pontoon_tools::ping::{Answer, MAX_PAYLOAD, Pinger};
@@ -12,7 +13,7 @@ use socket2::SockRef;
 
 use crate::daemon::{GATEWAY, PATIENCE, Station, until};
 use crate::edge::{
-    Edge, LONG, SHORT, SILENCE, bind, connect, edge_test, exchange, listen, peer, ping, plain_test,
+    Edge, LONG, SHORT, SILENCE, bind, connect, edge_test, exchange, listen, peer, ping, plain_test, reaches,
     try_connect,
 };
 use crate::frames::{flag, udp};
@@ -38,6 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("outside/anybody-may-answer", "--nat-mapping endpoint-independent", anybody_may_answer),
         plain_test("outside/who-may-connect", "", who_may_connect),
         plain_test("outside/anybody-may-connect", "--nat-mapping endpoint-independent", anybody_may_connect),
+        plain_test("outside/peers-inside", "--nat-mapping endpoint-independent", peers_inside),
         plain_test("outside/no-reset-from-the-host", "", no_reset_from_the_host),
         plain_test("outside/daemon-killed", "", daemon_killed),
         edge_test("outside/routers-on-the-way", Way::Narrow(1500), &[], routers_on_the_way),
@@ -343,6 +345,41 @@ fn anybody_may_connect(edge: &mut Edge) {
     for (connection, _) in &called {
         connection.check().unwrap();
     }
+}
+
+/// Peers that only know what they look like outside find one another although they are neighbours.
+fn peers_inside(edge: &mut Edge) {
+    const OWN: u16 = 40_123;
+    let stations = [edge.daemon.attach(""), edge.daemon.attach("")];
+    let server = bind(&edge.outside.machine, (OUTSIDE, 4242));
+    let peers = [0, 1].map(|number: usize| {
+        let client = bind(&stations[number].namespace, ANY);
+        let seen = exchange(&client, &server, (OUTSIDE, 4242), 10).port();
+        (client, seen)
+    });
+    for ((from, own), (to, port)) in [(&peers[0], &peers[1]), (&peers[1], &peers[0])] {
+        assert_eq!(exchange(from, to, (HOST, *port), 1000), SocketAddrV4::new(HOST, *own));
+    }
+    // TCP: who listens where he has called from.
+    let listener = listen(&edge.outside.machine, (OUTSIDE, 4242));
+    let own = (stations[1].ip(), OWN);
+    let client = try_connect(&stations[1].namespace, own, (OUTSIDE, 4242), PATIENCE).unwrap();
+    let outward = Connection::accept(client, &listener).unwrap();
+    let target = (HOST, peer(&outward.server).port());
+    let listener = listen(&stations[1].namespace, own);
+    let client = try_connect(&stations[0].namespace, ANY, target, PATIENCE).unwrap();
+    let inward = Connection::accept(client, &listener).unwrap();
+    assert_eq!(*peer(&inward.server).ip(), HOST);
+    inward.both_ways(SHORT).unwrap();
+    // From another network as from outside, if the rules of both permit it.
+    edge.daemon.ok("network create red --subnet 10.89.0.0/24");
+    let namespace = Namespace::new("e2e").unwrap();
+    edge.daemon.ok(&format!("attach red --netns {}", namespace.name()));
+    assert_eq!(*exchange(&bind(&namespace, ANY), &peers[1].0, (HOST, peers[1].1), 1000).ip(), HOST);
+    assert!(reaches(&namespace, target));
+    edge.daemon.ok("rule add blue deny --from 10.89.0.0/24");
+    assert!(!reaches(&namespace, target));
+    outward.check().unwrap();
 }
 
 /// A UDP socket inside that has spoken to port 4242 outside, and its port as seen there.

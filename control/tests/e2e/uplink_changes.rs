@@ -331,7 +331,6 @@ fn two_at_once(edge: &mut Edge) {
     }
 }
 
-/// The router is replaced by another machine with another MAC.
 /// A router that takes over says so; nobody waits until the old one's MAC has grown old.
 fn next_hop_announced(edge: &mut Edge) {
     let station = edge.daemon.attach("");
@@ -351,6 +350,7 @@ fn next_hop_announced(edge: &mut Edge) {
     connection.check().unwrap();
 }
 
+/// The router is replaced by another machine with another MAC.
 fn next_hop_moves(edge: &mut Edge) {
     let station = edge.daemon.attach("");
     assert_eq!(seen_as(edge, &station), Some(HOST));

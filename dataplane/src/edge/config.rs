@@ -18,6 +18,8 @@ pub struct EdgeConfig {
     pub uplinks: Vec<Uplink>,
     /// Every IPv4 address of the host in ascending order, gateways' that it has by host ports included, 127.0.0.0/8 left out.
     pub host_addresses: Vec<Ipv4Addr>,
+    /// Subnets of which the host takes every address for its own, by local routes (AnyIP), 127.0.0.0/8 left out.
+    pub host_subnets: Vec<Ipv4Net>,
     /// Published ports, those of a single address before those of all (see [`Publication::address`]), no two of which
     /// hold the same port of the same address.
     pub publications: Vec<Arc<Publication>>,
@@ -233,6 +235,7 @@ impl EdgeConfig {
     #[inline]
     pub fn is_host_address(&self, address: Ipv4Addr) -> bool {
         self.host_addresses.binary_search(&address).is_ok()
+            || self.host_subnets.iter().any(|net| net.contains(&address))
     }
 }
 

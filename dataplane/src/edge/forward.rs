@@ -5,6 +5,7 @@
 
 use super::Edge;
 use super::config::{Publication, Uplink, UplinkChoice};
+use super::hairpin::is_kept_apart;
 use super::ingress::Ingress;
 use super::neighbour::{NeighbourKey, Resolved};
 use super::packet::{Content, Packet, TcpFlags};
@@ -208,6 +209,7 @@ impl Edge {
                 Some(uplink) => Renewed::Hop(uplink_hop(uplink, old.dst_mac, uplink.mtu, self.generation)),
                 None => self.way_of(it, &session, direction, false)?,
             },
+            (Translation::Both, _) if self.is_mapped_anew(id, &session) => Renewed::Ended,
             _ => match endpoint_hop(it.snapshot, old.egress, old.dst_mac, self.generation) {
                 Some(hop) => Renewed::Hop(hop),
                 None => Renewed::Ended,
@@ -219,6 +221,17 @@ impl Edge {
             self.sessions.get_mut(id).set_hop(direction, hop);
         }
         Ok(renewed)
+    }
+
+    /// Whether the mapping that a session came by, within the host, is somebody else's by now.
+    fn is_mapped_anew(&self, id: SessionId, session: &Session) -> bool {
+        let (original, reply) = (session.tuple(Direction::Original), session.tuple(Direction::Reply));
+        let external = (original.dst, original.dst_port);
+        self.sessions.publication(id).is_none()
+            && self
+                .sessions
+                .mapping_to(original.protocol, external)
+                .is_some_and(|internal| internal != (reply.src, reply.src_port))
     }
 
     /// The way of a session's packets out of the host, by the routes as they are now. A session whose packets would leave from
@@ -276,11 +289,17 @@ impl Edge {
                 UplinkChoice::Only(index) => uplink.interface_index == index,
                 _ => true,
             });
-        let source = network.edge.snat_address.or(route.map(|route| route.source));
-        let source = source.filter(|&address| config.is_host_address(address));
-        let (Some(route), Some(uplink), Some(source)) = (route, uplink, source) else {
+        let (Some(route), Some(uplink)) = (route, uplink) else {
             return Err(it.drop_with(NETWORK_UNREACHABLE, DropReason::NoRoute));
         };
+        let source = network.edge.snat_address.unwrap_or(route.source);
+        if !config.is_host_address(source) {
+            let reason = match network.edge.snat_address {
+                Some(_) => DropReason::SnatAddress,
+                None => DropReason::NoRoute,
+            };
+            return Err(it.drop_with(NETWORK_UNREACHABLE, reason));
+        }
         self.tell(|| Routing::Route(route));
         let key = NeighbourKey { uplink: uplink.port, address: route.next_hop };
         let known = (route.next_hop, route.neighbour);
@@ -373,6 +392,12 @@ impl Edge {
         let may_stay = match session.translation(Direction::Original) {
             Translation::Source => admits(network),
             Translation::Destination if self.sessions.publication(id).is_none() => admits(network),
+            Translation::Both if self.sessions.publication(id).is_none() => {
+                let target = session.tuple(Direction::Reply).src.to_ipv4_mapped();
+                let target = target.and_then(|target| snapshot.network(self.places.find(target)?.network));
+                admits(network)
+                    && target.is_some_and(|target| admits(target) && !is_kept_apart(network, target))
+            }
             Translation::Destination | Translation::Both => admits(network) && published(publication),
             Translation::None => super::link::may_stay(snapshot, network, session),
         };

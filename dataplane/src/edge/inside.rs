@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Edge;
 use super::config::Publication;
 use super::forward::Passed;
+use super::hairpin::Mapped;
 use super::ingress::{Flow, Ingress};
 use super::packet::Content;
 use super::quote::Quote;
@@ -22,11 +23,13 @@ use crate::verdict::{DropReason, Translation, Verdict};
 const NAMES: u16 = 53;
 
 /// Where a packet from a network goes.
-enum Destination {
+enum Destination<'a> {
     /// A published port of the host.
     Published(Arc<Publication>),
     /// The resolver at the gateway, behind this port.
     Resolver(PortId),
+    /// A port of the host that is another endpoint's to everybody.
+    Mapped(Mapped<'a>),
     /// The host.
     Host,
     /// Its own network: nobody routes back.
@@ -101,6 +104,7 @@ impl Edge {
                 }
                 self.ask_resolver(it, port)
             }
+            Destination::Mapped(mapped) => self.open_mapped_hairpin(it, received, tuple, &mapped),
             Destination::Host => self.decide_host(it, received, tuple),
             Destination::Outside => self.open_outbound(it, received, tuple),
             nowhere => refuse_nowhere(it, received, &nowhere),
@@ -146,10 +150,12 @@ impl Edge {
                 self.untracked_to_host(it, received)
             }
             Destination::Host => self.host_is_away(it, received),
-            Destination::Outside | Destination::Published(_) => match it.packet.content {
-                Content::IcmpError | Content::OtherIcmp => Err(DropReason::NoSession),
-                _ => Err(DropReason::EdgeProtocol),
-            },
+            Destination::Outside | Destination::Published(_) | Destination::Mapped(_) => {
+                match it.packet.content {
+                    Content::IcmpError | Content::OtherIcmp => Err(DropReason::NoSession),
+                    _ => Err(DropReason::EdgeProtocol),
+                }
+            }
             nowhere => refuse_nowhere(it, received, &nowhere),
         }
     }
@@ -173,7 +179,7 @@ impl Edge {
         self.sessions.get(id).translation(direction) != Translation::Destination
     }
 
-    fn destination(&self, received: &Received<'_>, tuple: &Tuple) -> Destination {
+    fn destination<'a>(&self, received: &Received<'a>, tuple: &Tuple) -> Destination<'a> {
         let Some(dst) = tuple.dst.to_ipv4_mapped() else { return Destination::Nobody };
         let is_question = tuple.dst_port == NAMES
             && dst == received.gateway.address
@@ -184,13 +190,17 @@ impl Edge {
         match self.whereabouts(received, dst) {
             Destination::Host => match self.published.find(dst, tuple.protocol, tuple.dst_port) {
                 Some(publication) => Destination::Published(Arc::clone(publication)),
-                None => Destination::Host,
+                // A ping of the host's address is the host's, whoever has its identifier outside.
+                None if tuple.protocol == Protocol::Icmp => Destination::Host,
+                None => self
+                    .behind_mapping(received.snapshot, tuple)
+                    .map_or(Destination::Host, Destination::Mapped),
             },
             elsewhere => elsewhere,
         }
     }
 
-    fn whereabouts(&self, received: &Received<'_>, dst: std::net::Ipv4Addr) -> Destination {
+    fn whereabouts(&self, received: &Received<'_>, dst: std::net::Ipv4Addr) -> Destination<'static> {
         if dst == received.gateway.address || received.snapshot.edge.is_host_address(dst) {
             return Destination::Host;
         }
@@ -294,7 +304,7 @@ fn to_port(it: &mut Ingress<'_>, port: Option<PortId>) -> Result<Verdict, DropRe
 fn refuse_nowhere(
     it: &mut Ingress<'_>,
     received: &Received<'_>,
-    destination: &Destination,
+    destination: &Destination<'_>,
 ) -> Result<Verdict, DropReason> {
     match destination {
         Destination::OwnNetwork if received.network.edge.isolated => Err(it.prohibit(DropReason::LinkDenied)),

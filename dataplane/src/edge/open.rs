@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::Edge;
 use super::config::{Mapping, Publication, Rule, UplinkChoice};
 use super::forward::{Exit, endpoint_hop, max_segment_size, tcp_flags};
+use super::hairpin::Mapped;
 use super::ingress::Ingress;
 use super::packet::Content;
 use super::ports::Lease;
 use super::rules::{first_match, permits};
-use super::session::mapping::Transport;
 use super::session::tcp::TcpFlags;
 use super::session::{Hop, NewSession, Refused};
 use super::tuple::Tuple;
@@ -20,9 +20,9 @@ use super::wish::Asker;
 use crate::addr::MacAddr;
 use crate::gateway::Received;
 use crate::gateway::errors::{TIME_EXCEEDED, is_single_host};
-use crate::network::{Network, Port, PortId, Snapshot};
+use crate::network::{Network, PortId, Snapshot};
 use crate::trace::decision::{RuleList, Tracking};
-use crate::verdict::{DropReason, Taken, Verdict, Wait};
+use crate::verdict::{DropReason, Verdict, Wait};
 
 /// Which port of the host a flow gets.
 pub(super) enum Chosen {
@@ -72,7 +72,7 @@ impl Edge {
     }
 
     /// The port of the host for a flow whose answers look like `reply`, and how it is held.
-    fn mapped(
+    pub(super) fn mapped(
         &mut self,
         it: &mut Ingress<'_>,
         network: &Network,
@@ -120,7 +120,7 @@ impl Edge {
     }
 
     /// Any port that is free for the flow. Asks for more before they are all in use, and waits for those that were asked for.
-    fn choose_any_port(
+    pub(super) fn choose_any_port(
         &mut self,
         it: &mut Ingress<'_>,
         tuple: &Tuple,
@@ -182,71 +182,19 @@ impl Edge {
         &mut self,
         it: &mut Ingress<'_>,
         tuple: &Tuple,
-        (address, port): Transport,
+        mapped: &Mapped<'_>,
     ) -> Result<Verdict, DropReason> {
-        let endpoint = address.to_ipv4_mapped().and_then(|address| {
-            let network = it.snapshot.network(self.places.find(address)?.network)?;
-            Some((network, endpoint_of(it.snapshot, network, address)?))
-        });
-        let Some((network, endpoint)) = endpoint else { return Ok(Verdict::Taken(Taken::HostsOwn)) };
-        if network.edge.mapping != Mapping::EndpointIndependent {
-            return Ok(Verdict::Taken(Taken::HostsOwn));
-        }
-        if let Some(address) = address.to_ipv4_mapped() {
-            self.tell(|| Tracking::Mapped { to: (address, port) });
-        }
+        let &Mapped { network, endpoint, internal: (src, src_port) } = mapped;
+        self.tell_mapped(mapped);
         self.may_come_from_outside(it, tuple, network)?;
         self.check_rules(it, RuleList::Network(network.id), &network.edge.rules, tuple)?;
         let new = NewSession {
             original: *tuple,
-            reply: Tuple { src: address, src_port: port, ..tuple.inverted() },
-            hops: self.hops_to(it, endpoint.id)?,
-            owner: endpoint.id,
+            reply: Tuple { src, src_port, ..tuple.inverted() },
+            hops: self.hops_to(it, endpoint)?,
+            owner: endpoint,
             lease: Lease::Mapped,
             publication: None,
-            rules_generation: it.snapshot.edge.rules_generation,
-        };
-        self.open(it, &new)
-    }
-
-    /// The first packet of a flow from a network to a published port of the host: it goes on to the endpoint as if its gateway had
-    /// sent it, so that the answer comes back here.
-    pub(super) fn open_hairpin(
-        &mut self,
-        it: &mut Ingress<'_>,
-        received: &Received<'_>,
-        tuple: &Tuple,
-        publication: &Arc<Publication>,
-    ) -> Result<Verdict, DropReason> {
-        let target = it.snapshot.network(publication.network).ok_or(DropReason::UnknownPort)?;
-        let gateway = target.gateway.ok_or(DropReason::UnknownPort)?;
-        self.tell_published(publication, tuple);
-        may_begin(it, tuple)?;
-        if received.network.edge.internal || target.edge.internal {
-            return Err(it.prohibit(DropReason::NetworkInternal));
-        }
-        self.check_rules(it, RuleList::Network(received.network.id), &received.network.edge.rules, tuple)?;
-        if target.id != received.network.id {
-            self.check_rules(it, RuleList::Network(target.id), &target.edge.rules, tuple)?;
-        }
-        self.check_rules(it, RuleList::Publication(publication.id), &publication.rules, tuple)?;
-        let reply = Tuple {
-            src: publication.to_address.to_ipv6_mapped(),
-            src_port: publication.target_port(tuple.dst_port),
-            dst: gateway.address.to_ipv6_mapped(),
-            ..tuple.inverted()
-        };
-        let port = match self.choose_any_port(it, tuple, &reply, Lease::Shared)? {
-            Chosen::Port(port) => port,
-            Chosen::Wait(wait) => return Ok(Verdict::Wait(wait)),
-        };
-        let new = NewSession {
-            original: *tuple,
-            reply: Tuple { dst_port: port, ..reply },
-            hops: self.hops_to(it, publication.endpoint)?,
-            owner: it.port.id,
-            lease: Lease::Shared,
-            publication: Some(publication.id),
             rules_generation: it.snapshot.edge.rules_generation,
         };
         self.open(it, &new)
@@ -267,7 +215,7 @@ impl Edge {
     }
 
     /// Asks a list of rules about a new session.
-    fn check_rules(
+    pub(super) fn check_rules(
         &mut self,
         it: &mut Ingress<'_>,
         list: RuleList,
@@ -280,7 +228,7 @@ impl Edge {
     }
 
     /// The rule of a list that admits a new session, if one had to; it has not counted that yet.
-    fn admitting_rule<'a>(
+    pub(super) fn admitting_rule<'a>(
         &mut self,
         it: &mut Ingress<'_>,
         list: RuleList,
@@ -311,7 +259,7 @@ impl Edge {
         });
     }
 
-    fn count_hit(&self, rule: Option<&Rule>) {
+    pub(super) fn count_hit(&self, rule: Option<&Rule>) {
         if let Some(rule) = rule.filter(|_| !self.is_dry()) {
             rule.hits.count();
         }
@@ -343,20 +291,20 @@ impl Edge {
         Ok(())
     }
 
-    fn tell_published(&mut self, publication: &Publication, tuple: &Tuple) {
+    pub(super) fn tell_published(&mut self, publication: &Publication, tuple: &Tuple) {
         let to = (publication.to_address, publication.target_port(tuple.dst_port));
         self.tell(|| Tracking::Published { id: publication.id, to });
     }
 
     /// The way to an endpoint, and back to whoever sent the packet.
-    fn hops_to(&mut self, it: &Ingress<'_>, endpoint: PortId) -> Result<[Hop; 2], DropReason> {
+    pub(super) fn hops_to(&mut self, it: &Ingress<'_>, endpoint: PortId) -> Result<[Hop; 2], DropReason> {
         let generation = self.generation(it.now);
         let to = endpoint_hop(it.snapshot, endpoint, MacAddr::ZERO, generation);
         Ok([to.ok_or(DropReason::UnknownPort)?, self.hop_back(it).ok_or(DropReason::UnknownPort)?])
     }
 
     /// Opens a session with its first packet, and sends that on.
-    fn open(&mut self, it: &mut Ingress<'_>, new: &NewSession) -> Result<Verdict, DropReason> {
+    pub(super) fn open(&mut self, it: &mut Ingress<'_>, new: &NewSession) -> Result<Verdict, DropReason> {
         if it.packet.ttl <= 1 {
             return it.refuse(TIME_EXCEEDED);
         }
@@ -393,7 +341,7 @@ pub(super) fn reason(refused: Refused) -> DropReason {
 
 /// Whether a packet can be the first of a session. A TCP segment without SYN may be: the connection was there before us. One that
 /// answers a SYN that nobody has seen, or ends what nobody has seen begin, may not.
-fn may_begin(it: &Ingress<'_>, tuple: &Tuple) -> Result<(), DropReason> {
+pub(super) fn may_begin(it: &Ingress<'_>, tuple: &Tuple) -> Result<(), DropReason> {
     match it.packet.content {
         Content::Fragment => Err(DropReason::FragmentLost),
         Content::Echo { request: false, .. } => Err(DropReason::NoSession),
@@ -407,16 +355,4 @@ fn may_begin(it: &Ingress<'_>, tuple: &Tuple) -> Result<(), DropReason> {
         }
         _ => Ok(()),
     }
-}
-
-/// The port of the endpoint of `network` with that address.
-fn endpoint_of<'a>(
-    snapshot: &'a Snapshot,
-    network: &Network,
-    address: std::net::Ipv4Addr,
-) -> Option<&'a Port> {
-    let has_it = |port: &&Port| {
-        port.identity.as_ref().is_some_and(|identity| identity.addresses.contains(&address.into()))
-    };
-    network.members.iter().filter_map(|&id| snapshot.port(id)).find(has_it)
 }

@@ -120,9 +120,8 @@ impl Edge {
             let publication = Arc::clone(publication);
             return self.open_published(it, tuple, &publication);
         }
-        let mapping = self.sessions.mapping_to(tuple.protocol, (tuple.dst, tuple.dst_port));
-        match mapping.filter(|internal| !self.has_ended_mapping(*internal)) {
-            Some(internal) => self.open_mapped(it, tuple, internal),
+        match self.behind_mapping(it.snapshot, tuple) {
+            Some(mapped) => self.open_mapped(it, tuple, &mapped),
             None => {
                 self.tell(|| Tracking::NotPublished);
                 Ok(HOSTS_OWN)

@@ -2,6 +2,7 @@
 //! same packet built with other addresses ([`super::specimen`]).
 
 mod basic;
+mod hairpin;
 mod links;
 mod origins;
 mod rehearsal;

@@ -50,19 +50,13 @@ impl Word {
     /// An entry, last seen at `now`, in a slot of generation 0.
     #[inline]
     pub(super) fn entry(kind: EntryKind, port: PortId, now: Timestamp) -> Word {
-        let state = match kind {
-            EntryKind::Learned => LEARNED,
-            EntryKind::Sticky => STICKY,
-            EntryKind::Static => STATIC,
-        };
-        Word(u64::from(port.0) & PORT_MASK | state | now.as_millis() << STAMP_SHIFT)
+        Word(u64::from(port.0) & PORT_MASK | state_of(kind) | now.as_millis() << STAMP_SHIFT)
     }
 
     /// Whether it is an entry of that kind, on that port.
     #[inline]
     pub(super) fn is_of(self, kind: EntryKind, port: PortId) -> bool {
-        let wanted = Word::entry(kind, port, Timestamp::ZERO).0;
-        (self.0 ^ wanted) & (STATE_MASK | PORT_MASK) == 0
+        self.0 & STATE_MASK == state_of(kind) && self.port() == port
     }
 
     /// The same in a slot that is in the generation of `other`.
@@ -139,6 +133,15 @@ impl Word {
     #[inline]
     pub(super) fn is_expired(self, now: Timestamp, ageing_millis: u64) -> bool {
         !self.is_static() && self.age_millis(now) >= ageing_millis
+    }
+}
+
+#[inline]
+fn state_of(kind: EntryKind) -> u64 {
+    match kind {
+        EntryKind::Learned => LEARNED,
+        EntryKind::Sticky => STICKY,
+        EntryKind::Static => STATIC,
     }
 }
 

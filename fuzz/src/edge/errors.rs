@@ -12,7 +12,7 @@ use super::{ADDRESSES, MAX_OPERATIONS, PORTS, UPLINK, World};
 use crate::input::Input;
 
 /// A byte of these, unless an input wants another.
-const KINDS: [u8; 8] = [3, 4, 11, 12, 5, 3, 11, 13];
+const KINDS: [u8; 8] = [3, 4, 11, 12, 5, 3, 11, 1];
 const ECHO: [u8; 2] = [0, 8];
 const ACK: u8 = 0x10;
 

@@ -118,7 +118,7 @@ pub struct CreateArgs {
     /// An address that no endpoint gets, and the name of who has it; may be given several times
     #[arg(long = "aux-address", value_name = "NAME=IP", value_parser = parse_reserved)]
     pub aux_addresses: Vec<(String, IpAddr)>,
-    /// Largest layer-3 packet in bytes [default: that of the default route's interface, or 1500]
+    /// Largest layer-3 packet in bytes [default: that of the uplink that is named, or of the default route's interface]
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse_mtu)]
     pub mtu: Option<u16>,
     /// How long learned addresses live; 0 keeps nothing [default: 300]

@@ -15,7 +15,7 @@ fn yes(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }
 
-/// The lines of `network inspect` about the connection.
+/// The lines of `network show` about the connection.
 pub(super) fn connection(network: &Network) -> String {
     let connection = &network.connection;
     let host = network.host_interface.as_deref().unwrap_or("no access");
@@ -83,14 +83,16 @@ fn audience(rules: &[Rule]) -> String {
     }
 }
 
+/// What should be known about something, if anything should.
+pub fn note(note: Option<&String>) -> String {
+    note.map(|note| format!("note: {note}\n")).unwrap_or_default()
+}
+
 /// What `publish` made.
 pub fn published(it: &Publication) -> String {
-    let mut out =
+    let out =
         format!("{}/{}: {} published, for {}\n", it.network, it.endpoint, it.ports, audience(&it.rules));
-    if let Some(note) = &it.note {
-        out = out + "note: " + note + "\n";
-    }
-    out
+    out + &note(it.note.as_ref())
 }
 
 /// `ports`.

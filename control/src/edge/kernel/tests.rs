@@ -77,7 +77,8 @@ fn read(
 
 #[test]
 fn the_two_answers_are_read_together() {
-    let plain = KernelRoute { interface: 7, gateway: Some(ROUTER), source: Some(HOST), mtu: None };
+    let plain =
+        KernelRoute { interface: 7, gateway: Some(ROUTER), source: Some(HOST), mtu: None, prefix_len: 0 };
     assert_eq!(read(QUERY, vec![], vec![]), Ok(plain));
     // Asked in the gateway's name, the kernel only repeats that.
     let named = RouteQuery { source: Some(HOST), ..QUERY };

@@ -9,8 +9,8 @@ use crate::error::{Error, describe};
 use crate::netns::NetnsId;
 use crate::plan::{self, ENDPOINT_FLAGS, Step};
 use crate::plugin::network::{CreateEndpoint, EndpointRef, Join};
-use crate::state::{Holder, NetworkState, PortName};
-use crate::store::{EndpointRecord, Phase, ReservationRecord};
+use crate::state::{Holder, NetworkState, PortName, State};
+use crate::store::{Change, EndpointRecord, Phase, Record, ReservationRecord};
 use crate::{clock, ipam};
 
 /// What the Engine needs to know of an endpoint in a sandbox.
@@ -43,31 +43,16 @@ impl Manager {
         let EndpointRef { network, endpoint } = request.endpoint;
         let network = self.docker_network(network)?;
         let device = self.unused_device_name()?;
-        let (steps, record) = {
-            let state = self.state();
-            let network = state.network(&network)?;
-            if let Some(there) = network.reservation(endpoint) {
-                return same_endpoint(there, request);
-            }
-            let name = unused_name(endpoint, |name| network.has_port(name));
-            let (space, memory) = (network.record.space(), state.memory(network.record.subnet));
-            let holders = state.holders(network.record.subnet);
-            // Docker has leased it for this very endpoint, if it asks us for addresses.
-            let holder = |address| holders.get(&address).filter(|it| !matches!(it, Holder::Lease(_)));
-            let address = ipam::address(space, memory, holder, Some(request.address.addr().into()))?;
-            let mac = ipam::mac(address, &network.macs(), request.mac)?;
-            let record = ReservationRecord {
-                network: network.record.name.clone(),
-                name,
-                id: endpoint,
-                address,
-                mac: Mac(mac),
-                device,
-                sandbox: None,
-                created: clock::now(),
-            };
-            (plan::reserve(&state, network, record.clone()), record)
-        };
+        let state = self.state().clone();
+        if let Some(there) = state.network(&network)?.reservation(endpoint) {
+            return same_endpoint(there, request);
+        }
+        let unheard = super::repair::idle(state.network(&network)?, request.address.addr());
+        let record = reservation(&state, &network, unheard, request, device)?;
+        if let Some(unheard) = unheard {
+            self.release_now(unheard)?;
+        }
+        let steps = plan::reserve(&self.state(), &network, record.clone());
         let port = PortName::new(&record.network, &record.name);
         self.change(&steps).map_err(|error| error.during(format!("create {port}")))?;
         Ok(record.mac)
@@ -187,7 +172,7 @@ impl Manager {
         let missing = || Error::Missing {
             what: "endpoint",
             name: format!("{} on the network {network}", at.endpoint.short()),
-            list: "network inspect",
+            list: "network show",
         };
         let state = self.state();
         let record = state.network(&network)?.reservation(at.endpoint).cloned();
@@ -215,6 +200,36 @@ impl Manager {
         let known = self.state().endpoints().find(|it| it.sandbox == *sandbox).map(|it| it.sandbox_id);
         known.map_or_else(new_id, Ok)
     }
+}
+
+/// The endpoint that is asked for. An `unheard` one that has its address is in nobody's way: Docker would not give the address again if it knew
+/// of that one.
+fn reservation(
+    state: &State,
+    network: &str,
+    unheard: Option<&ReservationRecord>,
+    request: &CreateEndpoint,
+    device: String,
+) -> Result<ReservationRecord, Error> {
+    let mut state = state.clone();
+    unheard.into_iter().for_each(|it| state.apply(&Change::Remove(Record::Reservation(it.clone()))));
+    let network = state.network(network)?;
+    let (space, memory) = (network.record.space(), state.memory(network.record.subnet));
+    let holders = state.holders(network.record.subnet);
+    // Docker has leased it for this very endpoint, if it asks us for addresses.
+    let holder = |address| holders.get(&address).filter(|it| !matches!(it, Holder::Lease(_)));
+    let address = ipam::address(space, memory, holder, Some(request.address.addr().into()))?;
+    let mac = ipam::mac(address, &network.macs(), request.mac)?;
+    Ok(ReservationRecord {
+        network: network.record.name.clone(),
+        name: unused_name(request.endpoint.endpoint, |name| network.has_port(name)),
+        id: request.endpoint.endpoint,
+        address,
+        mac: Mac(mac),
+        device,
+        sandbox: None,
+        created: clock::now(),
+    })
 }
 
 /// Whether the endpoint that is there is the one that is asked for; its MAC.

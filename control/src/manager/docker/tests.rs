@@ -28,13 +28,13 @@ fn endpoint(endpoint: EndpointRef, address: &str) -> CreateEndpoint {
 /// A network with an endpoint that is in no sandbox yet.
 fn lab() -> Lab {
     let lab = Lab::new(&[]);
-    create_network(&lab);
+    lab.manager.docker_create_network(&network()).unwrap();
     lab.manager.docker_create_endpoint(&endpoint(at(), "10.1.0.2/24")).unwrap();
     lab
 }
 
-fn create_network(lab: &Lab) {
-    let request = CreateNetwork {
+fn network() -> CreateNetwork {
+    CreateNetwork {
         id: id('a'),
         subnet: "10.1.0.0/24".parse().unwrap(),
         pooled: false,
@@ -42,8 +42,7 @@ fn create_network(lab: &Lab) {
         auxiliary: Default::default(),
         internal: false,
         options: Default::default(),
-    };
-    lab.manager.docker_create_network(&request).unwrap();
+    }
 }
 
 /// The daemon dies after each step of a join. The next one either has the endpoint in its sandbox or nothing of it, and the Engine's
@@ -105,9 +104,9 @@ fn a_join_that_fails_anywhere_leaves_the_endpoint_as_it_was() {
     assert_eq!(steps, 4);
 }
 
-/// Whatever became of the sandbox while no daemon ran, the endpoint keeps its address until Docker gives it up.
+/// Whatever became of the sandbox while no daemon ran, the endpoint stays until Docker deletes it.
 #[test]
-fn an_endpoint_whose_device_has_gone_keeps_its_address() {
+fn an_endpoint_whose_device_has_gone_can_be_left_and_deleted() {
     let lab = lab();
     lab.manager.docker_join(&join()).unwrap();
     let lab = lab.restart(|world| {
@@ -115,14 +114,54 @@ fn an_endpoint_whose_device_has_gone_keeps_its_address() {
         there.devices.retain(|(_, name)| !name.starts_with("ptn") || name.starts_with("ptn-"));
     });
     assert!(lab.world.snapshot().ports.is_empty());
-    let other = EndpointRef { endpoint: id('c'), ..at() };
-    let error = lab.manager.docker_create_endpoint(&endpoint(other, "10.1.0.2/24")).unwrap_err().to_string();
-    assert!(error.contains("in use by the endpoint bbbbbbbbbbbb"), "{error}");
+    assert!(lab.manager.docker_endpoint(&at()).is_ok());
     lab.manager.docker_leave(&at()).unwrap();
     lab.manager.docker_delete_endpoint(&at()).unwrap();
-    lab.manager.docker_create_endpoint(&endpoint(other, "10.1.0.2/24")).unwrap();
     lab.manager.docker_delete_network(id('a')).unwrap();
     nothing_is_left(&lab);
+}
+
+/// The Engine never heard that an endpoint was made, so it gives the address to another one, or back.
+#[test]
+fn an_endpoint_that_docker_never_heard_of_gives_way() {
+    let lab = lab();
+    let other = EndpointRef { endpoint: id('c'), ..at() };
+    lab.manager.docker_create_endpoint(&endpoint(other, "10.1.0.2/24")).unwrap();
+    assert!(lab.manager.docker_endpoint(&at()).is_err());
+    // One in a sandbox does not.
+    lab.manager.docker_join(&Join { endpoint: other, ..join() }).unwrap();
+    let error = lab.manager.docker_create_endpoint(&endpoint(at(), "10.1.0.2/24")).unwrap_err().to_string();
+    assert!(error.contains("in use by the endpoint cccccccccccc"), "{error}");
+    lab.manager.docker_release_address("10.1.0.0/24".parse().unwrap(), [10, 1, 0, 2].into()).unwrap();
+    assert!(lab.manager.docker_endpoint(&other).is_ok(), "it is in a sandbox");
+    lab.manager.docker_leave(&other).unwrap();
+    lab.manager.docker_release_address("10.1.0.0/24".parse().unwrap(), [10, 1, 0, 2].into()).unwrap();
+    assert!(lab.manager.docker_endpoint(&other).is_err());
+    // A network goes with its pool when nothing is on it.
+    lab.manager.docker_release_pool("10.1.0.0/24".parse().unwrap()).unwrap();
+    nothing_is_left(&lab);
+}
+
+#[test]
+fn addresses_that_docker_never_heard_of_are_free_after_a_restart() {
+    let lab = Lab::new(&[]);
+    let pool: ipnet::Ipv4Net = "10.1.0.0/24".parse().unwrap();
+    lab.manager.request_pool(Some(pool.into()), None).unwrap();
+    lab.manager.request_pool(None, None).unwrap();
+    lab.manager.request_address(pool, Some([10, 1, 0, 1].into()), Some("the gateway")).unwrap();
+    let request = CreateNetwork { pooled: true, ..network() };
+    lab.manager.docker_create_network(&request).unwrap();
+    for (address, mac) in [([10, 1, 0, 2], "02:42:00:00:00:02"), ([10, 1, 0, 3], "02:42:00:00:00:03")] {
+        let owner = format!("{ENDPOINT_OWNER}{mac}");
+        lab.manager.request_address(pool, Some(address.into()), Some(&owner)).unwrap();
+    }
+    lab.manager.request_address(pool, Some([10, 1, 0, 9].into()), None).unwrap();
+    lab.manager.docker_create_endpoint(&endpoint(at(), "10.1.0.2/24")).unwrap();
+    let lab = lab.restart(|_| ());
+    let pools = lab.manager.pools();
+    assert_eq!(pools.len(), 1, "nothing came of the other pool");
+    let leases: Vec<u8> = pools[0].leases.iter().map(|it| it.address.octets()[3]).collect();
+    assert_eq!(leases, [1, 2, 9], "nothing came of 10.1.0.3");
 }
 
 #[test]

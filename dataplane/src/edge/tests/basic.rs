@@ -137,3 +137,17 @@ fn a_tunnel_has_no_next_hop_to_ask() {
     let expected = udp((TUNNEL_HOST, left[0].ports().0), (REMOTE, 53));
     assert_left(&left, TUNNEL, (Uplink::PEER_MAC, Uplink::OWN_MAC), &expected);
 }
+
+#[test]
+fn a_subnet_may_be_the_hosts_as_a_whole() {
+    let mut world = World::ready();
+    world.change_edge(|edge| edge.host_subnets = vec!["10.200.0.0/16".parse().unwrap()]);
+    let own = Ipv4Addr::new(10, 200, 3, 4);
+    let to_host = udp((address(2), 40_000), (own, 53));
+    assert_eq!(world.inside(2, &to_host).0, Verdict::Forward { egress: PortId(HOST_PORT) });
+    let from_host = udp((own, 53), (address(2), 40_000)).packet();
+    let frame = ethernet(mac(2), GATEWAY.mac, ethertype::IPV4, &from_host);
+    assert_eq!(world.step(HOST_PORT, &frame).0, Verdict::Forward { egress: PortId(2) });
+    world.change_network(|network| network.edge.snat_address = Some(own));
+    assert_eq!(world.inside(2, &udp((address(2), 40_000), (REMOTE, 53))).1[0].source(), own);
+}

@@ -424,7 +424,7 @@ fn what_leads_nowhere_is_named_and_told() {
         (|network| network.edge.internal = true, DropReason::NetworkInternal, [3, 13]),
         (|network| network.edge.uplinks = UplinkChoice::None, DropReason::NoRoute, [3, 0]),
         (|network| network.edge.uplinks = UplinkChoice::Only(3), DropReason::NoRoute, [3, 0]),
-        (|network| network.edge.snat_address = Some(REMOTE), DropReason::NoRoute, [3, 0]),
+        (|network| network.edge.snat_address = Some(REMOTE), DropReason::SnatAddress, [3, 0]),
     ];
     for (change, reason, kind) in table {
         let mut world = World::ready();
