@@ -60,9 +60,11 @@ pub(crate) struct FakeWorld {
     /// Ports of the host that others have, with their names.
     pub(crate) busy: Mutex<BTreeMap<u16, String>>,
     pub(crate) interface_changes: Mutex<u64>,
-    /// ARP tables: an endpoint's (none: the host's), on which interface, whose MAC.
-    pub(crate) neighbours: Mutex<BTreeMap<(Option<String>, String, Ipv4Addr), MacAddr>>,
+    pub(crate) neighbours: Mutex<ArpTables>,
 }
+
+/// MACs by ARP tables: an endpoint's (none: the host's), on which interface, of which address.
+pub(crate) type ArpTables = BTreeMap<(Option<String>, String, Ipv4Addr), MacAddr>;
 
 impl There {
     fn publish(&mut self, plan: &PublicationPlan, busy: &BTreeMap<u16, String>) -> Result<(), Error> {
