@@ -81,9 +81,11 @@ pub(crate) struct FakeWorld {
     pub(crate) interface_changes: Mutex<u64>,
     /// The names that can be asked for, a line each.
     pub(crate) names: Mutex<Vec<String>>,
-    /// ARP tables: an endpoint's (none: the host's), on which interface, whose MAC.
-    pub(crate) neighbours: Mutex<BTreeMap<(Option<String>, String, Ipv4Addr), MacAddr>>,
+    pub(crate) neighbours: Mutex<ArpTables>,
 }
+
+/// MACs by ARP tables: an endpoint's (none: the host's), on which interface, of which address.
+pub(crate) type ArpTables = BTreeMap<(Option<String>, String, Ipv4Addr), MacAddr>;
 
 impl There {
     fn add_route(&mut self, plan: &DevicePlan) {
