@@ -23,7 +23,7 @@ use pontoon_dataplane::replay::case::Case;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 12] = [
     ("dns", pontoon_fuzz::dns),
     ("plugin", pontoon_fuzz::plugin),
     ("edge", pontoon_fuzz::edge),
