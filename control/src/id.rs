@@ -45,6 +45,13 @@ impl Id {
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()
     }
+
+    /// Its first 16 bytes, as two numbers.
+    pub fn first_words(&self) -> [u64; 2] {
+        let Id(bytes) = self;
+        let (words, _) = bytes.as_chunks::<8>();
+        [u64::from_be_bytes(words[0]), u64::from_be_bytes(words[1])]
+    }
 }
 
 impl fmt::Display for Id {

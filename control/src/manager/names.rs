@@ -14,13 +14,23 @@ use crate::dns::message::Query;
 use crate::dns::place::{LOCAL_ADDRESS, Place};
 use crate::dns::zone::{Asker, NetworkNames, Station, Zone};
 use crate::error::Error;
+use crate::netns::NetnsId;
 use crate::plan::Step;
 use crate::state::{NetworkState, State};
 use crate::store::{EndpointRecord, Phase};
 
 /// All names of an endpoint, its own first.
 fn names_of(endpoint: &EndpointRecord) -> Vec<String> {
-    vec![endpoint.name.clone()]
+    std::iter::once(&endpoint.name).chain(&endpoint.aliases).cloned().collect()
+}
+
+/// What the sandbox of an endpoint is told apart by. One whose namespace nobody knows, as Docker's are, has its id for that.
+fn sandbox_of(endpoint: &EndpointRecord) -> NetnsId {
+    if endpoint.netns != NetnsId::UNKNOWN {
+        return endpoint.netns;
+    }
+    let [dev, ino] = endpoint.sandbox_id.first_words();
+    NetnsId { dev, ino, boot: 0 }
 }
 
 /// All names.
@@ -32,7 +42,7 @@ fn network(network: &NetworkState) -> NetworkNames {
     let record = &network.record;
     let there = network.endpoints.values().filter(|it| it.phase == Phase::Attached);
     let station = |it: &EndpointRecord| Station {
-        sandbox: it.netns,
+        sandbox: sandbox_of(it),
         address: it.address,
         names: names_of(it),
         upstreams: it.dns.clone(),
