@@ -185,22 +185,33 @@ fn check_ipv4(
     speaker: Option<Speaker<'_>>,
     payload: &[u8],
 ) -> Result<(), DropReason> {
-    let Ok(packet) = Ipv4Packet::new_checked(payload) else {
+    // Read by hand, at half the cost of a wire library's view: this is asked of every packet.
+    let Some(header) =
+        payload.first_chunk::<IPV4_HEADER_LEN>().filter(|header| is_ipv4(header, payload.len()))
+    else {
         // Malformed frames on an unguarded port are bridged as they came: no host takes them.
         return if speaker.is_some() { Err(DropReason::GuardMalformed) } else { Ok(()) };
     };
-    let source = packet.src_addr();
+    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     if gateway.is_some_and(|gateway| source == gateway.address) {
         return Err(DropReason::GatewayAddressClaimed);
     }
     let Some(speaker) = speaker else { return Ok(()) };
-    if packet.version() != 4 {
+    if header[0] >> 4 != 4 {
         Err(DropReason::GuardMalformed)
     } else if source.is_unspecified() || speaker.owns(IpAddr::V4(source)) {
         Ok(())
     } else {
         Err(DropReason::GuardIpv4)
     }
+}
+
+/// Whether the header's lengths lie within each other and within the `len` bytes that begin with it.
+#[inline]
+fn is_ipv4(header: &[u8; IPV4_HEADER_LEN], len: usize) -> bool {
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    (IPV4_HEADER_LEN..=total_len).contains(&header_len) && total_len <= len
 }
 
 fn check_arp(

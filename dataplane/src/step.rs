@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::edge::link::{self, Bridged, Passage};
 use crate::edge::punt::Answer;
 use crate::edge::{Edge, Held, Outside};
-use crate::fdb::Stickiness;
+use crate::fdb::{Hint, Stickiness};
 use crate::frame::{EthernetView, Frame};
 use crate::gateway::{GatewayState, Received};
 use crate::guard;
@@ -27,6 +27,8 @@ pub struct Core {
     gateway: GatewayState,
     /// Owned by worker 0.
     edge: Option<Box<Edge>>,
+    /// Where the FDB had the last frame's source and destination.
+    hints: [Hint; 2],
 }
 
 impl Core {
@@ -44,6 +46,7 @@ impl Core {
             snapshot: Arc::new(Snapshot::default()),
             gateway: GatewayState::new(worker),
             edge: (worker == 0).then(|| Box::new(Edge::with_seed(worker, seed))),
+            hints: [Hint::default(); 2],
         }
     }
 
@@ -73,7 +76,8 @@ impl Core {
         counters.rx.add(frame.bytes.len());
         let edge = self.edge.as_deref_mut();
         let (snapshot, gateway, worker) = (&self.snapshot, &mut self.gateway, self.worker);
-        let mut turn = Turn { worker, snapshot, gateway, edge, now, frame, out, dry: false };
+        let hints = &mut self.hints;
+        let mut turn = Turn::<false> { worker, snapshot, gateway, edge, hints, now, frame, out };
         match turn.decide(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
@@ -90,7 +94,8 @@ impl Core {
         let Some(port) = self.snapshot.port(ingress) else { return Verdict::Drop(DropReason::UnknownPort) };
         let edge = self.edge.as_deref_mut();
         let (snapshot, gateway, worker) = (&self.snapshot, &mut self.gateway, self.worker);
-        let mut turn = Turn { worker, snapshot, gateway, edge, now, frame, out, dry: false };
+        let hints = &mut self.hints;
+        let mut turn = Turn::<false> { worker, snapshot, gateway, edge, hints, now, frame, out };
         match turn.resume(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
@@ -150,20 +155,19 @@ impl Core {
     }
 }
 
-/// One decision: the core's parts, borrowed singly, and the frame that it is about.
-struct Turn<'a> {
+/// One decision: the core's parts, borrowed singly, and the frame that it is about. `DRY`: nothing must change, and all is told.
+struct Turn<'a, const DRY: bool> {
     worker: usize,
     snapshot: &'a Snapshot,
     gateway: &'a mut GatewayState,
     edge: Option<&'a mut Edge>,
+    hints: &'a mut [Hint; 2],
     now: Timestamp,
     frame: &'a Frame<'a>,
     out: &'a mut Out,
-    /// Nothing must change.
-    dry: bool,
 }
 
-impl Turn<'_> {
+impl<const DRY: bool> Turn<'_, DRY> {
     #[inline]
     fn decide(&mut self, port: &Port) -> Result<Verdict, DropReason> {
         let view = &EthernetView::parse(self.frame.bytes)?;
@@ -176,9 +180,9 @@ impl Turn<'_> {
             guard::check_host(network.gateway.as_ref(), hosts, view, self.frame)?;
         }
         self.tell(|| told::guard(port));
-        if port.settings.learning && !port.has_gateway_address() && !self.dry {
+        if port.settings.learning && !port.has_gateway_address() && !DRY {
             let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
-            network.fdb.learn(view.src, port.id, stickiness, self.now);
+            network.fdb.learn_near(view.src, port.id, stickiness, self.now, &mut self.hints[0]);
         }
         self.decide_network(network, port, view)
     }
@@ -221,10 +225,10 @@ impl Turn<'_> {
         if view.dst.is_group() {
             return self.flood(network, port, view, FloodCause::Multicast, false);
         }
-        let found = if self.dry {
+        let found = if DRY {
             self.rehearse_lookup(network, port, view)
         } else {
-            network.fdb.lookup(view.dst, self.now)
+            network.fdb.lookup_near(view.dst, self.now, &mut self.hints[1])
         };
         match found.and_then(|egress| self.snapshot.port(egress)) {
             Some(egress) => self.forward(network, port, egress, view),
@@ -324,7 +328,7 @@ impl Turn<'_> {
                 Passage::Tracked => {}
             }
         }
-        if self.dry {
+        if DRY {
             self.tell_left_out(network, ingress, view, cause, answered);
         }
         match u16::try_from(self.out.copies().len()).unwrap_or(u16::MAX) {
@@ -332,7 +336,7 @@ impl Turn<'_> {
             0 if too_big => Err(DropReason::TooBig),
             0 => Err(DropReason::NoEgress),
             copies => {
-                if denied && !self.dry {
+                if denied && !DRY {
                     // The host's copy: the frame itself goes on.
                     ingress.counters[self.worker].drop(DropReason::RuleDenied, self.frame.bytes.len());
                 }

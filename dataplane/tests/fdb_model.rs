@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Barrier;
 
 use pontoon_dataplane::fdb::model::FdbModel;
-use pontoon_dataplane::fdb::{EntryKind, Fdb, FdbConfig, Stickiness};
+use pontoon_dataplane::fdb::{EntryKind, Fdb, FdbConfig, Hint, Stickiness};
 use pontoon_dataplane::network::MAX_PORTS;
 use pontoon_dataplane::{MacAddr, PortId, Timestamp};
 use proptest::prelude::*;
@@ -54,10 +54,12 @@ fn run(config: FdbConfig, seed: u64, ops: &[Op]) -> Result<(), TestCaseError> {
     let fdb = Fdb::with_seed(config, seed);
     let mut model = FdbModel::new(config);
     let mut now = Timestamp::ZERO;
+    // As a worker has them: of the last source and the last destination, whatever became of the table since.
+    let [mut source, mut destination] = [Hint::default(); 2];
     for op in ops {
         let judged = match *op {
             Op::Learn(mac, port, stickiness) => {
-                let answer = fdb.learn(mac, port, stickiness, now);
+                let answer = fdb.learn_near(mac, port, stickiness, now, &mut source);
                 model.learn(mac, port, stickiness, now, answer, &fdb.held_entries(now))
             }
             Op::AddStatic(mac, port) => {
@@ -66,6 +68,8 @@ fn run(config: FdbConfig, seed: u64, ops: &[Op]) -> Result<(), TestCaseError> {
             }
             Op::Lookup(mac) => {
                 prop_assert_eq!(fdb.lookup(mac, now), model.lookup(mac, now));
+                prop_assert_eq!(fdb.lookup_near(mac, now, &mut destination), model.lookup(mac, now));
+                prop_assert_eq!(fdb.lookup_near(mac, now, &mut source), model.lookup(mac, now));
                 Ok(())
             }
             Op::Remove(mac) => {
@@ -154,6 +158,7 @@ fn threads_leave_the_books_balanced() {
     let homes = |n: u64| [PortId((n % 8) as u16), PortId(((n + 1) % 8) as u16)];
     let work = |thread: u64| {
         let mut state = thread.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut hint = Hint::default();
         start.wait();
         for round in 0..ROUNDS {
             state ^= state << 13;
@@ -168,11 +173,11 @@ fn threads_leave_the_books_balanced() {
                 9 => drop(fdb.flush_port(port)),
                 10..=12 => drop(fdb.sweep(now)),
                 13..=100 => {
-                    let found = fdb.lookup(mac, now);
+                    let found = fdb.lookup_near(mac, now, &mut hint);
                     assert!(found.is_none_or(|port| homes(n).contains(&port)), "{mac} on {found:?}");
                 }
                 101..=120 => drop(fdb.learn(mac, port, Stickiness::Sticky, now)),
-                _ => drop(fdb.learn(mac, port, Stickiness::Free, now)),
+                _ => drop(fdb.learn_near(mac, port, Stickiness::Free, now, &mut hint)),
             }
             assert!(fdb.stats().entries <= config.capacity);
         }

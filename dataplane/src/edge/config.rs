@@ -232,7 +232,7 @@ impl EdgeConfig {
     }
 
     /// Whether the host has that address (127.0.0.0/8 aside).
-    #[inline]
+    #[inline(always)]
     pub fn is_host_address(&self, address: Ipv4Addr) -> bool {
         self.host_addresses.binary_search(&address).is_ok()
             || self.host_subnets.iter().any(|net| net.contains(&address))

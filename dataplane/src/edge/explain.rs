@@ -75,7 +75,7 @@ impl Edge {
     }
 
     /// Tells a decision, if somebody traces.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tell<D: Into<Decision>>(&mut self, decision: impl FnOnce() -> D) {
         if let Some(told) = &mut self.told {
             told.decisions.push(decision().into());

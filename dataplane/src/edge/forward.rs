@@ -54,7 +54,8 @@ const HEADERS_LEN: u16 = 40;
 
 impl Edge {
     /// A packet of a session that goes in that direction.
-    #[inline]
+    // Always, and so whatever the packets of established sessions pass: as one function they need a sixth less instructions.
+    #[inline(always)]
     pub(super) fn forward(
         &mut self,
         it: &mut Ingress<'_>,
@@ -95,7 +96,7 @@ impl Edge {
         Ok(Passed::Done(verdict))
     }
 
-    #[inline]
+    #[inline(always)]
     fn seen(&mut self, it: &Ingress<'_>, id: SessionId, direction: Direction) {
         if !self.is_dry() {
             self.sessions.seen(id, direction, it.now, tcp_flags(&it.packet));
@@ -110,7 +111,7 @@ impl Edge {
     }
 
     /// The packet leaves by that hop with another tuple.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         it: &mut Ingress<'_>,
@@ -179,7 +180,7 @@ impl Edge {
     }
 
     /// Where packets of that direction leave.
-    #[inline]
+    #[inline(always)]
     fn hop(
         &mut self,
         it: &mut Ingress<'_>,
@@ -339,7 +340,7 @@ impl Edge {
     ///
     /// # Errors
     /// [`DropReason::EdgeSource`]: not by that uplink, for he is on another's subnet.
-    #[inline]
+    #[inline(always)]
     fn note_sender(&mut self, it: &Ingress<'_>, id: SessionId) -> Result<(), DropReason> {
         let session = self.sessions.get(id);
         let hop = session.hop(Direction::Reply);
@@ -362,7 +363,7 @@ impl Edge {
     }
 
     /// Whether a session may go on by the present rules.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_go_on(&mut self, snapshot: &Snapshot, id: SessionId) -> bool {
         self.sessions.get(id).rules_generation() == snapshot.edge.rules_generation
             || self.readmit(snapshot, id)

@@ -24,8 +24,6 @@ pub(super) struct Ingress<'a> {
     pub(super) view: &'a EthernetView,
     pub(super) frame: &'a Frame<'a>,
     pub(super) packet: Packet,
-    /// How its sender is told what is wrong with it.
-    back: Back,
     /// The gateway of the network that it came from; none: it came by an uplink.
     gateway: Option<&'a Gateway>,
     pub(super) errors: &'a mut GatewayState,
@@ -57,8 +55,7 @@ impl<'a> Ingress<'a> {
         out: &'a mut Out,
     ) -> Self {
         let &Received { snapshot, port, view, frame, gateway, .. } = received;
-        let back = Back::of(received);
-        Self { now, snapshot, port, view, frame, packet, back, gateway: Some(gateway), errors, out }
+        Self { now, snapshot, port, view, frame, packet, gateway: Some(gateway), errors, out }
     }
 
     /// A packet that came by an uplink.
@@ -71,8 +68,7 @@ impl<'a> Ingress<'a> {
         out: &'a mut Out,
     ) -> Self {
         let &Outside { snapshot, port, view, frame } = outside;
-        let back = Back { egress: port.id, from_mac: view.dst, from: packet.dst, to_mac: view.src };
-        Self { now, snapshot, port, view, frame, packet, back, gateway: None, errors, out }
+        Self { now, snapshot, port, view, frame, packet, gateway: None, errors, out }
     }
 
     /// The flow of a packet that is whole and that sessions are kept for, as nearly all are.
@@ -84,7 +80,12 @@ impl<'a> Ingress<'a> {
     /// Tells the packet's sender of an error, if that is allowed.
     pub(super) fn refuse(&mut self, error: IcmpError) -> Result<Verdict, DropReason> {
         let packet = self.view.payload(self.frame.bytes);
-        self.errors.refuse(self.now, self.gateway, &self.back, error, packet, self.out)
+        let (from_mac, from) = match self.gateway {
+            Some(gateway) => (gateway.mac, gateway.address),
+            None => (self.view.dst, self.packet.dst),
+        };
+        let back = Back { egress: self.port.id, from_mac, from, to_mac: self.view.src };
+        self.errors.refuse(self.now, self.gateway, &back, error, packet, self.out)
     }
 
     /// The packet is dropped for `reason`, and its sender is told of `error`, if that is allowed.

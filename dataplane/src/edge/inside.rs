@@ -44,7 +44,7 @@ enum Destination<'a> {
 
 impl Edge {
     /// A packet from a network.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decide_inside(
         &mut self,
         it: &mut Ingress<'_>,
@@ -57,6 +57,16 @@ impl Edge {
             self.tell(|| Tracking::Flow(tuple));
             return self.flow_from_inside(it, received, &tuple);
         }
+        self.decide_odd_inside(it, received)
+    }
+
+    /// A fragment, an ICMP error, or what no sessions are kept for.
+    #[inline(never)]
+    fn decide_odd_inside(
+        &mut self,
+        it: &mut Ingress<'_>,
+        received: &Received<'_>,
+    ) -> Result<Verdict, DropReason> {
         match self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet)? {
             Flow::Of(tuple) => {
                 let verdict = self.flow_from_inside(it, received, &tuple);
@@ -71,7 +81,7 @@ impl Edge {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn flow_from_inside(
         &mut self,
         it: &mut Ingress<'_>,
@@ -161,7 +171,7 @@ impl Edge {
     }
 
     /// The session of a flow.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_session(&mut self, tuple: &Tuple) -> Option<(SessionId, Direction)> {
         let found = self.sessions.find(tuple);
         if self.is_dry() {
@@ -175,6 +185,7 @@ impl Edge {
     }
 
     /// Whether packets of that direction come from a network: all but those that an uplink brings to be translated.
+    #[inline(always)]
     pub(super) fn comes_from_inside(&self, id: SessionId, direction: Direction) -> bool {
         self.sessions.get(id).translation(direction) != Translation::Destination
     }

@@ -21,7 +21,7 @@ const HOSTS_OWN: Verdict = Verdict::Taken(Taken::HostsOwn);
 
 impl Edge {
     /// A frame from an uplink.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decide_outside(
         &mut self,
         now: Timestamp,
@@ -57,7 +57,7 @@ impl Edge {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn packet_from_outside(&mut self, it: &mut Ingress<'_>) -> Result<Verdict, DropReason> {
         let Packet { dst, .. } = it.packet;
         if !it.snapshot.edge.is_host_address(dst) {
@@ -67,6 +67,16 @@ impl Edge {
             self.tell(|| Tracking::Flow(tuple));
             return self.flow_from_outside(it, dst, &tuple);
         }
+        self.odd_packet_from_outside(it, dst)
+    }
+
+    /// A fragment, an ICMP error, or what no sessions are kept for.
+    #[inline(never)]
+    fn odd_packet_from_outside(
+        &mut self,
+        it: &mut Ingress<'_>,
+        dst: Ipv4Addr,
+    ) -> Result<Verdict, DropReason> {
         let mut flow = self.flow(it.now, it.snapshot, it.port.id, it.frame, &it.packet);
         // Of copies that may be needed the latest are the likeliest.
         if self.is_dry() {
@@ -99,7 +109,7 @@ impl Edge {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn flow_from_outside(
         &mut self,
         it: &mut Ingress<'_>,
@@ -130,6 +140,7 @@ impl Edge {
     }
 
     /// Whether packets of that direction are brought by uplinks, to be translated.
+    #[inline(always)]
     fn comes_from_outside(&self, id: SessionId, direction: Direction) -> bool {
         self.sessions.get(id).translation(direction) == Translation::Destination
     }

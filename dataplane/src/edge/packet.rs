@@ -164,7 +164,7 @@ impl Packet {
     }
 
     /// The packet's flow; none for fragments other than the first, and for what sessions are not kept for.
-    #[inline]
+    #[inline(always)]
     pub fn tuple(&self) -> Option<Tuple> {
         let (protocol, src_port, dst_port) = match self.content {
             Content::Tcp { src_port, dst_port, .. } => (Protocol::Tcp, src_port, dst_port),
@@ -214,7 +214,7 @@ impl<'a> Header<'a> {
     }
 
     /// Over the whole header, options included; `bytes` begin with it.
-    #[inline]
+    #[inline(always)]
     fn sum(&self, bytes: &[u8]) -> Sum {
         let fixed = Sum::of_header(self.0);
         match bytes.get(IPV4_MIN_HEADER_LEN..self.len()) {

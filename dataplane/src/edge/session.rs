@@ -179,7 +179,7 @@ impl Sessions {
     }
 
     /// The session that packets of this tuple belong to, and which way they go.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, tuple: &Tuple) -> Option<(SessionId, Direction)> {
         self.index.find(self.hasher.hash(tuple), |id, direction| {
             self.sessions.get(id.index()).is_some_and(|session| session.tuple(direction) == tuple)
@@ -289,7 +289,7 @@ impl Sessions {
     }
 
     /// A packet of the session went through; `flags` if it is TCP.
-    #[inline]
+    #[inline(always)]
     pub fn seen(&mut self, id: SessionId, direction: Direction, now: Timestamp, flags: Option<TcpFlags>) {
         let session = &mut self.sessions[id.index()];
         let (state, last_seen) = (session.state, session.last_seen);

@@ -4,7 +4,7 @@ use super::{Core, Turn, fits, may_leave};
 use crate::edge::Telling;
 use crate::edge::link::{self, Passage};
 use crate::edge::rules::permits;
-use crate::fdb::EntryKind;
+use crate::fdb::{EntryKind, Hint};
 use crate::frame::{EthernetView, Frame};
 use crate::guard;
 use crate::id::PortId;
@@ -35,8 +35,8 @@ impl Core {
             Some(port) => {
                 let edge = self.edge.as_deref_mut();
                 let (worker, snapshot) = (self.worker, &self.snapshot);
-                let (gateway, out) = (&mut gateway, &mut out);
-                Turn { worker, snapshot, gateway, edge, now, frame, out, dry: true }.decide(port)
+                let (gateway, out, hints) = (&mut gateway, &mut out, &mut [Hint::default(); 2]);
+                Turn::<true> { worker, snapshot, gateway, edge, hints, now, frame, out }.decide(port)
             }
             None => Err(DropReason::UnknownPort),
         };
@@ -79,12 +79,10 @@ pub(super) fn guard(port: &Port) -> Bridging {
     })
 }
 
-impl Turn<'_> {
+impl<const DRY: bool> Turn<'_, DRY> {
     #[inline]
     pub(super) fn tell<D: Into<Decision>>(&mut self, decision: impl FnOnce() -> D) {
-        if self.dry
-            && let Some(edge) = &mut self.edge
-        {
+        if DRY && let Some(edge) = &mut self.edge {
             edge.tell(decision);
         }
     }

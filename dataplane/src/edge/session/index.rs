@@ -22,7 +22,7 @@ impl TupleHasher {
     }
 
     /// The tuple's hash. Multiplications of 64 to 128 bits fold each word into all others (as wyhash and foldhash do).
-    #[inline]
+    #[inline(always)]
     pub(super) fn hash(&self, tuple: &Tuple) -> u32 {
         let [a, b, c, d, e] = self.keys;
         let (src_high, src_low) = words(tuple.src.octets());
@@ -80,7 +80,7 @@ impl Slot {
         Slot(u64::from(hash) << 32 | ((u64::from(id.0) << 1 | direction as u64) + 1))
     }
 
-    #[inline]
+    #[inline(always)]
     fn hash(self) -> u32 {
         (self.0 >> 32) as u32
     }
@@ -128,7 +128,7 @@ impl Index {
     }
 
     /// The owner of a slot with this hash for whom `is_it` holds.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(
         &self,
         hash: u32,

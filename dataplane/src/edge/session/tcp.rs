@@ -88,7 +88,7 @@ impl State {
     }
 
     /// After a packet; `flags` if it is TCP.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn after(self, direction: Direction, flags: Option<TcpFlags>) -> State {
         match flags {
             Some(flags) => self.after_tcp(direction, flags),
@@ -97,7 +97,7 @@ impl State {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn after_tcp(self, direction: Direction, flags: TcpFlags) -> State {
         let side = direction as u8;
         if flags.has(TcpFlags::RST) {
