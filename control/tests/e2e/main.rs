@@ -56,6 +56,8 @@ mod vlan;
 mod witness;
 
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 use pontoon_tools::lab::Namespace;
@@ -72,8 +74,31 @@ fn full() -> bool {
     std::env::var("PONTOON_FULL").is_ok_and(|value| value == "1")
 }
 
+/// How long each test took.
+static TOOK: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+fn timed(name: &str, work: impl FnOnce()) {
+    let started = Instant::now();
+    work();
+    TOOK.lock().unwrap().push((started.elapsed(), name.to_owned()));
+}
+
+/// Says where the time went.
+fn print_slowest() {
+    let mut took = TOOK.lock().unwrap();
+    took.sort_unstable_by(|a, b| b.cmp(a));
+    let sum: Duration = took.iter().map(|(time, _)| *time).sum();
+    println!("{} tests took {:.0} s one after another; the longest:", took.len(), sum.as_secs_f64());
+    for (time, name) in took.iter().take(12) {
+        println!("  {:5.1} s  {name}", time.as_secs_f64());
+    }
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // They wait more than they work.
+    let cpus = std::thread::available_parallelism().map_or(2, usize::from);
+    arguments.test_threads.get_or_insert(2 * cpus);
     // Before any thread is started.
     let lack = lack();
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
@@ -121,8 +146,8 @@ fn main() -> ExitCode {
         docker_socket::tests(),
     ];
     let trial = |lack: &Option<String>, (name, work): Test| match lack.clone() {
-        None => Trial::test(name, move || {
-            work();
+        None => Trial::test(name.clone(), move || {
+            timed(&name, work);
             Ok(())
         }),
         Some(reason) if ci => Trial::test(name, move || Err(format!("cannot run: {reason}").into())),
@@ -131,9 +156,14 @@ fn main() -> ExitCode {
             Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
         }
     };
-    let mut trials: Vec<Trial> = all.into_iter().flatten().map(|test| trial(&lack, test)).collect();
-    trials.extend(docker::tests().into_iter().map(|test| trial(&docker, test)));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    // The longest first, so that nothing long is left for the end.
+    let trials = docker::tests().into_iter().map(|test| trial(&docker, test));
+    let trials: Vec<Trial> = trials.chain(all.into_iter().flatten().map(|test| trial(&lack, test))).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if conclusion.num_passed > 0 && !arguments.list {
+        print_slowest();
+    }
+    conclusion.exit_code()
 }
 
 /// Moves into private namespaces; what is missing for the tests, if anything is.
