@@ -14,7 +14,7 @@
 //! ([`Verdict::HandOver`](crate::verdict::Verdict)).
 //!
 //! Chapters: a packet comes in (`ingress`) from a network (`inside`) or an uplink (`outside`); it may open a session (`open`, `hairpin`) and
-//! goes on within one (`forward`), translated ([`rewrite`], [`quote`], [`fragment`]). What the edge remembers: [`session`],
+//! goes on within one (`forward`) by its way (`way`), translated ([`rewrite`], [`quote`], [`fragment`]). What the edge remembers: [`session`],
 //! [`ports`], `route`, `neighbour`, `fragments`, `waiting`.
 
 mod cache;
@@ -48,6 +48,7 @@ mod tests;
 pub mod tuple;
 pub mod view;
 mod waiting;
+mod way;
 mod wish;
 
 use core::time::Duration;

@@ -1,6 +1,6 @@
 //! Paths that take less than the first wire does.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 
 use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
@@ -36,7 +36,15 @@ pub(crate) fn tests() -> Vec<Test> {
     tests.extend([
         edge_test("pmtu/black-hole/all", Way::BlackHole(NARROW), &[], black_hole),
         edge_test("pmtu/black-hole/none", Way::BlackHole(NARROW), &["--offloads", "none"], black_hole),
+        edge_test("pmtu/black-hole/published/all", Way::BlackHole(NARROW), &[], black_hole_back),
+        edge_test(
+            "pmtu/black-hole/published/none",
+            Way::BlackHole(NARROW),
+            &["--offloads", "none"],
+            black_hole_back,
+        ),
         edge_test("pmtu/known-route", Way::Direct(1500), &[], known_route),
+        edge_test("pmtu/known-route/published", Way::Direct(1500), &[], known_route_back),
         edge_test("pmtu/network-larger-than-uplink", Way::Direct(1500), &[], network_larger_than_uplink),
         edge_test("pmtu/as-the-uplink/9000", Way::Direct(9000), &[], |edge| as_the_uplink(edge, 9000)),
         edge_test("pmtu/as-the-uplink/1400", Way::Direct(1400), &[], |edge| as_the_uplink(edge, 1400)),
@@ -52,9 +60,13 @@ fn narrow_way(edge: &mut Edge, mtu: u64) {
     let station = edge.daemon.attach("");
     narrows(connect(&station.namespace, &listen(&edge.outside.machine, (OUTSIDE, 0))));
     publish(&edge.daemon, &station, "8080:80");
-    let listener = listen(&station.namespace, (station.ip(), 80));
+    narrows(come_in(edge, &listen(&station.namespace, (station.ip(), 80))));
+}
+
+/// A connection from outside to the listener behind published port 8080.
+fn come_in(edge: &Edge, listener: &TcpListener) -> Connection {
     let client = try_connect(&edge.outside.machine, ANY, (HOST, 8080), PATIENCE).unwrap();
-    narrows(Connection::accept(client, &listener).unwrap());
+    Connection::accept(client, listener).unwrap()
 }
 
 /// That a connection goes through the narrow way, both ways, and both sides have learned of it.
@@ -91,6 +103,15 @@ fn narrow_way_udp(edge: &mut Edge) {
     }
 }
 
+/// The host's route knows what the path takes.
+fn learn(edge: &Edge) {
+    let learn = || {
+        let route = Route { mtu: Some(NARROW.into()), ..Route::default_via(ROUTER) };
+        Kernel::open()?.set_route(route)
+    };
+    edge.host().run(learn).unwrap().unwrap();
+}
+
 fn too_large() -> i32 {
     rustix::io::Errno::MSGSIZE.raw_os_error()
 }
@@ -105,11 +126,7 @@ fn black_hole(edge: &mut Edge) {
     assert_eq!(pinger.ping(OUTSIDE, 1472, PATIENCE / 40).unwrap(), Answer::Silence);
     let Connection { client, server } = connect(&station.namespace, &listener);
     let hangs = Transfer::over(client, server, Some(SHORT)).unwrap();
-    let learn = || {
-        let route = Route { mtu: Some(NARROW.into()), ..Route::default_via(ROUTER) };
-        Kernel::open()?.set_route(route)
-    };
-    edge.host().run(learn).unwrap().unwrap();
+    learn(edge);
     crate::daemon::until("connections go through", || {
         let connection = connect(&station.namespace, &listener);
         let mss = SockRef::from(&connection.client).tcp_mss().unwrap();
@@ -120,13 +137,30 @@ fn black_hole(edge: &mut Edge) {
     hangs.complete(SHORT).unwrap();
 }
 
+/// The same for clients of a published port: their answers vanish, and the route to them knows.
+fn black_hole_back(edge: &mut Edge) {
+    edge.daemon.network("");
+    let station = edge.daemon.attach("");
+    publish(&edge.daemon, &station, "8080:80");
+    let listener = listen(&station.namespace, (station.ip(), 80));
+    let Connection { client, server } = come_in(edge, &listener);
+    let hangs = Transfer::over(server, client, Some(SHORT)).unwrap();
+    learn(edge);
+    // Both sides are told as they begin, so that nothing too large is ever sent.
+    let segments = |connection: &Connection| {
+        [&connection.client, &connection.server].map(|end| SockRef::from(end).tcp_mss().unwrap())
+    };
+    crate::daemon::until("new connections know", || {
+        segments(&come_in(edge, &listener)).iter().all(|mss| *mss <= u32::from(NARROW) - 40)
+    });
+    come_in(edge, &listener).both_ways(LONG).unwrap();
+    // Of what had begun the gateway asks for smaller packets.
+    hangs.complete(SHORT).unwrap();
+}
+
 /// What the host's route knows, the gateway tells.
 fn known_route(edge: &mut Edge) {
-    let learn = || {
-        let route = Route { mtu: Some(NARROW.into()), ..Route::default_via(ROUTER) };
-        Kernel::open()?.set_route(route)
-    };
-    edge.host().run(learn).unwrap().unwrap();
+    learn(edge);
     edge.daemon.network("");
     let station = edge.daemon.attach("");
     let client = bind(&station.namespace, ANY);
@@ -140,6 +174,36 @@ fn known_route(edge: &mut Edge) {
     // A ping may be cut on the way.
     let mut pinger = Pinger::new(&station.namespace, OUTSIDE).unwrap();
     assert_eq!(pinger.ping(OUTSIDE, 1400, PATIENCE).unwrap(), Answer::Reply);
+}
+
+/// The same for answers of a published port: the route to the client counts.
+fn known_route_back(edge: &mut Edge) {
+    learn(edge);
+    edge.daemon.network("");
+    let station = edge.daemon.attach("");
+    publish(&edge.daemon, &station, "5353:53/udp");
+    let (client, server) =
+        (bind(&edge.outside.machine, (OUTSIDE, 4242)), bind(&station.namespace, (station.ip(), 53)));
+    client.send_to(b"question", (HOST, 5353)).unwrap();
+    let (_, seen) = server.recv_from(&mut [0; 10]).unwrap();
+    server.connect(seen).unwrap();
+    server.send(&[0x5a; 1472]).unwrap();
+    let error = server.recv(&mut [0; 10]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(too_large()), "{error}");
+    // What may be cut is cut by the gateway.
+    let ears = Peek::open(&edge.outside.machine, "eth0").unwrap();
+    let whole = udp((station.ip(), 53), (OUTSIDE, 4242), &[0xa5; 1472], false);
+    let packet = &fragments(&whole, 65_000)[0];
+    let wire = Peek::open(&station.namespace, "eth0").unwrap();
+    wire.send(&ethernet(MacAddr::from_ipv4(GATEWAY), station.mac().0, 0x0800, packet)).unwrap();
+    let mut buffer = [0; 2000];
+    assert_eq!(client.recv(&mut buffer).unwrap(), 1472);
+    assert_eq!(buffer[..1472], [0xa5; 1472]);
+    let is_last = |frame: &[u8]| frame[12..14] == [8, 0] && frame[20] & 0x20 == 0 && frame[21] != 0;
+    let seen = ears.until(PATIENCE, |frame| is_last(&frame.bytes)).unwrap();
+    let longest = seen.iter().map(|frame| frame.bytes.len() - 14).max();
+    // All but the last carry a multiple of eight bytes.
+    assert_eq!(longest, Some(1276), "fragments as large as the route takes");
 }
 
 fn network_larger_than_uplink(edge: &mut Edge) {

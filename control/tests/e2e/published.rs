@@ -7,13 +7,13 @@ use std::process::Command;
 use pontoon::api::types::Rule;
 use pontoon::link::Links;
 use pontoon_tools::lab::Namespace;
-use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, SECOND_HOST, SECOND_ROUTER, UPLINK, Way};
+use pontoon_tools::outside::{HOST, OUTSIDE, OUTSIDE_TOO, SECOND_HOST, SECOND_ROUTER, UPLINK};
 use pontoon_tools::transfer::Connection;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, GATEWAY, PATIENCE, Station, until};
 use crate::edge::{
-    Edge, LONG, SHORT, SILENCE, bind, edge_test, exchange, listen, peer, plain_test, reaches, try_connect,
+    Edge, LONG, SHORT, SILENCE, bind, exchange, listen, peer, plain_test, reaches, try_connect,
 };
 use crate::frames::{Segment, flag};
 use crate::remote::{NOBODY, Remote};
@@ -45,7 +45,6 @@ pub(crate) fn tests() -> Vec<Test> {
         plain_test("published/daemon-ended", "", |edge| restarted(edge, Signal::TERM)),
         plain_test("published/address-comes-late", "", address_comes_late),
         plain_test("published/bad-input", "", bad_input),
-        edge_test("published/over-a-narrow-way", Way::Narrow(1280), &[], over_a_narrow_way),
     ]
 }
 
@@ -549,12 +548,4 @@ fn bad_input(edge: &mut Edge) {
     assert_eq!(edge.daemon.ok("ports --json"), before);
     assert_eq!(edge.daemon.ok("network ls -q"), "blue\n");
     connection.check().unwrap();
-}
-
-fn over_a_narrow_way(edge: &mut Edge) {
-    edge.daemon.network("");
-    let station = edge.daemon.attach("");
-    publish(&edge.daemon, &station, "8080:80");
-    let listener = listen(&station.namespace, (station.ip(), 80));
-    open(&edge.outside.machine, OUTSIDE, (HOST, 8080), &listener).both_ways(LONG).unwrap();
 }

@@ -1,27 +1,25 @@
 //! A packet of a session goes on: translated, to the hop that its session remembers.
 //!
 //! A hop is good for the edge's present generation; then it is derived anew: from route and neighbour towards the outside, from the
-//! endpoint's port towards a network. Answers go back to where the last packet of whoever began came from.
+//! endpoint's port towards a network. Answers go back to where the last packet of whoever began came from, and are as large as the
+//! route towards him takes.
 
 use super::Edge;
-use super::config::{Publication, Uplink, UplinkChoice};
+use super::config::{Publication, Uplink};
 use super::hairpin::is_kept_apart;
 use super::ingress::Ingress;
-use super::neighbour::{NeighbourKey, Resolved};
 use super::packet::{Content, Packet, TcpFlags};
 use super::quote::{self, Quote};
 use super::rewrite::{Change, rewrite};
-use super::route::{RouteKey, Way};
 use super::rules::{first_match, permits};
 use super::session::{Direction, Hop, Session, SessionId};
 use super::tuple::Tuple;
-use super::waiting::Awaited;
+use super::way::{Found, endpoint_hop, uplink_hop};
 use crate::addr::MacAddr;
-use crate::gateway::errors::{HOST_UNREACHABLE, NETWORK_UNREACHABLE, TIME_EXCEEDED, fragmentation_needed};
-use crate::network::{Network, PortId, Snapshot};
+use crate::gateway::errors::{TIME_EXCEEDED, fragmentation_needed};
+use crate::network::{Network, Snapshot};
 use crate::trace::decision::{Ended, Routing, Tracking};
 use crate::verdict::{DropReason, Translation, Verdict, Wait};
-use std::net::Ipv4Addr;
 
 /// What became of a packet whose session was found.
 pub(super) enum Passed {
@@ -31,14 +29,6 @@ pub(super) enum Passed {
     ToHost,
     /// The session must not go on, and has ended.
     Ended,
-}
-
-/// Where packets leave.
-pub(super) enum Exit {
-    /// By this hop, and from this address of the host.
-    Hop(Hop, Ipv4Addr),
-    /// That is not known yet: the packet is kept.
-    Wait(Wait),
 }
 
 /// What has become of a hop.
@@ -207,7 +197,7 @@ impl Edge {
         let renewed = match (session.translation(direction), direction) {
             (Translation::Source, Direction::Original) => self.way_of(it, &session, direction, true)?,
             (Translation::Source, Direction::Reply) => match it.snapshot.edge.uplink(old.egress) {
-                Some(uplink) => Renewed::Hop(uplink_hop(uplink, old.dst_mac, uplink.mtu, self.generation)),
+                Some(uplink) => self.way_as_it_came(it, &session, uplink, old.dst_mac),
                 None => self.way_of(it, &session, direction, false)?,
             },
             (Translation::Both, _) if self.is_mapped_anew(id, &session) => Renewed::Ended,
@@ -245,94 +235,34 @@ impl Edge {
         source_counts: bool,
     ) -> Result<Renewed, DropReason> {
         let translated = session.translated(direction);
-        let network = it.snapshot.port(session.owner()).and_then(|port| port.place.network());
-        let network = network.and_then(|id| it.snapshot.network(id));
+        let network = owners_network(it.snapshot, session);
         let (Some(network), Some(destination)) = (network, translated.dst.to_ipv4_mapped()) else {
             return Ok(Renewed::Ended);
         };
         Ok(match self.way_out(it, network, destination)? {
-            Exit::Hop(_, source) if source_counts && source.to_ipv6_mapped() != translated.src => {
+            Found::Known((_, source)) if source_counts && source.to_ipv6_mapped() != translated.src => {
                 Renewed::Ended
             }
-            Exit::Hop(hop, _) => Renewed::Hop(hop),
-            Exit::Wait(wait) => Renewed::Wait(wait),
+            Found::Known((hop, _)) => Renewed::Hop(hop),
+            Found::Wait(wait) => Renewed::Wait(wait),
         })
     }
 
-    /// The way from a network to a destination outside.
-    pub(super) fn way_out(
+    /// The way of a session's answers to whoever came by that uplink, from the station `from`.
+    fn way_as_it_came(
         &mut self,
         it: &mut Ingress<'_>,
-        network: &Network,
-        destination: Ipv4Addr,
-    ) -> Result<Exit, DropReason> {
-        let config = &it.snapshot.edge;
-        let key = RouteKey { network: network.id, destination };
-        // A sender at its share cannot have more questions put than frames kept.
-        let may_wait = self.waiting.has_room(it.port.id, it.frame.bytes.len());
-        let way = match network.edge.uplinks {
-            UplinkChoice::None => Way::None,
-            _ if self.is_dry() => self.rehearse_route(it, key, may_wait),
-            _ => self.routes.lookup(it.now, key, may_wait, it.out),
+        session: &Session,
+        uplink: &Uplink,
+        from: MacAddr,
+    ) -> Renewed {
+        let client = session.translated(Direction::Reply).dst.to_ipv4_mapped();
+        let (Some(network), Some(client)) = (owners_network(it.snapshot, session), client) else {
+            return Renewed::Ended;
         };
-        let route = match way {
-            Way::Known(route) => Some(route),
-            Way::Asked => {
-                let wait = self.hold(it.now, it.snapshot, Awaited::Route(key), it.port.id, it.frame)?;
-                let Some(route) = self.answered_route(key) else { return Ok(Exit::Wait(wait)) };
-                self.goes_on(Awaited::Route(key), it.out, || Routing::AsksRoute(destination));
-                route
-            }
-            Way::None => None,
-        };
-        let uplink =
-            route.and_then(|route| config.uplink(route.uplink)).filter(|uplink| match network.edge.uplinks {
-                UplinkChoice::Only(index) => uplink.interface_index == index,
-                _ => true,
-            });
-        let (Some(route), Some(uplink)) = (route, uplink) else {
-            return Err(it.drop_with(NETWORK_UNREACHABLE, DropReason::NoRoute));
-        };
-        let source = network.edge.snat_address.unwrap_or(route.source);
-        if !config.is_host_address(source) {
-            let reason = match network.edge.snat_address {
-                Some(_) => DropReason::SnatAddress,
-                None => DropReason::NoRoute,
-            };
-            return Err(it.drop_with(NETWORK_UNREACHABLE, reason));
-        }
-        self.tell(|| Routing::Route(route));
-        let key = NeighbourKey { uplink: uplink.port, address: route.next_hop };
-        let known = (route.next_hop, route.neighbour);
-        let resolved = match uplink.mac {
-            None => Resolved::Mac(Uplink::PEER_MAC),
-            Some(_) if self.is_dry() => self.rehearse_next_hop(it, uplink, known, may_wait),
-            Some(_) => self.neighbours.resolve(it.now, uplink, known, may_wait, it.out),
-        };
-        let mac = match resolved {
-            Resolved::Mac(mac) => {
-                self.tell(|| Routing::NextHop { address: route.next_hop, mac });
-                mac
-            }
-            Resolved::Asked => {
-                let wait = self.hold(it.now, it.snapshot, Awaited::Neighbour(key), it.port.id, it.frame)?;
-                if !self.goes_on(Awaited::Neighbour(key), it.out, || Routing::AsksNextHop(route.next_hop)) {
-                    return Ok(Exit::Wait(wait));
-                }
-                MacAddr::ZERO
-            }
-            Resolved::Failed => return Err(it.drop_with(HOST_UNREACHABLE, DropReason::NeighbourTimeout)),
-        };
-        let generation = self.generation(it.now);
-        self.call_at(it.now + core::time::Duration::from_secs(1));
-        Ok(Exit::Hop(uplink_hop(uplink, mac, uplink.mtu.min(route.mtu), generation), source))
-    }
-
-    /// Where answers to whoever sent the packet leave.
-    pub(super) fn hop_back(&self, it: &Ingress<'_>) -> Option<Hop> {
-        match it.snapshot.edge.uplink(it.port.id) {
-            Some(uplink) => Some(uplink_hop(uplink, it.view.src, uplink.mtu, self.generation)),
-            None => endpoint_hop(it.snapshot, it.port.id, it.view.src, self.generation),
+        match self.way_back(it, network, client, uplink, from) {
+            Found::Known(hop) => Renewed::Hop(hop),
+            Found::Wait(wait) => Renewed::Wait(wait),
         }
     }
 
@@ -343,7 +273,7 @@ impl Edge {
     #[inline(always)]
     fn note_sender(&mut self, it: &Ingress<'_>, id: SessionId) -> Result<(), DropReason> {
         let session = self.sessions.get(id);
-        let hop = session.hop(Direction::Reply);
+        let hop = *session.hop(Direction::Reply);
         if hop.dst_mac == it.view.src && hop.egress == it.port.id {
             return Ok(());
         }
@@ -352,11 +282,14 @@ impl Edge {
         {
             return Err(DropReason::EdgeSource);
         }
-        let may_move = is_outside || it.port.id == session.owner();
-        if may_move
-            && !self.is_dry()
-            && let Some(hop) = self.hop_back(it)
-        {
+        let moved = match it.snapshot.edge.uplink(it.port.id) {
+            Some(_) if hop.egress == it.port.id => Some(Hop { dst_mac: it.view.src, ..hop }),
+            // Not believed: the next answer looks for the route.
+            Some(uplink) => Some(uplink_hop(uplink, it.view.src, uplink.mtu, Hop::UNKNOWN.generation)),
+            None if it.port.id == session.owner() => self.hop_back_inside(it),
+            None => None,
+        };
+        if let Some(hop) = moved.filter(|_| !self.is_dry()) {
             self.sessions.get_mut(id).set_hop(Direction::Reply, hop);
         }
         Ok(())
@@ -374,9 +307,7 @@ impl Edge {
     fn readmit(&mut self, snapshot: &Snapshot, id: SessionId) -> bool {
         let session = self.sessions.get(id);
         let original = session.tuple(Direction::Original);
-        let owner = snapshot.port(session.owner());
-        let network = owner.and_then(|port| port.place.network()).and_then(|id| snapshot.network(id));
-        let Some(network) = network else { return false };
+        let Some(network) = owners_network(snapshot, session) else { return false };
         let admits =
             |network: &Network| !network.edge.internal && permits(first_match(&network.edge.rules, original));
         let publication = self.sessions.publication(id).and_then(|id| {
@@ -409,6 +340,11 @@ impl Edge {
     }
 }
 
+/// The network of the endpoint that a session is counted for.
+fn owners_network<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&'a Network> {
+    snapshot.network(snapshot.port(session.owner())?.place.network()?)
+}
+
 /// The control bits, of TCP.
 #[inline]
 pub(super) fn tcp_flags(packet: &Packet) -> Option<TcpFlags> {
@@ -423,20 +359,4 @@ pub(super) fn tcp_flags(packet: &Packet) -> Option<TcpFlags> {
 pub(super) fn max_segment_size(flags: TcpFlags, there: &Hop, back: &Hop) -> Option<u16> {
     let mtu = there.mtu.min(back.mtu);
     flags.has(TcpFlags::SYN).then(|| mtu.saturating_sub(HEADERS_LEN))
-}
-
-/// The way to a station behind an uplink.
-fn uplink_hop(uplink: &Uplink, dst_mac: MacAddr, mtu: u16, generation: u32) -> Hop {
-    let src_mac = uplink.mac.unwrap_or(Uplink::OWN_MAC);
-    Hop { egress: uplink.port, mtu, dst_mac, src_mac, generation }
-}
-
-/// The way to the endpoint behind a port: its own MAC, or the one that it was seen with. None: the port has no gateway any more.
-pub(super) fn endpoint_hop(snapshot: &Snapshot, port: PortId, seen: MacAddr, generation: u32) -> Option<Hop> {
-    let port = snapshot.port(port)?;
-    let network = snapshot.network(port.place.network()?)?;
-    let gateway = network.gateway?;
-    let dst_mac = port.identity.as_ref().map_or(seen, |identity| identity.mac);
-    let mtu = port.mtu.min(network.mtu);
-    dst_mac.is_station().then_some(Hop { egress: port.id, mtu, dst_mac, src_mac: gateway.mac, generation })
 }

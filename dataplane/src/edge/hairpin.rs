@@ -90,7 +90,7 @@ impl Edge {
         let new = NewSession {
             original: *tuple,
             reply: Tuple { dst_port, ..reply },
-            hops: self.hops_to(it, endpoint)?,
+            hops: self.hops_within(it, endpoint)?,
             owner: it.port.id,
             lease,
             publication: None,
@@ -115,11 +115,14 @@ impl Edge {
         if received.network.edge.internal || target.edge.internal {
             return Err(it.prohibit(DropReason::NetworkInternal));
         }
-        self.check_rules(it, RuleList::Network(received.network.id), &received.network.edge.rules, tuple)?;
-        if target.id != received.network.id {
-            self.check_rules(it, RuleList::Network(target.id), &target.edge.rules, tuple)?;
-        }
-        self.check_rules(it, RuleList::Publication(publication.id), &publication.rules, tuple)?;
+        let from_rules = &received.network.edge.rules;
+        let from_rule = self.admitting_rule(it, RuleList::Network(received.network.id), from_rules, tuple)?;
+        let to_rule = match target.id == received.network.id {
+            true => None,
+            false => self.admitting_rule(it, RuleList::Network(target.id), &target.edge.rules, tuple)?,
+        };
+        let list = RuleList::Publication(publication.id);
+        let publication_rule = self.admitting_rule(it, list, &publication.rules, tuple)?;
         let reply = Tuple {
             src: publication.to_address.to_ipv6_mapped(),
             src_port: publication.target_port(tuple.dst_port),
@@ -130,10 +133,12 @@ impl Edge {
             Chosen::Port(port) => port,
             Chosen::Wait(wait) => return Ok(Verdict::Wait(wait)),
         };
+        // Only now, for a packet that waits is asked about again.
+        [from_rule, to_rule, publication_rule].into_iter().for_each(|rule| self.count_hit(rule));
         let new = NewSession {
             original: *tuple,
             reply: Tuple { dst_port: port, ..reply },
-            hops: self.hops_to(it, publication.endpoint)?,
+            hops: self.hops_within(it, publication.endpoint)?,
             owner: it.port.id,
             lease: Lease::Shared,
             publication: Some(publication.id),

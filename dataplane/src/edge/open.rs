@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Edge;
 use super::config::{Mapping, Publication, Rule, UplinkChoice};
-use super::forward::{Exit, endpoint_hop, max_segment_size, tcp_flags};
+use super::forward::{max_segment_size, tcp_flags};
 use super::hairpin::Mapped;
 use super::ingress::Ingress;
 use super::packet::Content;
@@ -16,6 +16,7 @@ use super::session::tcp::TcpFlags;
 use super::session::{Hop, NewSession, Refused};
 use super::tuple::Tuple;
 use super::waiting::Awaited;
+use super::way::{Found, endpoint_hop};
 use super::wish::Asker;
 use crate::addr::MacAddr;
 use crate::gateway::Received;
@@ -48,10 +49,10 @@ impl Edge {
         }
         let rule = self.admitting_rule(it, RuleList::Network(network.id), &network.edge.rules, tuple)?;
         let (hop, source) = match self.way_out(it, network, it.packet.dst)? {
-            Exit::Hop(hop, source) => (hop, source),
-            Exit::Wait(wait) => return Ok(Verdict::Wait(wait)),
+            Found::Known(way) => way,
+            Found::Wait(wait) => return Ok(Verdict::Wait(wait)),
         };
-        let back = self.hop_back(it).ok_or(DropReason::UnknownPort)?;
+        let back = self.hop_back_inside(it).ok_or(DropReason::UnknownPort)?;
         let reply = Tuple { dst: source.to_ipv6_mapped(), ..tuple.inverted() };
         let (reply, lease) = match self.mapped(it, network, tuple, &reply)? {
             (Chosen::Port(port), lease) => (Tuple { dst_port: port, ..reply }, lease),
@@ -158,8 +159,16 @@ impl Edge {
         let network = it.snapshot.network(publication.network).ok_or(DropReason::UnknownPort)?;
         self.tell_published(publication, tuple);
         self.may_come_from_outside(it, tuple, network)?;
-        self.check_rules(it, RuleList::Network(network.id), &network.edge.rules, tuple)?;
-        self.check_rules(it, RuleList::Publication(publication.id), &publication.rules, tuple)?;
+        let rules = [
+            self.admitting_rule(it, RuleList::Network(network.id), &network.edge.rules, tuple)?,
+            self.admitting_rule(it, RuleList::Publication(publication.id), &publication.rules, tuple)?,
+        ];
+        let hops = match self.hops_from_outside(it, network, publication.endpoint)? {
+            Found::Known(hops) => hops,
+            Found::Wait(wait) => return Ok(Verdict::Wait(wait)),
+        };
+        // Only now, for a packet that waits is asked about again.
+        rules.into_iter().for_each(|rule| self.count_hit(rule));
         let reply = Tuple {
             src: publication.to_address.to_ipv6_mapped(),
             src_port: publication.target_port(tuple.dst_port),
@@ -168,7 +177,7 @@ impl Edge {
         let new = NewSession {
             original: *tuple,
             reply: self.sessions.tell_apart(tuple, reply),
-            hops: self.hops_to(it, publication.endpoint)?,
+            hops,
             owner: publication.endpoint,
             lease: Lease::None,
             publication: Some(publication.id),
@@ -187,11 +196,16 @@ impl Edge {
         let &Mapped { network, endpoint, internal: (src, src_port) } = mapped;
         self.tell_mapped(mapped);
         self.may_come_from_outside(it, tuple, network)?;
-        self.check_rules(it, RuleList::Network(network.id), &network.edge.rules, tuple)?;
+        let rule = self.admitting_rule(it, RuleList::Network(network.id), &network.edge.rules, tuple)?;
+        let hops = match self.hops_from_outside(it, network, endpoint)? {
+            Found::Known(hops) => hops,
+            Found::Wait(wait) => return Ok(Verdict::Wait(wait)),
+        };
+        self.count_hit(rule);
         let new = NewSession {
             original: *tuple,
             reply: Tuple { src, src_port, ..tuple.inverted() },
-            hops: self.hops_to(it, endpoint)?,
+            hops,
             owner: endpoint,
             lease: Lease::Mapped,
             publication: None,
@@ -296,11 +310,30 @@ impl Edge {
         self.tell(|| Tracking::Published { id: publication.id, to });
     }
 
-    /// The way to an endpoint, and back to whoever sent the packet.
-    pub(super) fn hops_to(&mut self, it: &Ingress<'_>, endpoint: PortId) -> Result<[Hop; 2], DropReason> {
+    /// The way to an endpoint of `network`, and back to whoever sent the packet from outside.
+    fn hops_from_outside(
+        &mut self,
+        it: &mut Ingress<'_>,
+        network: &Network,
+        endpoint: PortId,
+    ) -> Result<Found<[Hop; 2]>, DropReason> {
+        let to = self.hop_to(it, endpoint)?;
+        let (uplink, from) = (it.snapshot.edge.uplink(it.port.id), it.view.src);
+        let uplink = uplink.ok_or(DropReason::UnknownPort)?;
+        Ok(match self.way_back(it, network, it.packet.src, uplink, from) {
+            Found::Known(back) => Found::Known([to, back]),
+            Found::Wait(wait) => Found::Wait(wait),
+        })
+    }
+
+    /// The way to an endpoint, and back to the one that sent the packet.
+    pub(super) fn hops_within(&mut self, it: &Ingress<'_>, endpoint: PortId) -> Result<[Hop; 2], DropReason> {
+        Ok([self.hop_to(it, endpoint)?, self.hop_back_inside(it).ok_or(DropReason::UnknownPort)?])
+    }
+
+    fn hop_to(&mut self, it: &Ingress<'_>, endpoint: PortId) -> Result<Hop, DropReason> {
         let generation = self.generation(it.now);
-        let to = endpoint_hop(it.snapshot, endpoint, MacAddr::ZERO, generation);
-        Ok([to.ok_or(DropReason::UnknownPort)?, self.hop_back(it).ok_or(DropReason::UnknownPort)?])
+        endpoint_hop(it.snapshot, endpoint, MacAddr::ZERO, generation).ok_or(DropReason::UnknownPort)
     }
 
     /// Opens a session with its first packet, and sends that on.

@@ -11,6 +11,7 @@ mod sessions;
 mod shapes;
 mod there_and_back;
 mod trace;
+mod way_back;
 
 use core::time::Duration;
 use std::net::Ipv4Addr;

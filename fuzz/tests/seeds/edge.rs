@@ -25,10 +25,10 @@ pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("waits-for-a-route", [out(2), later(200), ROUTE.to_vec(), later(1000), out(2)].concat()),
         ("fragments", [&ROUTE[..], &out(0xc2), &out(0x82), &back(0xc2), &back(0x82)].concat()),
-        (
-            "published-and-unpublished",
-            [syn.clone(), answer.clone(), vec![7, 16], syn.clone(), answer].concat(),
-        ),
+        ("published-and-unpublished", [&ROUTE[..], &syn, &answer, &[7, 16], &syn, &answer].concat()),
+        // A route of 68 bytes, and one that comes when the client waits already.
+        ("published-far-away", [&[6, 0, 0x98][..], &syn, &answer].concat()),
+        ("published-waits-for-a-route", [&syn[..], &answer, &ROUTE, &answer].concat()),
         ("hairpin", [hairpin.clone(), later(40_000), hairpin].concat()),
         ("rules-change", [&ROUTE[..], &out(2), &[7, 4], &out(2), &[7, 4], &out(2)].concat()),
         ("open-mapping", [&[7, 8][..], &ROUTE, &out(2), &back(2), &[7, 8], &back(2)].concat()),

@@ -47,7 +47,7 @@ fn a_published_port_is_reached_with_the_clients_address() {
     assert_eq!(verdict, routed(3, Translation::Destination));
     assert_left(&left, 3, to_endpoint(3), &tcp(client, (address(3), 8080), SYN));
 
-    // The answer needs no route: it goes back to where the client came from.
+    // The answer goes back to where the client came from.
     let (verdict, left) = world.inside(3, &tcp((address(3), 8080), client, SYN_ACK));
     assert_eq!(verdict, routed(UPLINK, Translation::Source));
     assert_left(&left, UPLINK, OUT, &tcp((HOST, 80), client, SYN_ACK));

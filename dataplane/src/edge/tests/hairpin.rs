@@ -116,6 +116,20 @@ fn from_another_network_the_rules_of_both_hold() {
 }
 
 #[test]
+fn who_waits_for_a_port_is_counted_once() {
+    let mut world = World::new();
+    world.publish(1, None, Protocol::Tcp, 80, (3, 8080));
+    let allow = Rule { action: Action::Allow, ..deny()[0].clone() };
+    let hits = Arc::clone(&allow.hits);
+    world.change_network(|network| network.edge.rules = [allow].into());
+    assert_eq!(world.inside(2, &tcp((address(2), OWN), (HOST, 80), SYN)).0, Verdict::Wait(Wait::Port));
+    assert_eq!(hits.get(), 0);
+    world.answer(&Answer::PortsHeld { protocol: Protocol::Tcp, ports: vec![POOL] });
+    let [(verdict, _)] = &world.resume()[..] else { panic!("one packet waits") };
+    assert_eq!((*verdict, hits.get()), (routed(3, Translation::Both), 1));
+}
+
+#[test]
 fn isolated_endpoints_stay_so() {
     let mut world = world();
     let port = mapped(&mut world, 3);

@@ -130,6 +130,7 @@ fn nobody_has_an_address_of_another_uplinks_subnet() {
     world.publish(1, None, Protocol::Udp, 53, (3, 53));
     let to_endpoint = routed(3, Translation::Destination);
     let behind_tunnel = (Ipv4Addr::new(203, 0, 113, 7), 5000);
+    world.learn_route(behind_tunnel.0);
     let question = udp(behind_tunnel, (HOST, 53));
     assert_eq!(world.outside(&question).0, SPOOFED, "nothing is opened");
     assert_eq!((world.sessions(), world.drops(UPLINK, DropReason::EdgeSource)), (0, 1));

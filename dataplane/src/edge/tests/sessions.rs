@@ -410,6 +410,7 @@ fn an_endpoint_independent_mapping_is_one_port_for_all_and_open_to_all() {
     let port = world.inside(2, &query(40_000)).1[0].ports().0;
     assert_eq!(world.inside(2, &udp((address(2), 40_000), (other, 99))).1[0].ports().0, port);
     let stranger = (Ipv4Addr::new(192, 0, 2, 99), 1234);
+    world.learn_route(stranger.0);
     let (verdict, left) = world.outside(&udp(stranger, (HOST, port)));
     assert_eq!(verdict, routed(2, Translation::Destination));
     assert_left(&left, 2, to_endpoint(2), &udp(stranger, (address(2), 40_000)));

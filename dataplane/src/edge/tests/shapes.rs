@@ -31,7 +31,7 @@ pub(super) fn error(kind: u8, code: u8, mtu: u16, src: Ipv4Addr, quoted: &[u8]) 
 
 /// The ICMP error in a frame: its source, type and code, and what it quotes, all checksums checked.
 #[track_caller]
-fn read_error(left: &Left) -> (Ipv4Addr, [u8; 2], Vec<u8>) {
+pub(super) fn read_error(left: &Left) -> (Ipv4Addr, [u8; 2], Vec<u8>) {
     let (header, rest) = etherparse::Ipv4Header::from_slice(left.packet()).unwrap();
     assert_eq!(header.header_checksum, header.calc_header_checksum());
     let message = &rest[..usize::from(header.total_len) - 20];

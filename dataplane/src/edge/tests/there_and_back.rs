@@ -15,8 +15,8 @@ const SYN: u8 = 0x02;
 const LARGE: u16 = 9000;
 /// A router far away.
 const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
-/// What SYNs may announce where every hop is [`LARGE`].
-const LARGE_SEGMENT: u16 = LARGE - 40;
+/// A client outside.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 
 /// How a flow crosses the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,16 @@ struct Course {
     service: u16,
     /// Control gets the ports that it is asked for.
     keeps: bool,
-    /// Of the route outside.
+    /// Of the routes outside.
     mtu: u16,
+}
+
+impl Course {
+    /// What SYNs may announce.
+    fn segment(&self) -> u16 {
+        let mtu = if self.way == Way::Hairpin { LARGE } else { self.mtu };
+        mtu.saturating_sub(40)
+    }
 }
 
 /// Who sits at an end of a flow.
@@ -116,10 +124,12 @@ impl Crossing {
         };
         let neighbour = Some(Neighbour::Learned(ROUTER_MAC));
         let route = Route { uplink: PortId(uplink), next_hop: ROUTER, source, mtu, neighbour };
-        world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: Some(route) });
+        for destination in [REMOTE, STRANGER] {
+            world.answer(&Answer::Route { network: NETWORK, destination, route: Some(route) });
+        }
         world.publish(1, None, Protocol::Tcp, service, (3, 8080));
         world.publish(2, None, Protocol::Udp, service, (3, 8080));
-        let stranger = (Ipv4Addr::new(192, 0, 2, 99), client);
+        let stranger = (STRANGER, client);
         let (ends, src, dst) = match way {
             Way::Out => ([End::Endpoint(2), End::Uplink], (address(2), client), (REMOTE, service)),
             Way::OutByTunnel => ([End::Endpoint(2), End::Tunnel], (address(2), client), (REMOTE, service)),
@@ -143,17 +153,18 @@ impl Crossing {
         }
         let after = if back { self.asked.inverted() } else { self.arrived.expect("something arrives") };
         let mut expected: Vec<_> =
-            sent.pieces(after, Some(LARGE_SEGMENT)).iter().map(|piece| to.gets(piece)).collect();
+            sent.pieces(after, Some(self.course.segment())).iter().map(|piece| to.gets(piece)).collect();
         expected.sort_by_key(offset);
         assert_eq!(left, expected, "{:?} of {sent:?}", self.ends);
     }
 
     /// As [`Crossing::pass`] to where it may have to be cut: the pieces fit, and make up what was sent.
-    fn pass_cut(&mut self, sent: &Sent) {
+    fn pass_cut(&mut self, back: bool, sent: &Sent) {
         let Course { mtu, .. } = self.course;
-        let left = self.send(self.ends[0], &sent.pieces(self.asked, None));
+        let before = if back { self.arrived.unwrap().inverted() } else { self.asked };
+        let left = self.send(self.ends[usize::from(back)], &sent.pieces(before, None));
         let arrived = tuple_of(&left[0]).expect("something arrives");
-        let whole = sent.whole(arrived, Some(mtu.saturating_sub(40)));
+        let whole = sent.whole(arrived, Some(self.course.segment()));
         let whole = Specimen { ttl: whole.ttl - 1, ..if left.len() > 1 { completed(whole) } else { whole } };
         let mut datagram = Vec::new();
         for (number, piece) in left.iter().enumerate() {
@@ -305,7 +316,7 @@ impl Sent {
 
     /// At most the first `len` bytes of what a router has of its first fragment or whole; devices have done their part by then.
     fn quoted(&self, tuple: Tuple, ttl: u8, len: usize) -> Vec<u8> {
-        let mut pieces = self.pieces(tuple, Some(LARGE_SEGMENT));
+        let mut pieces = self.pieces(tuple, Some(LARGE - 40));
         pieces.retain(|piece| piece.part.is_none_or(|(offset, ..)| offset == 0));
         let mut packet = completed(Specimen { ttl, ..pieces.remove(0) }).packet();
         let header = 20 + self.specimen.options.len();
@@ -388,14 +399,20 @@ proptest! {
         crossing.pass(true, &answer);
         crossing.pass_error(back, if back { &answer } else { &question }, (kind, code), (ttl, len));
     }
+
     /// No MTU is so small that a header of TCP, ports and checksum, would not fit behind the longest one of IPv4.
     #[test]
     fn what_is_cut_on_the_way_is_whole_at_its_end(
-        course in any_course(), tunnel in any::<bool>(), mtu in prop_oneof![84..200u16, 200..1500u16], sent in any_sent(true),
+        course in any_course(), mtu in prop_oneof![84..200u16, 200..1500u16], question in any_sent(true), sent in any_sent(true),
     ) {
-        let way = if tunnel { Way::OutByTunnel } else { Way::Out };
+        let way = if course.way == Way::Hairpin { Way::Out } else { course.way };
         let mut sent = of_protocol(sent, course.protocol);
         (sent.specimen.gso, sent.specimen.flags) = (Gso::None, 0);
-        Crossing::new(Course { way, mtu, ..course }).pass_cut(&sent);
+        let mut crossing = Crossing::new(Course { way, mtu, ..course });
+        let is_answer = matches!(way, Way::Published | Way::Mapped);
+        if is_answer {
+            crossing.pass(false, &of_protocol(question, course.protocol));
+        }
+        crossing.pass_cut(is_answer, &sent);
     }
 }

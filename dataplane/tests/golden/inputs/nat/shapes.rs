@@ -19,6 +19,7 @@ pub(super) fn cases() -> Vec<(&'static str, Case)> {
         ("nat-headers", nat_headers()),
         ("nat-segment-size", nat_segment_size()),
         ("nat-sizes", nat_sizes()),
+        ("nat-sizes-back", nat_sizes_back()),
         ("nat-super-frames", nat_super_frames()),
         ("nat-time-to-live", nat_time_to_live()),
     ]
@@ -146,6 +147,25 @@ fn nat_sizes() -> Case {
         // Frames 7 and 8: super-frames whose segments are too large, to be refused and to be cut.
         .send(UPLINK, super_frame(from_router(), client, (HOST, 80)))
         .send(UPLINK, may_be_cut(&super_frame(from_router(), client, (HOST, 80))))
+        .done()
+}
+
+/// Clients behind a hop of 1280 bytes, of published ports whose answers are larger: what SYNs announce, what is refused and what is cut.
+fn nat_sizes_back() -> Case {
+    let (client, web, names) = ((REMOTE, 5000), (HOST, 80), (HOST, 53));
+    let (server, name_server) = ((address(3), 8080), (address(3), 5353));
+    let large = datagram(from_endpoint(3), name_server, client, &data(1400));
+    let mut super_frame = segment(from_endpoint(3), server, client, &data(4000));
+    leave_partial(&mut super_frame, TCP, 16);
+    Timeline::default()
+        .send(UPLINK, syn(from_router(), client, web, false))
+        // Frames 3 and 4 are super-frames: one whose segments fit, and one whose segments do not.
+        .send(3, syn(from_endpoint(3), server, client, true))
+        .send(3, segment(from_endpoint(3), server, client, &data(1300)))
+        .send_all(3, [super_frame.clone(), super_frame])
+        .send(UPLINK, datagram(from_router(), client, names, b"question"))
+        .send_all(3, [large.clone(), may_be_cut(&large)])
+        .send_all(3, fragmented(&datagram(from_endpoint(3), name_server, client, &data(2500)), 1400))
         .done()
 }
 
