@@ -160,11 +160,16 @@ impl Edge {
             _ => own.unwrap_or(it.packet.src),
         };
         let quoted = session.tuple(direction.opposite());
-        let &Hop { dst_mac, src_mac, egress, .. } = &hop;
+        let &Hop { dst_mac, src_mac, egress, mtu, .. } = &hop;
         let change = Change { dst_mac, src_mac, tuple: Some(quoted), max_segment_size: None };
         let (frame, packet) = (it.frame, &it.packet);
+        let len = packet.total_len.into();
+        if len > usize::from(mtu) {
+            self.tell(|| Routing::TooLarge { len, mtu });
+        }
         it.out.forward_rewritten_with(egress, |headers| {
-            quote::rewrite(frame, packet, quote, source, &change, headers)
+            let head = quote::rewrite(frame, packet, quote, source, &change, headers)?;
+            quote::cut(frame, packet, quote, head, mtu, headers)
         })?;
         Ok(Verdict::Route { egress, translation })
     }

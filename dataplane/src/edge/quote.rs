@@ -16,10 +16,12 @@
 use std::net::Ipv4Addr;
 
 use super::packet::{Content, Header, Packet, SHORT_HEADER_LEN, TCP_CHECKSUM_AT, icmp, ports};
-use super::rewrite::{Change, Headers, addresses, copy_head, translate_network, translate_transport};
+use super::rewrite::{
+    Change, Headers, addresses, copy_head, set_total_len, translate_network, translate_transport,
+};
 use super::tuple::{Protocol, Tuple};
 use crate::checksum::Sum;
-use crate::frame::Frame;
+use crate::frame::{ETHERNET_HEADER_LEN, Frame};
 use crate::out::{MAX_HEADERS_LEN, NewHead};
 use crate::verdict::DropReason;
 
@@ -112,4 +114,45 @@ pub fn rewrite(
         begin.new[2..4].copy_from_slice(&sum.checksum().to_be_bytes());
     }
     Ok(new)
+}
+
+/// Cuts an ICMP error whose headers [`rewrite`] has written, as `new` says, to a packet of at most `mtu` bytes: nobody is told that an error is
+/// too large, and of what it quotes the beginning is all that its reader needs (RFC 1812, section 4.3.2.3). Extensions behind the quote (RFC
+/// 4884) are lost with it.
+///
+/// # Errors
+/// [`DropReason::TooBig`] when `mtu` leaves no room for the quoted headers, [`DropReason::EdgeMalformed`] when `packet` or `quote` is not that of
+/// `frame`.
+pub fn cut(
+    frame: &Frame<'_>,
+    packet: &Packet,
+    quote: &Quote,
+    new: NewHead,
+    mtu: u16,
+    headers: &mut [u8; MAX_HEADERS_LEN],
+) -> Result<NewHead, DropReason> {
+    if packet.total_len <= mtu {
+        return Ok(new);
+    }
+    // Whole words, as the header has them, so that what is cut off has its place in the sum.
+    let len = mtu & !3;
+    let end = usize::from(packet.network_offset) + usize::from(len);
+    if end < quote.end {
+        return Err(DropReason::TooBig);
+    }
+    let lost = frame.bytes.get(end..packet.end()).ok_or(DropReason::EdgeMalformed)?;
+    let (_, head) =
+        headers.split_first_chunk_mut::<ETHERNET_HEADER_LEN>().ok_or(DropReason::EdgeMalformed)?;
+    set_total_len(head, len)?;
+    let message = head.get_mut(packet.header_len.into()..).ok_or(DropReason::EdgeMalformed)?;
+    let begin: &mut [u8; SHORT_HEADER_LEN] = message.first_chunk_mut().ok_or(DropReason::EdgeMalformed)?;
+    let extended =
+        matches!(begin[0], icmp::DESTINATION_UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM);
+    let words = if extended { core::mem::take(&mut begin[5]) } else { 0 };
+    if !frame.offload.needs_checksum {
+        let checksum = Sum::from_checksum(u16::from_be_bytes([begin[2], begin[3]]));
+        let sum = checksum.replaced(words.into(), 0) + Sum::of(lost).negated();
+        begin[2..4].copy_from_slice(&sum.checksum().to_be_bytes());
+    }
+    Ok(NewHead { end, ..new })
 }

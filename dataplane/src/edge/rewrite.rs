@@ -194,6 +194,17 @@ pub(super) fn translate_network(
     Ok(pseudo)
 }
 
+/// Gives an IPv4 header another total length.
+#[cold]
+pub(super) fn set_total_len(header: &mut [u8], len: u16) -> Result<(), DropReason> {
+    let header: &mut [u8; IPV4_MIN_HEADER_LEN] = header.first_chunk_mut().ok_or(DropReason::EdgeMalformed)?;
+    let [old, checksum] = [2, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
+    let sum = Sum::from_checksum(checksum).replaced(old, len);
+    header[2..4].copy_from_slice(&len.to_be_bytes());
+    header[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+    Ok(())
+}
+
 /// Gives a TCP, UDP or ICMP echo header the ports or the identifier of `tuple`, where its addresses have changed a sum by
 /// `pseudo`. What a cut header no longer has is left out. `partial`: the checksum is.
 #[inline(always)]

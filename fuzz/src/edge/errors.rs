@@ -15,20 +15,29 @@ use crate::input::Input;
 const KINDS: [u8; 8] = [3, 4, 11, 12, 5, 3, 11, 1];
 const ECHO: [u8; 2] = [0, 8];
 const ACK: u8 = 0x10;
+/// What ways outside take, in bytes. The packets that are said fit the narrowest that there is (RFC 791, section 3.2).
+const WIDE: u16 = 1500;
+const NARROW: u16 = 68;
 
 /// Input: operations of sixteen bytes and edits, each an ICMP error ([`Hostile`]) about one of the packets that are said before. An error
 /// that passes is about a session, comes from where the quoted packet went, goes to who sent that, and quotes what he sent; the rest
-/// of it stays as it was, and checksums that were right are. Right ones do pass. None changes a session, and nobody answers one.
+/// of it stays as it was as far as its way takes it, and checksums that were right are. Right ones do pass. None changes a session, and nobody
+/// answers one. All that once where nothing is too large, and once where every way outside is as narrow as can be.
 pub fn edge_errors(data: &[u8]) {
-    let mut input = Input(data);
+    for mtu in [WIDE, NARROW] {
+        errors_where(Input(data), mtu);
+    }
+}
+
+fn errors_where(mut input: Input<'_>, mtu: u16) {
     let mut world = World::new();
-    let said = conversations(&mut world);
+    let said = conversations(&mut world, mtu);
     // A session that is refreshed shows it.
     world.pass(Duration::from_secs(1));
     for _ in 0..MAX_OPERATIONS {
         let Some(hostile) = Hostile::read(&mut input) else { break };
         let before = sessions(&world);
-        hostile.send(&mut world, &said);
+        hostile.send(&mut world, &said, mtu);
         assert_eq!(sessions(&world), before, "an error has changed a session");
         world.resume();
         world.check_bounds();
@@ -65,11 +74,10 @@ impl Said {
     }
 }
 
-/// Questions and answers of every kind.
-fn conversations(world: &mut World) -> Vec<Said> {
-    for answer in [[0, 0x18], [0, 0xd9], [0, 0x38]] {
-        world.answer(answer);
-    }
+/// Questions and answers of every kind, where ways outside take so much.
+fn conversations(world: &mut World, mtu: u16) -> Vec<Said> {
+    let routes = if mtu == NARROW { [0x98, 0x99, 0xb8] } else { [0x18, 0xd9, 0x38] };
+    routes.into_iter().for_each(|route| world.answer([0, route]));
     let [one, two, _, five, ..] = ADDRESSES;
     let (host, remote, other) = (ADDRESSES[6], ADDRESSES[8], ADDRESSES[9]);
     let questions = [
@@ -140,7 +148,7 @@ impl Hostile {
         })
     }
 
-    /// Whether it must pass.
+    /// Whether it must pass, where there is room for what it says.
     fn is_right(&self, quoted: &[u8]) -> bool {
         let has_ends = self.door.is_none() && self.src.is_none() && self.dst.is_none();
         let is_plain = self.flags & (WRONG_SUM | NESTED) == 0 && self.edits.is_empty() && self.ttl() > 1;
@@ -190,7 +198,7 @@ impl Hostile {
         if self.flags & OPTIONS != 0 { with_options(&packet) } else { packet }
     }
 
-    fn send(&self, world: &mut World, said: &[Said]) {
+    fn send(&self, world: &mut World, said: &[Said], mtu: u16) {
         let about = &said[usize::from(self.which) % said.len()];
         let quoted = self.quote(&about.arrived.1);
         let packet = self.packet(&quoted, &about.arrived.1);
@@ -199,11 +207,14 @@ impl Hostile {
         let verdict = world.receive(port, &Frame::plain(&frame), self.flags & WRONG_SUM == 0);
         assert!(!world.out.has_made(), "an error is answered: {verdict}");
         let passes = matches!(verdict, Verdict::Route { .. });
-        assert!(passes || !self.is_right(&quoted), "a right error does not pass: {verdict}");
+        let uplink = world.core.snapshot().edge.uplink(PortId(about.sent.0));
+        let mtu = uplink.map_or(WIDE, |uplink| uplink.mtu.min(mtu));
+        let fits = packet.len() <= usize::from(mtu) || least(&packet) <= usize::from(mtu);
+        assert!(passes || !fits || !self.is_right(&quoted), "a right error does not pass: {verdict}");
         let left = world.left(&Frame::plain(&frame));
         assert_eq!(passes, left.len() == 1, "{verdict}");
         for (egress, leaves) in &left {
-            check_passed(world, said, (port, &packet), (*egress, leaves));
+            check_passed(world, said, (port, &packet), (*egress, leaves), mtu);
         }
     }
 }
@@ -219,8 +230,26 @@ fn with_options(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// An error came in by a port and left by another.
-fn check_passed(world: &World, said: &[Said], (port, came): (u16, &[u8]), (egress, left): (u16, &[u8])) {
+fn is_uplink(world: &World, port: u16) -> bool {
+    world.core.snapshot().port(PortId(port)).is_some_and(|port| port.place == Place::Uplink)
+}
+
+/// How much of an error must not be cut: all headers, as far as their checksums go.
+fn least(error: &[u8]) -> usize {
+    let start = header_len(error) + 8;
+    let transport = start + error.get(start..).filter(|quoted| !quoted.is_empty()).map_or(0, header_len);
+    let len = error.get(start + 9).copied() == Some(Protocol::Tcp as u8) && error.len() >= transport + 18;
+    (transport + if len { 18 } else { 8 }).next_multiple_of(4)
+}
+
+/// An error came in by a port and left by another, whose way takes so much.
+fn check_passed(
+    world: &World,
+    said: &[Said],
+    (port, came): (u16, &[u8]),
+    (egress, left): (u16, &[u8]),
+    mtu: u16,
+) {
     let start = header_len(came) + 8;
     let (quoted, told) = (&came[start..], &left[start..]);
     let flow_of = |packet: &[u8]| flow(&[packet, &[0; 20]].concat()).expect("a flow is quoted");
@@ -234,22 +263,22 @@ fn check_passed(world: &World, said: &[Said], (port, came): (u16, &[u8]), (egres
     );
     let [[by, _], [_, to]] = [came, left].map(ends);
     assert_eq!(to, addresses(&sent)[0]);
-    let is_uplink =
-        |port: u16| world.core.snapshot().port(PortId(port)).is_some_and(|port| port.place == Place::Uplink);
-    if is_uplink(about.arrived.0) {
-        assert!(is_uplink(port), "an error about what went outside comes from there");
+    if is_uplink(world, about.arrived.0) {
+        assert!(is_uplink(world, port), "an error about what went outside comes from there");
     } else {
         // Port 4 is not guarded: whoever is there may say that he is anybody of his network.
         assert!(port == about.arrived.0 || port == 4 && about.arrived.0 != 5, "an error by {port}");
         assert_eq!(by, addresses(&tuple)[1], "who complains was spoken to");
     }
 
-    assert_eq!(came.len(), left.len());
-    assert_eq!((&came[..8], came[8] - 1, came[9]), (&left[..8], left[8], left[9]));
-    assert_eq!(
-        (&came[20..start - 6], &came[start - 4..start]),
-        (&left[20..start - 6], &left[start - 4..start])
-    );
+    let len = if came.len() > usize::from(mtu) { usize::from(mtu & !3) } else { came.len() };
+    assert_eq!((left.len(), u16::from_be_bytes([left[2], left[3]])), (len, len as u16), "of {mtu}");
+    assert_eq!((&came[..2], &came[4..8]), (&left[..2], &left[4..8]));
+    assert_eq!((came[8] - 1, came[9], &came[20..start - 6]), (left[8], left[9], &left[20..start - 6]));
+    // Where extensions begin is no more told when they are cut off.
+    let told_extensions = if len < came.len() && came[start - 8] != 4 { 0 } else { came[start - 3] };
+    assert_eq!((came[start - 4], &came[start - 2..start]), (left[start - 4], &left[start - 2..start]));
+    assert_eq!(left[start - 3], told_extensions);
     let transport = header_len(quoted);
     let sum = transport + checksum_at(tuple.protocol);
     let ends = if tuple.protocol == Protocol::Icmp {

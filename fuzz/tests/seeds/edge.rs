@@ -66,6 +66,16 @@ pub(crate) fn error_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("echo-every-length", (0..=52).flat_map(|len| plain(ECHO, len, &[])).collect()),
         ("options-in-the-quote", all(16, 0, 63, WHOLE, &[])),
         ("options-in-front", all(64, 1, 63, WHOLE, &[])),
+        (
+            "with-extensions",
+            (0..SAID)
+                .flat_map(|which| {
+                    let mut error = about(which, 16, 0, 63, WHOLE, &[]);
+                    error[9] = 32;
+                    error
+                })
+                .collect(),
+        ),
         ("about-an-error", all(32, 0, 63, WHOLE, &[])),
         ("wrong-checksum", all(8, 0, 63, WHOLE, &[])),
         ("last-hop", all(0, 0, 1, WHOLE, &[])),

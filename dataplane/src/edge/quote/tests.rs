@@ -35,18 +35,36 @@ fn left(kind: u8, (src, dst): (Ipv4Addr, Ipv4Addr), quoted: &[u8]) -> OwnedFrame
     frame
 }
 
+/// With its checksum left to whoever sends it.
+fn left_partial(mut frame: OwnedFrame) -> OwnedFrame {
+    frame.bytes[36..38].fill(0);
+    frame.offload = Offload { needs_checksum: true, csum_start: 34, csum_offset: 2, ..Offload::NONE };
+    frame
+}
+
 fn read(frame: &OwnedFrame) -> Result<Quote, DropReason> {
     Quote::parse(&Frame { bytes: &frame.bytes, offload: frame.offload }, &parse(frame)?)
 }
 
 fn translate(frame: &OwnedFrame, source: Ipv4Addr, tuple: &Tuple) -> Result<OwnedFrame, DropReason> {
+    translate_cut(frame, source, tuple, u16::MAX)
+}
+
+/// The same towards a hop that takes so much.
+fn translate_cut(
+    frame: &OwnedFrame,
+    source: Ipv4Addr,
+    tuple: &Tuple,
+    mtu: u16,
+) -> Result<OwnedFrame, DropReason> {
     let packet = parse(frame)?;
     let borrowed = Frame { bytes: &frame.bytes, offload: frame.offload };
     let quote = Quote::parse(&borrowed, &packet)?;
     let change = Change { dst_mac: mac(9), src_mac: GATEWAY.mac, tuple: Some(tuple), max_segment_size: None };
     let mut out = Out::new();
     out.forward_rewritten_with(PortId(9), |headers| {
-        rewrite(&borrowed, &packet, &quote, source, &change, headers)
+        let head = rewrite(&borrowed, &packet, &quote, source, &change, headers)?;
+        cut(&borrowed, &packet, &quote, head, mtu, headers)
     })?;
     Ok(leaving(frame, &out))
 }
@@ -137,6 +155,63 @@ fn extensions_behind_the_quote_stay() {
 }
 
 #[test]
+fn what_is_too_large_is_cut_as_if_less_had_been_quoted() {
+    let (host, endpoint) = (Ipv4Addr::new(10, 0, 0, 100), Ipv4Addr::new(10, 0, 0, 2));
+    for (outside, inside) in flows() {
+        let (before, after) = (outside.packet(), outside.with_tuple(inside).packet());
+        let whole = before.len() as u16 + 28;
+        for (kind, partial) in [(3, false), (4, false), (11, false), (12, false), (3, true)] {
+            let frame = |frame: OwnedFrame| if partial { left_partial(frame) } else { frame };
+            let error = frame(error(kind, (ROUTER, host), &before));
+            for mtu in 68..whole + 3 {
+                let len = usize::from(if mtu < whole { mtu & !3 } else { whole }) - 28;
+                let expected = frame(left(kind, (ROUTER, endpoint), &after[..len]));
+                let there = translate_cut(&error, ROUTER, &inside, mtu).unwrap();
+                assert_eq!(there, expected, "kind {kind}, {mtu} bytes, {outside:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn headers_of_the_quote_are_not_cut() {
+    let host = Ipv4Addr::new(10, 0, 0, 100);
+    for (outside, inside) in flows() {
+        let least = if inside.protocol == Protocol::Tcp { 18 } else { 8 };
+        for options in [0, 40] {
+            let quoted = Specimen { options: vec![1; options], ..outside.clone() };
+            let error = error(11, (ROUTER, host), &quoted.packet());
+            let least = (28 + 20 + options + least).next_multiple_of(4) as u16;
+            assert!(translate_cut(&error, ROUTER, &inside, least).is_ok(), "{least} bytes of {quoted:?}");
+            let narrower = translate_cut(&error, ROUTER, &inside, least - 1);
+            assert_eq!(narrower, Err(DropReason::TooBig), "{least} bytes of {quoted:?}");
+        }
+    }
+}
+
+#[test]
+fn who_cuts_an_error_takes_its_extensions_away() {
+    // RFC 4884: the sixth byte of these says where extensions begin, in words of the quote.
+    let (host, endpoint) = (Ipv4Addr::new(10, 0, 0, 100), Ipv4Addr::new(10, 0, 0, 2));
+    let (outside, inside) = &flows()[0];
+    let (before, after) = (outside.packet(), outside.with_tuple(*inside).packet());
+    for (kind, becomes) in [(3, 0), (4, 32), (11, 0), (12, 0)] {
+        let extended = |mut frame: OwnedFrame, words| {
+            frame.bytes[39] = words;
+            frame.bytes[36..38].fill(0);
+            let sum = !naive_sum(&frame.bytes[34..]);
+            frame.bytes[36..38].copy_from_slice(&sum.to_be_bytes());
+            frame
+        };
+        let error = extended(error(kind, (ROUTER, host), &before), 32);
+        let expected = |len: usize, words| extended(left(kind, (ROUTER, endpoint), &after[..len]), words);
+        let there = |mtu| translate_cut(&error, ROUTER, inside, mtu).unwrap();
+        assert_eq!(there(1500), expected(after.len(), 32), "kind {kind}");
+        assert_eq!(there(100), expected(72, becomes), "kind {kind}");
+    }
+}
+
+#[test]
 fn a_wrong_checksum_in_the_quote_does_not_matter_and_stays_wrong() {
     // Many a router quotes the packet after it has counted down its TTL.
     let (outside, inside) = &flows()[0];
@@ -166,14 +241,10 @@ fn an_endpoints_error_leaves_from_the_given_source() {
 fn a_message_whose_checksum_is_left_to_do_is_translated_too() {
     let (outside, inside) = &flows()[0];
     let host = Ipv4Addr::new(10, 0, 0, 100);
-    let partial = |mut frame: OwnedFrame| {
-        frame.bytes[36..38].fill(0);
-        frame.offload = Offload { needs_checksum: true, csum_start: 34, csum_offset: 2, ..Offload::NONE };
-        frame
-    };
-    let there = translate(&partial(error(3, (ROUTER, host), &outside.packet())), ROUTER, inside).unwrap();
+    let there =
+        translate(&left_partial(error(3, (ROUTER, host), &outside.packet())), ROUTER, inside).unwrap();
     let expected = left(3, (ROUTER, Ipv4Addr::new(10, 0, 0, 2)), &outside.with_tuple(*inside).packet());
-    assert_eq!(there, partial(expected));
+    assert_eq!(there, left_partial(expected));
 }
 
 #[test]

@@ -18,6 +18,7 @@ const PARAMETER: (u8, u8) = (12, 0);
 
 pub(super) fn cases() -> Vec<(&'static str, Case)> {
     vec![
+        ("nat-errors-cut", nat_errors_cut()),
         ("nat-errors-from-inside", nat_errors_from_inside()),
         ("nat-errors-from-outside", nat_errors_from_outside()),
         ("nat-errors-hairpin", nat_errors_hairpin()),
@@ -108,6 +109,31 @@ fn nat_errors_from_inside() -> Case {
         .send(2, of(2, PORT_CLOSED, &packet(&udp)[..27]))
         .send(2, of(2, PORT_CLOSED, packet(&of(2, PORT_CLOSED, packet(&udp)))))
         .send_all(2, fragmented(&long, 800))
+        .done()
+}
+
+/// Errors that quote more than the next hop takes: 601 bytes to endpoint 2, 68 to endpoint 4, 1280 to the outside. They are cut, whether
+/// they may be fragmented or not; headers that are quoted are not, and no error is made about it.
+fn nat_errors_cut() -> Case {
+    let from = |what, word, quoted: &[u8]| error(from_router(), (FAR, HOST), what, word, quoted);
+    let (nat, names, other) = ((HOST, NAT_PORT), (REMOTE, 53), (REMOTE, 54));
+    let udp = datagram(from_router(), nat, names, &data(1400));
+    let too_large = from(TOO_LARGE, 1280, packet(&udp));
+    // The quote is said to have 32 words, and extensions behind it (RFC 4884).
+    let extended = from(TIME_EXCEEDED, 32 << 16, &[&packet(&udp)[..128], &data(500)].concat());
+    let short = datagram(from_router(), nat, other, b"question for endpoint 4");
+    let optional = with_header(&short, |header| header.options = [1; 20].into());
+    let (client, name_server) = ((REMOTE, 5000), (address(3), 5353));
+    let request = datagram(from_endpoint(3), client, name_server, &data(1400));
+    let closed = error(from_endpoint(3), (address(3), REMOTE), PORT_CLOSED, 0, packet(&request));
+    Timeline::default()
+        .send(2, datagram(from_endpoint(2), endpoint(2), names, b"question"))
+        .send(UPLINK, router_answers())
+        .send_all(UPLINK, [may_be_cut(&too_large), too_large, extended])
+        .send(4, datagram(from_endpoint(4), endpoint(4), other, b"question"))
+        .send_all(UPLINK, [from(PORT_CLOSED, 0, packet(&short)), from(PORT_CLOSED, 0, packet(&optional))])
+        .send(UPLINK, datagram(from_router(), client, (HOST, 53), b"question"))
+        .send_all(3, [may_be_cut(&closed), closed])
         .done()
 }
 
