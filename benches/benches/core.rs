@@ -19,7 +19,7 @@ const NOW: Timestamp = Timestamp::from_secs(1);
 fn core_with(ports: u16, guard: bool) -> (Core, Out) {
     let mut core = Core::new(0);
     let mut out = Out::new();
-    core.adopt(snapshot(ports, guard));
+    core.adopt(Timestamp::ZERO, snapshot(ports, guard));
     for port in 0..ports {
         let frame = small_frame(port, MacAddr::BROADCAST);
         core.step(NOW, PortId(port), &Frame::plain(&frame), &mut out);

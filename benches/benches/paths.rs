@@ -92,7 +92,7 @@ fn whole(frame: &[u8]) -> [u8; 60] {
 fn bridge(ports: u16, guard: bool) -> impl FnMut(PortId, &[u8]) {
     let mut core = Core::with_seed(0, 1);
     let mut out = Out::new();
-    core.adopt(snapshot(ports, guard));
+    core.adopt(Timestamp::ZERO, snapshot(ports, guard));
     for port in 0..ports {
         let frame = small_frame(port, MacAddr::BROADCAST);
         core.step(NOW, PortId(port), &Frame::plain(&frame), &mut out);
@@ -106,7 +106,7 @@ fn bridge(ports: u16, guard: bool) -> impl FnMut(PortId, &[u8]) {
 fn many_stations(count: u32) -> Box<dyn Work> {
     let mut core = Core::with_seed(0, 1);
     let mut out = Out::new();
-    core.adopt(snapshot_with(2, false, 4 * count as usize));
+    core.adopt(Timestamp::ZERO, snapshot_with(2, false, 4 * count as usize));
     let frame = |from: u32, to: u32| {
         let mut frame = small_frame(0, station(to));
         frame[6..12].copy_from_slice(&station(from).0);

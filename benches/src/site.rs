@@ -47,7 +47,7 @@ impl Site {
     /// The edge does not do what it is for.
     pub fn new() -> Site {
         let mut core = Core::with_seed(0, 1);
-        core.adopt(Arc::new(snapshot()));
+        core.adopt(Timestamp::ZERO, Arc::new(snapshot()));
         core.answer(NOW, &Answer::PortsHeld { protocol: Protocol::Tcp, ports: vec![(16_384, 32_767)] });
         let mut site = Site { core, out: Out::new() };
         site.step(ENDPOINT, &outbound(0, SYN));

@@ -156,9 +156,7 @@ impl Edge {
     }
 
     /// Decides by `new` instead of `old` from now on. Sessions of endpoints and publications that there are no more end.
-    pub fn adopt(&mut self, old: &Snapshot, new: &Snapshot) {
-        // Sessions end whose port rests from now on; snapshots carry no time, and the last hop's will do.
-        let now = self.generation_ends;
+    pub fn adopt(&mut self, now: Timestamp, old: &Snapshot, new: &Snapshot) {
         let (before, after) = (&old.edge, &new.edge);
         self.distrust_hops();
         if (before.limits, before.timeouts) != (after.limits, after.timeouts) {

@@ -101,7 +101,7 @@ impl Replay {
         let ids = (0..snapshot.ports.len()).map(|index| PortId(index as u16));
         let egress = ids.map(offloads).collect();
         let mut core = Core::with_seed(0, 0);
-        core.adopt(snapshot);
+        core.adopt(Timestamp::ZERO, snapshot);
         Replay {
             core,
             egress,

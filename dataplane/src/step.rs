@@ -50,11 +50,11 @@ impl Core {
         }
     }
 
-    /// Decides by `snapshot` from now on.
-    pub fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+    /// Decides by `snapshot` from `now` on.
+    pub fn adopt(&mut self, now: Timestamp, snapshot: Arc<Snapshot>) {
         self.gateway.forget_missing_ports(&snapshot);
         if let Some(edge) = &mut self.edge {
-            edge.adopt(&self.snapshot, &snapshot);
+            edge.adopt(now, &self.snapshot, &snapshot);
         }
         self.snapshot = snapshot;
     }

@@ -455,7 +455,7 @@ mod tests {
         let (mut worker, ends) = worker(1);
         let port =
             Port { counters: Arc::from([PortCounters::default(), PortCounters::default()]), ..open_port(0) };
-        worker.core.adopt(Arc::new(snapshot(vec![port])));
+        worker.core.adopt(Timestamp::ZERO, Arc::new(snapshot(vec![port])));
         let packet = ipv4(address(2), [192, 0, 2, 1].into(), 17, &[0; 8]);
         let frame = ethernet(GATEWAY.mac, mac(2), 0x0800, &packet);
         for _ in 0..handover::DEPTH + 3 {
@@ -472,7 +472,7 @@ mod tests {
     #[test]
     fn silent_ports_do_not_slow_others_down() {
         let (mut worker, _ends) = worker(0);
-        worker.core.adopt(Arc::new(snapshot(vec![open_port(0), open_port(1)])));
+        worker.core.adopt(Timestamp::ZERO, Arc::new(snapshot(vec![open_port(0), open_port(1)])));
         let peers = [0, 1].map(|number| {
             let (port, peer) = memory::pair(8, Offloads::NONE).unwrap();
             worker.own(Arc::new(PortIo::new(PortId(number), Device::Memory(port))));

@@ -241,7 +241,7 @@ struct World {
 impl World {
     fn new() -> World {
         let mut core = Core::with_seed(0, 0);
-        core.adopt(Arc::new(snapshot()));
+        core.adopt(Timestamp::ZERO, Arc::new(snapshot()));
         let mut world = World {
             core,
             out: Out::new(),
@@ -332,7 +332,7 @@ impl World {
             *port = self::snapshot().ports.swap_remove(2);
             (self.received[2], self.dropped[2]) = (0, 0);
         }
-        self.core.adopt(Arc::new(snapshot));
+        self.core.adopt(self.now, Arc::new(snapshot));
     }
 
     fn receive(&mut self, port: u16, frame: &Frame<'_>, sound: bool) -> Verdict {

@@ -105,7 +105,7 @@ struct World {
 impl World {
     fn new() -> World {
         let mut core = Core::new(0);
-        core.adopt(Arc::new(snapshot()));
+        core.adopt(Timestamp::ZERO, Arc::new(snapshot()));
         World {
             core,
             out: Out::new(),

@@ -90,8 +90,9 @@ impl World {
     }
 
     fn of(mut core: Core) -> World {
-        core.adopt(Arc::new(world()));
-        World { core, out: Out::new(), now: Timestamp::from_secs(1000), asked: Vec::new() }
+        let now = Timestamp::from_secs(1000);
+        core.adopt(now, Arc::new(world()));
+        World { core, out: Out::new(), now, asked: Vec::new() }
     }
 
     /// Ports are held, and the route to [`REMOTE`] and its next hop are known.
@@ -122,7 +123,7 @@ impl World {
     fn change(&mut self, change: impl FnOnce(&mut Snapshot)) {
         let mut snapshot = Snapshot::clone(self.core.snapshot());
         change(&mut snapshot);
-        self.core.adopt(Arc::new(snapshot));
+        self.core.adopt(self.now, Arc::new(snapshot));
     }
 
     fn change_network(&mut self, change: impl FnOnce(&mut Network)) {

@@ -44,7 +44,7 @@ impl Lab {
     /// Open ports of these numbers.
     fn new(ports: impl IntoIterator<Item = u8>) -> Self {
         let mut lab = Lab { core: Core::new(0), out: Out::new(), now: Timestamp::from_secs(1000) };
-        lab.core.adopt(Arc::new(snapshot(ports.into_iter().map(open_port).collect())));
+        lab.core.adopt(lab.now, Arc::new(snapshot(ports.into_iter().map(open_port).collect())));
         // Nothing leads outside, so that no route is asked for.
         lab.change(|snapshot| {
             Arc::make_mut(snapshot.networks[0].as_mut().unwrap()).edge.uplinks = UplinkChoice::None;
@@ -62,7 +62,7 @@ impl Lab {
     fn change(&mut self, change: impl FnOnce(&mut Snapshot)) {
         let mut snapshot = Snapshot::clone(self.core.snapshot());
         change(&mut snapshot);
-        self.core.adopt(Arc::new(snapshot));
+        self.core.adopt(self.now, Arc::new(snapshot));
     }
 
     fn send(&mut self, port: u8, frame: &[u8]) -> Verdict {
@@ -366,7 +366,7 @@ fn only_worker_0_sweeps() {
     let mut out = Out::new();
     let mut tick = |worker| {
         let mut core = Core::new(worker);
-        core.adopt(lab.core.snapshot().clone());
+        core.adopt(lab.now, lab.core.snapshot().clone());
         core.tick(expired, &mut out)
     };
     tick(1);

@@ -56,7 +56,7 @@ impl Worker {
         while let Ok(command) = self.setup.commands.try_recv() {
             match command {
                 Command::Publish { snapshot, devices } => {
-                    self.core.adopt(snapshot);
+                    self.core.adopt(now, snapshot);
                     self.egress.devices = devices;
                 }
                 Command::Own(io) => self.own(io),

@@ -185,7 +185,7 @@ fn another_worker_hands_tracked_frames_over() {
     for port in snapshot.ports.iter_mut().flatten() {
         port.counters = (0..2).map(|_| crate::counters::PortCounters::default()).collect();
     }
-    worker.adopt(Arc::new(snapshot));
+    worker.adopt(Timestamp::ZERO, Arc::new(snapshot));
     let mut out = Out::new();
     let mut step = |bytes: &[u8]| worker.step(Timestamp::ZERO, PortId(2), &Frame::plain(bytes), &mut out);
     let syn = tcp((address(2), 40_000), (address(3), 80), SYN).packet();

@@ -402,6 +402,28 @@ fn a_client_speaks_to_a_service_by_two_published_ports_at_once() {
 }
 
 #[test]
+fn a_port_rests_from_when_its_endpoint_went() {
+    let mut world = World::ready();
+    let neighbour = Some(Neighbour::Fixed(ROUTER_MAC));
+    let route = Route { uplink: PortId(UPLINK), next_hop: ROUTER, source: HOST, mtu: 1500, neighbour };
+    world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: Some(route) });
+    let (own, minute) = (POOL.0, Duration::from_secs(60));
+    let mut port = |world: &mut World, endpoint: u8| {
+        world.inside(endpoint, &udp((address(endpoint), own), (REMOTE, 53))).1[0].ports().0
+    };
+    assert_eq!(port(&mut world, 2), own, "kept");
+    // Nobody says anything for longer than a port rests.
+    world.pass(3 * minute);
+    world.change(|snapshot| snapshot.ports[2] = None);
+    assert_eq!(world.sessions(), 0);
+    world.pass(minute);
+    assert_ne!(port(&mut world, 3), own, "it rests");
+    // Sessions count time in units of 64 ms.
+    world.pass(minute + Duration::from_secs(1));
+    assert_eq!(port(&mut world, 4), own, "it has rested for two minutes");
+}
+
+#[test]
 fn an_endpoint_independent_mapping_is_one_port_for_all_and_open_to_all() {
     let mut world = World::ready();
     world.change_network(|network| network.edge.mapping = Mapping::EndpointIndependent);

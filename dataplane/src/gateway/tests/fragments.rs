@@ -228,7 +228,7 @@ fn every_worker_gives_up_what_waited_too_long() {
         let mut lab = Lab::new([ASKER]);
         let snapshot = Arc::clone(lab.core.snapshot());
         lab.core = Core::new(worker);
-        lab.core.adopt(snapshot);
+        lab.core.adopt(lab.now, snapshot);
         lab.change(|snapshot| {
             let counters = (0..2).map(|_| crate::counters::PortCounters::default());
             snapshot.ports[usize::from(ASKER)].as_mut().unwrap().counters = counters.collect();
