@@ -24,6 +24,7 @@ use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
 
 use self::packets::{between, framed, ipv4, message};
 use crate::input::Input;
+use crate::reach;
 use crate::rehearsal::Log;
 
 mod answers;
@@ -340,6 +341,7 @@ impl World {
             log.before(&mut self.core, self.now, PortId(port), frame);
         }
         let verdict = self.core.step(self.now, PortId(port), frame, &mut self.out);
+        reach::note(verdict);
         self.received[usize::from(port)] += 1;
         self.check(port, frame, verdict, sound);
         verdict
@@ -354,6 +356,7 @@ impl World {
         while let Some(held) = self.core.next_ready() {
             let frame = Frame { bytes: &held.bytes, offload: held.offload };
             let verdict = self.core.resume(self.now, held.ingress, &frame, &mut self.out);
+            reach::note(verdict);
             self.check(held.ingress.0, &frame, verdict, false);
             told(self, held.ingress.0, &frame, verdict);
         }

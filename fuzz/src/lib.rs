@@ -11,20 +11,47 @@
 mod dns;
 mod edge;
 mod fdb;
+mod files;
 mod input;
+mod parsers;
 mod plugin;
+pub mod reach;
 mod rehearsal;
 mod segment;
 mod step;
 mod trace;
 mod translate;
+mod vnet;
 
 pub use dns::dns;
 pub use edge::{edge, edge_errors, edge_fragments};
 pub use fdb::fdb_against_model;
+pub use files::{config, pcap};
+pub use parsers::parsers;
 pub use plugin::plugin;
 pub use rehearsal::trace;
 pub use segment::segment;
-pub use step::step;
+pub use step::{step, step_input};
 pub use trace::trace_grammar;
 pub use translate::{icmp_error, rewrite_packet};
+pub use vnet::vnet_header;
+
+/// Every target: its name, which is that of its folders of seeds and corpora, and its work.
+pub const TARGETS: [(&str, fn(&[u8])); 16] = [
+    ("config", config),
+    ("dns", dns),
+    ("edge", edge),
+    ("edge_errors", edge_errors),
+    ("edge_fragments", edge_fragments),
+    ("fdb_against_model", fdb_against_model),
+    ("icmp_error", icmp_error),
+    ("parsers", parsers),
+    ("pcap", pcap),
+    ("plugin", plugin),
+    ("rewrite_packet", rewrite_packet),
+    ("segment", segment),
+    ("step", step),
+    ("trace", trace),
+    ("trace_grammar", trace_grammar),
+    ("vnet_header", vnet_header),
+];

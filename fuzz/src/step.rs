@@ -11,6 +11,7 @@ use pontoon_dataplane::frame::EthernetView;
 use pontoon_dataplane::network::{
     DEFAULT_AGEING, Gateway, Identity, Network, NetworkId, Place, Port, PortSettings, Snapshot,
 };
+use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::out::Out;
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::segment::segment;
@@ -18,6 +19,7 @@ use pontoon_dataplane::step::Core;
 use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
 
 use crate::input::Input;
+use crate::reach;
 
 /// More frames find nothing that fewer do not.
 const MAX_FRAMES: usize = 100;
@@ -38,6 +40,23 @@ pub fn step(data: &[u8]) {
         world.receive(PortId(u16::from(port % (PORTS + 1))), &Frame { bytes, offload });
     }
     world.check_counters();
+}
+
+/// The input of [`step`] that is these frames: each with its port, when it comes and its bytes (65,535 at most), with nothing left to do.
+pub fn step_input<'a>(frames: impl IntoIterator<Item = (u8, Duration, &'a [u8])>) -> Vec<u8> {
+    let mut input = Vec::new();
+    let mut before = None;
+    for (port, at, bytes) in frames {
+        let delay = at.saturating_sub(before.unwrap_or(at)).as_millis() / 8;
+        before = Some(at);
+        let bytes = &bytes[..bytes.len().min(u16::MAX.into())];
+        input.push(port);
+        input.extend(u16::try_from(delay).unwrap_or(u16::MAX).to_le_bytes());
+        input.extend(Offload::NONE.emit());
+        input.extend((bytes.len() as u16).to_le_bytes());
+        input.extend(bytes);
+    }
+    input
 }
 
 /// Two networks. In the first are ports 0 to 5, all of them different, in the second 6 and 7.
@@ -128,6 +147,7 @@ impl World {
 
     fn receive(&mut self, ingress: PortId, frame: &Frame<'_>) {
         let verdict = self.core.step(self.now, ingress, frame, &mut self.out);
+        reach::note(verdict);
         let snapshot = Arc::clone(self.core.snapshot());
         let Some(port) = snapshot.port(ingress) else {
             assert_eq!(verdict, Verdict::Drop(DropReason::UnknownPort));

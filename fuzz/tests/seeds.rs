@@ -9,34 +9,23 @@
 
 #[path = "seeds/edge.rs"]
 mod edge;
+#[path = "seeds/files.rs"]
+mod files;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use etherparse::PacketBuilder;
+use files::{CONFIG_SEEDS, pcap_seeds, vnet_seeds};
 use libtest_mimic::{Arguments, Failed, Trial};
 use pontoon_dataplane::checksum::checksum;
-use pontoon_dataplane::offload::{Gso, Offload};
+use pontoon_dataplane::offload::{Gso, Offload, VNET_HEADER_LEN};
 use pontoon_dataplane::replay::Arrival;
 use pontoon_dataplane::replay::case::Case;
+use pontoon_fuzz::TARGETS;
 
 type Target = (&'static str, fn(&[u8]));
-
-const TARGETS: [Target; 12] = [
-    ("dns", pontoon_fuzz::dns),
-    ("plugin", pontoon_fuzz::plugin),
-    ("edge", pontoon_fuzz::edge),
-    ("edge_errors", pontoon_fuzz::edge_errors),
-    ("edge_fragments", pontoon_fuzz::edge_fragments),
-    ("step", pontoon_fuzz::step),
-    ("fdb_against_model", pontoon_fuzz::fdb_against_model),
-    ("segment", pontoon_fuzz::segment),
-    ("rewrite_packet", pontoon_fuzz::rewrite_packet),
-    ("icmp_error", pontoon_fuzz::icmp_error),
-    ("trace", pontoon_fuzz::trace),
-    ("trace_grammar", pontoon_fuzz::trace_grammar),
-];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -107,6 +96,18 @@ fn bless() -> std::io::Result<()> {
     }
     for (name, text) in plugin_seeds()? {
         write("plugin", &name, text.as_bytes())?;
+    }
+    for (name, bytes) in parser_seeds() {
+        write("parsers", name, &bytes)?;
+    }
+    for (name, bytes) in pcap_seeds()? {
+        write("pcap", name, &bytes)?;
+    }
+    for (name, text) in CONFIG_SEEDS {
+        write("config", name, text.as_bytes())?;
+    }
+    for (name, bytes) in vnet_seeds() {
+        write("vnet_header", name, &bytes)?;
     }
     for (name, text) in TRACE_SEEDS {
         write("trace_grammar", name, text.as_bytes())?;
@@ -289,6 +290,12 @@ fn flows(data: &[u8]) -> [(&'static str, Vec<u8>); 4] {
     start().icmpv4_echo_reply(4000, 1).write(reply, data).unwrap();
     let [tcp, udp, request, reply] = frames;
     [("tcp", tcp), ("udp", udp), ("echo-request", request), ("echo-reply", reply)]
+}
+
+/// The frames of those.
+fn parser_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    const BEFORE_FRAME: usize = ENDS.len() + 4 + VNET_HEADER_LEN;
+    rewrite_seeds().into_iter().map(|(name, seed)| (name, seed[BEFORE_FRAME..].to_vec())).collect()
 }
 
 /// The format is told at `pontoon_fuzz::rewrite_packet`.

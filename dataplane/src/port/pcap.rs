@@ -72,18 +72,26 @@ pub enum CaptureError {
 /// # Errors
 /// See [`CaptureError`].
 pub fn read(path: &Path) -> Result<Vec<(Duration, Vec<u8>)>, CaptureError> {
-    /// The type of the block that starts every pcapng file, the same in either byte order.
-    const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
     let bytes = std::fs::read(path).map_err(|source| CaptureError::Io {
         path: path.to_owned(),
         action: "read",
         source,
     })?;
+    parse(path, &bytes)
+}
+
+/// As [`read`], from the `bytes` of the file `path`.
+///
+/// # Errors
+/// See [`CaptureError`].
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(Duration, Vec<u8>)>, CaptureError> {
+    /// The type of the block that starts every pcapng file, the same in either byte order.
+    const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
     let mut capture = Capture { path, frames: Vec::new() };
     if bytes.starts_with(&PCAPNG_MAGIC) {
-        capture.read_pcapng(&bytes)?;
+        capture.read_pcapng(bytes)?;
     } else {
-        capture.read_pcap(&bytes)?;
+        capture.read_pcap(bytes)?;
     }
     Ok(capture.frames)
 }
