@@ -408,7 +408,7 @@ fn a_port_rests_from_when_its_endpoint_went() {
     let route = Route { uplink: PortId(UPLINK), next_hop: ROUTER, source: HOST, mtu: 1500, neighbour };
     world.answer(&Answer::Route { network: NETWORK, destination: REMOTE, route: Some(route) });
     let (own, minute) = (POOL.0, Duration::from_secs(60));
-    let mut port = |world: &mut World, endpoint: u8| {
+    let port = |world: &mut World, endpoint: u8| {
         world.inside(endpoint, &udp((address(endpoint), own), (REMOTE, 53))).1[0].ports().0
     };
     assert_eq!(port(&mut world, 2), own, "kept");
