@@ -20,7 +20,7 @@ use crate::api::types::{Document, ErrorBody};
 use crate::config;
 use crate::daemon::{self, DaemonOptions, DockerPlugin};
 use crate::failure::Failure;
-use crate::{demo, doctor};
+use crate::{bench, demo, doctor};
 use args::{Cli, Command};
 use commands::Session;
 use output::Output;
@@ -51,6 +51,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let session = || Session::new(&cli.socket, out);
     match cli.command {
         Command::Demo(args) => return demo::run(&demo::Options { json: cli.json, keep: args.keep }),
+        Command::Bench(args) => return bench::run(&bench_options(*args, cli.json)),
         Command::Doctor => return doctor::run(out),
         Command::Daemon(args) => return run_daemon(cli.socket, args),
         Command::Network(command) => session()?.network(command),
@@ -105,6 +106,21 @@ fn run_daemon(socket: PathBuf, args: args::DaemonArgs) -> Result<ExitCode, Failu
     };
     daemon::log_to_stderr();
     daemon::run(options).map(|()| ExitCode::SUCCESS).map_err(|error| Failure::Sentence(error.to_string()))
+}
+
+fn bench_options(args: args::BenchArgs, json: bool) -> bench::Options {
+    bench::Options {
+        json,
+        save: args.save,
+        html: args.html,
+        compare: args.compare,
+        quick: args.quick,
+        scenarios: args.scenario,
+        against: args.against,
+        rounds: args.rounds,
+        window: args.seconds,
+        list: args.list,
+    }
 }
 
 fn read_document(file: &Path) -> Result<Document, Failure> {

@@ -4,7 +4,7 @@
 //! cli ──HTTP+JSON──▶ api ──▶ manager ──▶ plan: a list of steps ──▶ apply, undone on failure ──▶ store, host
 //! ```
 //!
-//! 1. [`cli`]: arguments, the client of the API, tables. [`demo`] and [`doctor`] need no daemon.
+//! 1. [`cli`]: arguments, the client of the API, tables. [`demo`], [`bench`] and [`doctor`] need no daemon.
 //! 2. [`daemon`]: the socket, the signals, the end. [`api`]: resources and verbs.
 //! 3. [`manager`]: operations on what there is ([`state`]); names ([`names`]), ids ([`id`]) and addresses ([`ipam`], [`choose`]).
 //! 4. [`plan`]: a change as a list of steps, without doing it. [`apply`]: does it, and undoes it when a step fails.
@@ -14,6 +14,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod bench;
 mod bpf;
 pub mod choose;
 pub mod cli;

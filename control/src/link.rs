@@ -12,7 +12,7 @@ use rtnetlink::packet_route::link::{
     LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::route::RouteMessage;
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
@@ -236,6 +236,26 @@ impl Links {
         self.runtime
             .block_on(request.execute())
             .map_err(|error| LinkError::new(format!("create the veth pair {host}"), error))
+    }
+
+    /// Creates a bridge of the kernel's, for labs: pontoon itself never asks for one.
+    ///
+    /// # Errors
+    /// The kernel's error; the name is taken, or the kernel has no bridges.
+    pub fn create_bridge(&self, name: &str) -> Result<(), LinkError> {
+        let request = self.handle.link().add(LinkBridge::new(name).build());
+        self.runtime
+            .block_on(request.execute())
+            .map_err(|error| LinkError::new(format!("create the bridge {name}"), error))
+    }
+
+    /// Makes a device a port of a bridge of the kernel's, for labs.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn enslave(&self, link: &Link, bridge: &Link) -> Result<(), LinkError> {
+        let action = format!("put on the bridge {}", bridge.name);
+        self.change(link, &action, |message| message.controller(bridge.index))
     }
 
     /// Deletes a device.

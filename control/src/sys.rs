@@ -4,11 +4,14 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::thread::UnshareFlags;
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::bpf::{Instruction, Kind};
 
@@ -106,4 +109,20 @@ pub fn inherited_socket(name: &str) -> Option<UnixListener> {
     let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC).ok()?;
     Some(UnixListener::from(descriptor))
+}
+
+/// Starts a program in a network namespace. The kernel kills it when the calling thread ends, however that ends.
+///
+/// # Errors
+/// The system's error.
+pub(crate) fn spawn_bound(command: &mut Command, netns: BorrowedFd<'_>) -> io::Result<Child> {
+    let netns = netns.try_clone_to_owned()?;
+    let enter = move || -> io::Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        Ok(move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?)
+    };
+    // SAFETY: between fork and exec `enter` makes two system calls and nothing else: no allocation, no lock; the descriptor that it
+    // uses is its own.
+    unsafe { command.pre_exec(enter) };
+    command.spawn()
 }

@@ -1,5 +1,6 @@
 //! The command line, defined once: parsing, `--help`, shell completions and man pages all come from here.
 
+mod bench;
 mod dns;
 mod edge;
 mod network;
@@ -13,6 +14,7 @@ use pontoon_dataplane::port::Offloads;
 use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
 use crate::dns::upstreams::RESOLV_CONF;
 
+pub use bench::BenchArgs;
 pub use dns::DnsCommand;
 pub use edge::{
     ConnectionArgs, LinkArgs, LinkCommand, NameServers, NatArgs, NatCommand, PortsArgs, PublishArgs,
@@ -72,6 +74,8 @@ pub struct Cli {
 pub enum Command {
     /// Build three namespaces on one network, let them talk, and show the proof
     Demo(DemoArgs),
+    /// Measure pontoon beside the kernel's bridge and whatever else this machine has
+    Bench(Box<BenchArgs>),
     /// Say what this machine has and lacks, what each lack costs and what to do about it
     #[command(after_help = "\
 Exit status: 0 when nothing that the daemon needs lacks for this user, warnings or not; 1 when something does.")]
@@ -629,6 +633,12 @@ mod tests {
             "pontoon doctor",
             "pontoon demo",
             "pontoon demo --json --keep",
+            "pontoon bench",
+            "pontoon bench --quick --json --save new.json",
+            "pontoon bench --scenario tcp rr --scenario udp-64 --against bridge --rounds 9 --seconds 0.5",
+            "pontoon bench --list",
+            "pontoon bench --html new.html --compare old.json",
+            "pontoon bench --compare old.json new.json",
             "pontoon completions zsh",
             "pontoon man --out man",
         ] {
@@ -670,6 +680,10 @@ mod tests {
             "pontoon attach blue --pid -1",
             "pontoon network set blue --ageing -1",
             "pontoon frobnicate",
+            "pontoon bench --rounds 0",
+            "pontoon bench --compare a.json b.json c.json",
+            "pontoon bench --seconds -1",
+            "pontoon bench --seconds NaN",
             "pontoon network set blue --host-access=perhaps",
             "pontoon network set blue --snat-ip eth0",
             "pontoon network set blue --nat-mapping symmetric",

@@ -1,0 +1,137 @@
+//! The report for a terminal.
+
+use super::figure;
+use crate::bench::document::{Comparison, Document, Figures, Outcome, Participant, Series};
+use crate::bench::noise::Verdict;
+use crate::bench::scenario::Scenario;
+use crate::cli::table::Table;
+
+/// A whole run.
+pub(crate) fn of(document: &Document) -> String {
+    let mut out = head(document);
+    for outcome in &document.scenarios {
+        out += &format!("\n{} ({})\n", outcome.title, outcome.name);
+        match &outcome.absent {
+            Some(reason) => out += &format!("  not measured: {reason}\n"),
+            None => out += &scenario(outcome),
+        }
+    }
+    out + "\n" + &summary(document)
+}
+
+/// Who and what there is.
+pub(crate) fn list(participants: &[Participant], scenarios: &[Scenario]) -> String {
+    let mut contenders = Table::new(&["CONTENDER", "WHAT IT IS"]);
+    for participant in participants {
+        let absent = participant.absent.as_ref().map(|reason| format!("; not here: {reason}"));
+        contenders.row([participant.name.clone(), participant.about.clone() + &absent.unwrap_or_default()]);
+    }
+    let mut table = Table::new(&["SCENARIO", "WHAT IT IS", "QUICK"]);
+    for scenario in scenarios {
+        let quick = if scenario.quick { "yes" } else { "" };
+        table.row([scenario.name.clone(), scenario.title.clone(), quick.to_owned()]);
+    }
+    format!("{}\n{}", contenders.render(), table.render())
+}
+
+fn head(document: &Document) -> String {
+    let (machine, settings) = (&document.machine, &document.settings);
+    let virtual_machine = if machine.virtual_machine { ", a virtual machine" } else { "" };
+    let mut out = format!(
+        "pontoon {} ({} build), {}: {}, {}, {} processors{virtual_machine}; load before {:.2}\n\
+         {} rounds of {} s, everybody in every round; medians [min-max].\n\
+         RATIO is {}'s figure divided by that of its row: {}.\n",
+        document.version,
+        document.build,
+        document.started,
+        machine.kernel,
+        machine.cpu,
+        machine.cpus,
+        machine.load_before,
+        settings.rounds,
+        settings.seconds,
+        settings.subject,
+        settings.interval,
+    );
+    if document.build != "release" {
+        out += "This is a debug build: pontoon's control plane is slower than it is for users.\n";
+    }
+    for participant in &document.contenders {
+        if let Some(reason) = &participant.absent {
+            out += &format!("{} does not take part: {reason}.\n", participant.name);
+        }
+    }
+    if settings.baseline == settings.subject {
+        out += "There is nobody to compare with: pontoon is measured alone.\n";
+    }
+    out
+}
+
+fn scenario(outcome: &Outcome) -> String {
+    let mut table = Table::new(&["", "", ">MEDIAN", "[MIN-MAX]", ">RATIO", "[INTERVAL]", "PONTOON IS"]);
+    for figures in &outcome.metrics {
+        let mut title = format!("{}, {}", figures.title, figures.unit);
+        for series in &figures.of {
+            let comparison = figures.comparisons.iter().find(|it| it.peer == series.contender);
+            table.row(row(std::mem::take(&mut title), figures, series, comparison));
+        }
+    }
+    let mut out: String = table.render().lines().map(|line| format!("  {line}\n")).collect();
+    for note in &outcome.notes {
+        let round = note.round.map(|round| format!(", round {round}")).unwrap_or_default();
+        out += &format!("  {}{round}: {}\n", note.contender, note.reason);
+    }
+    out
+}
+
+fn row(title: String, figures: &Figures, series: &Series, comparison: Option<&Comparison>) -> [String; 7] {
+    let range = series.min.zip(series.max).map(|(min, max)| format!("[{}-{}]", figure(min), figure(max)));
+    let verdict = comparison.map(|it| match it.verdict {
+        Verdict::TooNoisy => format!("too noisy (drift {:.2})", figures.drift.unwrap_or(f64::NAN)),
+        verdict => verdict.words().to_owned(),
+    });
+    let cells = [
+        title,
+        series.contender.clone(),
+        series.median.map_or_else(|| "failed".to_owned(), figure),
+        range.unwrap_or_default(),
+        comparison.map(|it| format!("{:.2}", it.ratio)).unwrap_or_default(),
+        comparison.map(|it| format!("[{:.2}-{:.2}]", it.low, it.high)).unwrap_or_default(),
+        verdict.unwrap_or_default(),
+    ];
+    // Nothing is missing where there is nothing to say.
+    cells.map(|cell| if cell.is_empty() { " ".to_owned() } else { cell })
+}
+
+/// How often the subject is ahead of each, and where it is behind.
+fn summary(document: &Document) -> String {
+    let mut table = Table::new(&["PONTOON BESIDE", ">AHEAD", ">TIE", ">BEHIND", ">UNDECIDED", "BEHIND IN"]);
+    let all = document.scenarios.iter().flat_map(|it| it.metrics.iter().map(move |figures| (it, figures)));
+    let of = |peer: &str| -> Vec<(String, Verdict)> {
+        let find = |(outcome, figures): (&Outcome, &Figures)| {
+            let comparison = figures.comparisons.iter().find(|it| it.peer == peer)?;
+            Some((format!("{} {}", outcome.name, figures.title), comparison.verdict))
+        };
+        all.clone().filter_map(find).collect()
+    };
+    let mut any = false;
+    for participant in document.contenders.iter().filter(|it| it.absent.is_none()) {
+        let verdicts = of(&participant.name);
+        if verdicts.is_empty() {
+            continue;
+        }
+        any = true;
+        let count =
+            |wanted: &[Verdict]| verdicts.iter().filter(|it| wanted.contains(&it.1)).count().to_string();
+        let behind = verdicts.iter().filter(|it| it.1 == Verdict::Behind).map(|it| it.0.clone());
+        table.row([
+            participant.name.clone(),
+            count(&[Verdict::Ahead]),
+            count(&[Verdict::Tie]),
+            count(&[Verdict::Behind]),
+            count(&[Verdict::TooNoisy, Verdict::TooFewRounds]),
+            behind.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    if any { table.render() } else { String::new() }
+}
