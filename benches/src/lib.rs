@@ -13,7 +13,6 @@ use pontoon_dataplane::fdb::{Fdb, FdbConfig};
 use pontoon_dataplane::network::{
     Gateway, Identity, Network, NetworkId, Place, Port, PortId, PortSettings, Snapshot,
 };
-use pontoon_tools::lab::LabError;
 
 /// The MAC of station number `number`.
 pub fn station(number: u32) -> MacAddr {
@@ -106,40 +105,5 @@ impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Spread { median, min, max } = self;
         write!(f, "{median:.2} [{min:.2}-{max:.2}]")
-    }
-}
-
-/// One scenario: its name with the unit, and how it is measured in a lab for a time.
-pub type Scenario<L> = (&'static str, fn(&L, Duration) -> Result<f64, LabError>);
-
-/// Measures every scenario in every lab and prints medians with ranges. Rounds are interleaved (A B C, A B C, ...) and ratios to the
-/// first lab are taken within a round, so that a machine whose speed drifts tilts them less.
-///
-/// The command line's first number is that of the rounds, the second the seconds of a measurement; a word is a part of the names of
-/// the scenarios to run.
-pub fn compare<L>(labs: &[(&str, L)], scenarios: &[Scenario<L>]) {
-    let arguments = || std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
-    let mut numbers = arguments().filter_map(|argument| argument.parse::<u64>().ok());
-    let wanted = arguments().find(|argument| argument.parse::<u64>().is_err()).unwrap_or_default();
-    let rounds = numbers.next().unwrap_or(5);
-    let time = Duration::from_secs(numbers.next().unwrap_or(2));
-    let first = labs.first().map_or("", |lab| lab.0);
-    println!("median [min-max] of {rounds} rounds; ratios to {first} within a round");
-    for (name, measure) in scenarios.iter().filter(|(name, _)| name.contains(&wanted)) {
-        // NaN for a measurement that failed: a round keeps its place.
-        let mut figures = vec![Vec::new(); labs.len()];
-        for _ in 0..rounds {
-            for (lab, figures) in labs.iter().zip(&mut figures) {
-                figures.push(measure(&lab.1, time).unwrap_or_else(|error| {
-                    println!("  {}: {name}: {error}", lab.0);
-                    f64::NAN
-                }));
-            }
-        }
-        println!("\n{name}");
-        for (lab, own) in labs.iter().zip(&figures) {
-            let ratios: Vec<f64> = own.iter().zip(&figures[0]).map(|(own, first)| own / first).collect();
-            println!("  {:34} {:28} ratio {}", lab.0, Spread::of(own).to_string(), Spread::of(&ratios));
-        }
     }
 }

@@ -35,7 +35,7 @@ mod scenario;
 pub mod statistics;
 mod traffic;
 
-use contender::{Contender, SUBJECT};
+use contender::{Contender, DOCKER, SUBJECT};
 use document::{Document, Participant, SCHEMA, Settings};
 use report::progress::Progress;
 use round::{Plan, Spectator};
@@ -59,6 +59,8 @@ pub struct Options {
     pub scenarios: Vec<String>,
     /// Whom to compare with; everybody that this machine has when empty.
     pub against: Vec<String>,
+    /// Whether the real docker0 takes part.
+    pub docker: bool,
     /// Rounds of each scenario.
     pub rounds: Option<usize>,
     /// How long a measurement takes.
@@ -229,8 +231,11 @@ fn wanted_contenders(options: &Options) -> Result<Vec<Box<dyn Contender>>, Failu
             )));
         }
     }
-    let wanted = |name: &str| {
-        options.against.is_empty() || name == SUBJECT || options.against.iter().any(|it| it == name)
+    let named = |name: &str| options.against.iter().any(|it| it == name);
+    let wanted = |name: &str| match name {
+        SUBJECT => true,
+        DOCKER => options.docker || options.list || named(name),
+        _ => options.against.is_empty() || named(name),
     };
     Ok(all.into_iter().filter(|contender| wanted(contender.name())).collect())
 }
@@ -280,8 +285,8 @@ fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> Failure {
     move |error| Failure::Sentence(format!("cannot write {}: {error}", path.display()))
 }
 
-/// Ends the process on a signal. Nothing needs to be undone: what the bench made is in its private namespaces, and its programs die
-/// with it.
+/// Ends the process on a signal. What the bench made is in its private namespaces, and its programs die with it; only an Engine has
+/// to be told.
 fn watch_signals(progress: &Progress) -> Result<(), Failure> {
     let cannot = |error: io::Error| Failure::Sentence(format!("cannot watch for signals: {error}"));
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
@@ -289,6 +294,7 @@ fn watch_signals(progress: &Progress) -> Result<(), Failure> {
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
             progress.clear();
+            contender::clean_up();
             // Whether anybody reads it does not matter any more.
             let _ = writeln!(
                 io::stderr(),

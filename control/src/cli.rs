@@ -117,6 +117,7 @@ fn bench_options(args: args::BenchArgs, json: bool) -> bench::Options {
         quick: args.quick,
         scenarios: args.scenario,
         against: args.against,
+        docker: args.docker,
         rounds: args.rounds,
         window: args.seconds,
         list: args.list,

@@ -1,4 +1,4 @@
-//! What pontoon itself never asks the kernel for: bridges, routes, addresses and links that a lab changes under it.
+//! What pontoon itself never asks the kernel for: routes, addresses and links that a lab changes under it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -59,24 +59,6 @@ impl Kernel {
         };
         runtime.spawn(connection);
         Ok(Kernel { runtime, handle })
-    }
-
-    /// Makes a bridge.
-    ///
-    /// # Errors
-    /// The kernel's error.
-    pub fn create_bridge(&self, name: &str) -> Result<(), LabError> {
-        let message = rtnetlink::LinkBridge::new(name).build();
-        Ok(self.runtime.block_on(self.handle.link().add(message).execute())?)
-    }
-
-    /// Makes an interface a port of a bridge.
-    ///
-    /// # Errors
-    /// The kernel's error.
-    pub fn enslave(&self, port_index: u32, bridge_index: u32) -> Result<(), LabError> {
-        let message = LinkUnspec::new_with_index(port_index).controller(bridge_index).build();
-        Ok(self.runtime.block_on(self.handle.link().set(message).execute())?)
     }
 
     /// An IPv6 address that is good at once, without the wait for duplicates.

@@ -1,11 +1,9 @@
-//! Labs: private network namespaces, joined by the kernel's bridge or by pontoon's engine.
+//! Labs: private network namespaces, joined by pontoon's engine.
 //!
 //! Everything here lives in namespaces that the lab makes and that vanish with it; the machine's own network is not touched.
 
-use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -86,81 +84,12 @@ pub fn address6(number: u8) -> Ipv6Addr {
 /// How long the prefix of every lab's IPv6 subnet is.
 pub const PREFIX_LEN6: u8 = 64;
 
-/// What netfilter has to do with frames on the kernel's bridge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BridgeFilter {
-    /// Nothing: br_netfilter is off.
-    Off,
-    /// br_netfilter is on, and there are no rules.
-    Hooks,
-    /// br_netfilter is on, and there are rules modelled on Docker's: connection tracking, NAT, the FORWARD chain.
-    Docker,
-}
-
-/// Modelled on what Docker leaves on a host with one container network (written by hand, not recorded from an Engine), with the
-/// bridge's name and subnet of the lab.
-const DOCKER_RULES: &str = "\
-*nat
-:DOCKER - [0:0]
--A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
--A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
--A POSTROUTING -s 10.88.0.0/24 ! -o br0 -j MASQUERADE
--A DOCKER -i br0 -j RETURN
-COMMIT
-*filter
-:FORWARD DROP [0:0]
-:DOCKER - [0:0]
-:DOCKER-CT - [0:0]
-:DOCKER-FORWARD - [0:0]
-:DOCKER-USER - [0:0]
--A FORWARD -j DOCKER-USER
--A FORWARD -j DOCKER-FORWARD
--A DOCKER ! -i br0 -o br0 -j DROP
--A DOCKER-CT -o br0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A DOCKER-FORWARD -j DOCKER-CT
--A DOCKER-FORWARD -i br0 -o br0 -j ACCEPT
--A DOCKER-FORWARD -o br0 -j DOCKER
--A DOCKER-FORWARD -i br0 -j ACCEPT
-COMMIT
-";
-
-impl BridgeFilter {
-    /// Sets the calling thread's network namespace up.
-    fn apply(self) -> Result<(), LabError> {
-        let switch = if self == BridgeFilter::Off { "0" } else { "1" };
-        match std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", switch) {
-            // A kernel without br_netfilter has no such file, and no filter.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self == BridgeFilter::Off => {}
-            written => written?,
-        }
-        if self == BridgeFilter::Docker {
-            let mut restore = Command::new("iptables-restore").stdin(Stdio::piped()).spawn()?;
-            if let Some(mut input) = restore.stdin.take() {
-                input.write_all(DOCKER_RULES.as_bytes())?;
-            }
-            if !restore.wait()?.success() {
-                return Err("iptables-restore refused Docker's rules".into());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Two or more sandboxes on one network, and whatever joins them.
+/// Two or more sandboxes on one network, and the engine that joins them.
 #[derive(Debug)]
 pub struct Lab {
     /// The sandboxes; number n has the address [`address`]`(n)` on its eth0.
     pub sandboxes: Vec<Namespace>,
-    joint: Joint,
-}
-
-#[derive(Debug)]
-enum Joint {
-    /// Held for its life alone.
-    Kernel {
-        _bridge: Namespace,
-    },
-    Pontoon(Box<Wired>),
+    wired: Wired,
 }
 
 /// An engine that joins sandboxes.
@@ -186,41 +115,6 @@ pub enum Wire {
 }
 
 impl Lab {
-    /// `count` sandboxes on the kernel's bridge, with a veth pair each.
-    ///
-    /// # Errors
-    /// No privilege, or a kernel without bridge, veth or (when asked for) br_netfilter or netfilter.
-    pub fn kernel_bridge(count: u8, filter: BridgeFilter) -> Result<Lab, LabError> {
-        let bridge = Namespace::new("lab-bridge")?;
-        let sandboxes = sandboxes(count)?;
-        bridge.run(|| -> Result<(), LabError> {
-            let links = Links::open()?;
-            let kernel = Kernel::open()?;
-            kernel.create_bridge("br0")?;
-            filter.apply()?;
-            for (number, sandbox) in sandboxes.iter().enumerate() {
-                let host_end = format!("port{number}");
-                links.create_veth(&host_end, "eth0", sandbox.netns())?;
-                let link = links.get(&host_end)?;
-                kernel.enslave(link.index, links.get("br0")?.index)?;
-                links.set_up(&link, true)?;
-            }
-            links.set_up(&links.get("br0")?, true)?;
-            Ok(())
-        })??;
-        let lab = Lab { sandboxes, joint: Joint::Kernel { _bridge: bridge } };
-        lab.configure(1500)?;
-        Ok(lab)
-    }
-
-    /// `count` sandboxes whose eth0 is a TAP of an engine of our own.
-    ///
-    /// # Errors
-    /// No privilege, or no /dev/net/tun.
-    pub fn pontoon(count: u8, config: EngineConfig, offloads: Offloads) -> Result<Lab, LabError> {
-        Lab::wired(&vec![Wire::Tap(offloads); usize::from(count)], config, 1500)
-    }
-
     /// A sandbox for each of `wires`, on one network of an engine of our own.
     ///
     /// # Errors
@@ -257,22 +151,14 @@ impl Lab {
             ports.push(engine.add_port(spec, device)?);
         }
         let wired = Wired { engine, network, ports, _host: host };
-        let lab = Lab { sandboxes, joint: Joint::Pontoon(Box::new(wired)) };
+        let lab = Lab { sandboxes, wired };
         lab.configure(mtu)?;
         Ok(lab)
     }
 
-    /// The engine that joins the sandboxes, unless the kernel does.
-    pub fn engine(&self) -> Option<&Wired> {
-        match &self.joint {
-            Joint::Pontoon(wired) => Some(wired),
-            Joint::Kernel { .. } => None,
-        }
-    }
-
-    /// Whether pontoon joins the sandboxes.
-    pub fn is_pontoon(&self) -> bool {
-        self.engine().is_some()
+    /// The engine that joins the sandboxes.
+    pub fn engine(&self) -> &Wired {
+        &self.wired
     }
 
     fn configure(&self, mtu: u16) -> Result<(), LabError> {

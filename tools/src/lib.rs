@@ -1,4 +1,4 @@
-//! What helps people work on and with pontoon: namespace labs and traffic, for tests and benches alike.
+//! What helps people work on and with pontoon: namespace labs and traffic, for tests.
 
 mod sys;
 
@@ -6,7 +6,6 @@ pub mod bpf;
 pub mod kernel;
 pub mod lab;
 pub mod machine;
-pub mod masquerade;
 pub mod netfilter;
 pub mod nftables;
 pub mod outside;

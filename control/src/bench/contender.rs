@@ -2,9 +2,15 @@
 
 use super::error::BenchError;
 use super::lab::{Namespace, Site, Station};
+use crate::api::types::DeviceKind;
 
+mod docker;
 mod kernel;
+mod ovs;
 mod pontoon;
+mod slirp;
+mod vde;
+mod veth;
 
 /// Something that joins sandboxes, running.
 pub(super) trait Switch {
@@ -36,7 +42,8 @@ pub(super) trait Contender {
 
     /// What this machine lacks for it.
     fn lack(&self) -> Option<String> {
-        let start = || self.start(&Namespace::new()?, Site { sandboxes: 0, outside: false }).map(drop);
+        let start =
+            || self.start(&Namespace::new()?, Site { sandboxes: 0, outside: false, grows: false }).map(drop);
         start().err().map(|error| error.to_string())
     }
 
@@ -46,8 +53,16 @@ pub(super) trait Contender {
 
 /// Whom the others are compared with.
 pub(super) const SUBJECT: &str = "pontoon";
+/// Who takes part only when asked for: it is outside of the bench's private namespaces.
+pub(super) const DOCKER: &str = "docker0";
 
-/// All there are, in the order in which they are shown. The first that this machine has is the baseline.
+/// Takes away what would outlive the process. Everything else is in private namespaces.
+pub(super) fn clean_up() {
+    docker::clean_up();
+}
+
+/// All there are, in the order in which they are shown. The first that this machine has is the baseline. Call it before the process
+/// moves into private namespaces.
 pub(super) fn all() -> Vec<Box<dyn Contender>> {
     vec![
         Box::new(kernel::Bridge {
@@ -65,15 +80,16 @@ pub(super) fn all() -> Vec<Box<dyn Contender>> {
             about: "the kernel's bridge: veth, br_netfilter off",
             filter: kernel::Filter::Off,
         }),
-        Box::new(pontoon::Daemon {
-            name: SUBJECT,
-            about: "pontoon with TAP ports",
-            kind: crate::api::types::DeviceKind::Tap,
-        }),
+        Box::new(pontoon::Daemon { name: SUBJECT, about: "pontoon with TAP ports", kind: DeviceKind::Tap }),
         Box::new(pontoon::Daemon {
             name: "pontoon-veth",
             about: "pontoon with veth ports",
-            kind: crate::api::types::DeviceKind::Veth,
+            kind: DeviceKind::Veth,
         }),
+        Box::new(docker::Engine::find()),
+        Box::new(ovs::OpenVSwitch),
+        Box::new(vde::VdeSwitch),
+        Box::new(slirp::Slirp::Pasta),
+        Box::new(slirp::Slirp::Slirp4netns),
     ]
 }

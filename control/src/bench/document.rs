@@ -30,6 +30,29 @@ pub struct Document {
     pub scenarios: Vec<Outcome>,
 }
 
+impl Document {
+    /// Whether there was nobody to compare the subject with.
+    pub fn is_alone(&self) -> bool {
+        self.contenders.iter().all(|it| it.absent.is_some() || it.name == self.settings.subject)
+    }
+}
+
+impl Outcome {
+    /// Those that took no part, together with the others of the same reason, and then what failed.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let mut remarks: Vec<(String, &str)> = Vec::new();
+        for note in &self.notes {
+            let round = note.round.map(|round| format!(", round {round}")).unwrap_or_default();
+            let who = format!("{}{round}", note.contender);
+            match remarks.iter_mut().find(|it| it.1 == note.reason) {
+                Some((others, _)) => *others += &format!(", {who}"),
+                None => remarks.push((who, &note.reason)),
+            }
+        }
+        remarks.into_iter().map(|(who, why)| format!("{who}: {why}")).collect()
+    }
+}
+
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {

@@ -42,7 +42,10 @@ pub(super) fn address(number: usize) -> Ipv4Addr {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Site {
     pub sandboxes: usize,
+    /// Whether there is a machine outside, behind the switch's NAT.
     pub outside: bool,
+    /// Whether sandboxes come and go.
+    pub grows: bool,
 }
 
 /// A network namespace with a name below /run/netns, which is the bench's own; deleted when dropped.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a program in a namespace. What it says goes to a file in `directory`. Call it from the thread that lives longest: the
-    /// kernel kills the program when the calling thread ends.
+    /// Starts a program in a namespace. Its standard input stays open while this lives, and what it says goes to a file in `directory`.
+    /// Call it from the thread that lives longest: the kernel kills the program when the calling thread ends.
     pub(super) fn start(
         mut command: Command,
         netns: &Netns,
@@ -32,10 +33,11 @@ impl Process {
     ) -> Result<Process, BenchError> {
         let name =
             Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let log = directory.join(format!("{name}.log"));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let log = directory.join(format!("{name}-{}.log", NEXT.fetch_add(1, Relaxed)));
         let file = File::create(&log).map_err(cannot(format!("create {}", log.display())))?;
         let also = file.try_clone().map_err(cannot("duplicate a descriptor"))?;
-        command.stdin(Stdio::null()).stdout(file).stderr(also);
+        command.stdin(Stdio::piped()).stdout(file).stderr(also);
         let child = sys::spawn_bound(&mut command, netns.as_fd()).map_err(cannot(format!("start {name}")))?;
         Ok(Process { name, child, log })
     }
@@ -91,6 +93,27 @@ pub(super) fn run(mut command: Command, netns: &Netns) -> Result<String, BenchEr
     let said = text(&output.stderr);
     let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
     Err(BenchError::Sentence(format!("{name} failed: {last}")))
+}
+
+/// Where the bench's programs have their files: below its own /run.
+const DIRECTORY: &str = "/run/pontoon-bench";
+
+/// A directory for the programs of a contender that has the namespace of that name for its host.
+pub(super) fn directory(host: &str) -> Result<PathBuf, BenchError> {
+    let directory = Path::new(DIRECTORY).join(host);
+    fs::create_dir_all(&directory).map_err(cannot(format!("create {}", directory.display())))?;
+    Ok(directory)
+}
+
+/// Sees to it that programs are installed.
+///
+/// # Errors
+/// One is not, with the package that has it.
+pub(super) fn need(programs: &[&str], package: &str) -> Result<(), BenchError> {
+    match programs.iter().find(|program| !installed(program)) {
+        Some(program) => Err(BenchError::Sentence(format!("{program} is not installed (package {package})"))),
+        None => Ok(()),
+    }
 }
 
 /// Whether a program is installed.

@@ -61,15 +61,15 @@ impl Plan<'_> {
 
     /// A lab of each contender, or why there is none.
     fn build(&self, site: Site, spectator: &dyn Spectator) -> Vec<Result<Lab, String>> {
-        let build = |contender: &Box<dyn Contender>| {
+        let build = |contender: &dyn Contender| {
             if let Some(reason) = contender.unfit_for(site) {
                 return Err(reason.to_owned());
             }
             let outside = if site.outside { " and an outside" } else { "" };
             spectator.now(&format!("{}: building {} sandboxes{outside}", contender.name(), site.sandboxes));
-            Lab::build(contender.as_ref(), site).map_err(|error| error.to_string())
+            Lab::build(contender, site).map_err(|error| error.to_string())
         };
-        self.contenders.iter().map(build).collect()
+        self.contenders.iter().map(|contender| build(contender.as_ref())).collect()
     }
 
     fn measure(
@@ -78,11 +78,12 @@ impl Plan<'_> {
         labs: &mut [Result<Lab, String>],
         spectator: &dyn Spectator,
     ) -> Outcome {
-        let missing = |(contender, lab): (&Box<dyn Contender>, &Result<Lab, String>)| {
+        let names: Vec<&str> = self.contenders.iter().map(|contender| contender.name()).collect();
+        let missing = |(name, lab): (&&str, &Result<Lab, String>)| {
             let reason = lab.as_ref().err()?.clone();
-            Some(Note { contender: contender.name().to_owned(), round: None, reason })
+            Some(Note { contender: (*name).to_owned(), round: None, reason })
         };
-        let mut notes: Vec<Note> = self.contenders.iter().zip(labs.iter()).filter_map(missing).collect();
+        let mut notes: Vec<Note> = names.iter().zip(labs.iter()).filter_map(missing).collect();
         let slots = slots(self.contenders.len());
         // Of each contender, and the baseline's second ones last.
         let mut measured = vec![Vec::new(); self.contenders.len() + 1];
@@ -93,7 +94,7 @@ impl Plan<'_> {
                     spectator.done(1);
                     continue;
                 };
-                let name = self.contenders[contender].name();
+                let name = names[contender];
                 spectator.now(&format!("{}, round {} of {}: {name}", scenario.name, round + 1, self.rounds));
                 let column = if again { self.contenders.len() } else { contender };
                 let result = (scenario.measure)(lab, self.time);
@@ -105,22 +106,21 @@ impl Plan<'_> {
                 spectator.done(1);
             }
         }
-        self.outcome(scenario, &measured, notes)
+        outcome(scenario, &names, &measured, notes)
     }
+}
 
-    fn outcome(&self, scenario: &Scenario, measured: &[Vec<Measurement>], notes: Vec<Note>) -> Outcome {
-        let names: Vec<&str> = self.contenders.iter().map(|contender| contender.name()).collect();
-        let metrics = scenario.metrics.iter().enumerate();
-        let metrics = metrics.map(|(place, metric)| figures(metric, place, &names, measured)).collect();
-        let curves = names.iter().zip(measured).filter_map(|(name, rounds)| curve(name, rounds)).collect();
-        Outcome {
-            name: scenario.name.clone(),
-            title: scenario.title.clone(),
-            absent: None,
-            metrics,
-            curves,
-            notes,
-        }
+fn outcome(scenario: &Scenario, names: &[&str], measured: &[Vec<Measurement>], notes: Vec<Note>) -> Outcome {
+    let metrics = scenario.metrics.iter().enumerate();
+    let metrics = metrics.map(|(place, metric)| figures(metric, place, names, measured)).collect();
+    let curves = names.iter().zip(measured).filter_map(|(name, rounds)| curve(name, rounds)).collect();
+    Outcome {
+        name: scenario.name.clone(),
+        title: scenario.title.clone(),
+        absent: None,
+        metrics,
+        curves,
+        notes,
     }
 }
 

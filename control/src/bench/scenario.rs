@@ -82,8 +82,8 @@ const ATTACH: Metric = metric("attach_ms", "attach", "ms", Some(Less));
 const DETACH: Metric = metric("detach_ms", "detach", "ms", Some(Less));
 const BUILD: Metric = metric("build_ms_per_endpoint", "building, each", "ms", None);
 
-const PAIR: Site = Site { sandboxes: 2, outside: false };
-const NAT: Site = Site { sandboxes: 1, outside: true };
+const PAIR: Site = Site { sandboxes: 2, outside: false, grows: false };
+const NAT: Site = Site { sandboxes: 1, outside: true, grows: false };
 /// Endpoints that a round of `setup` adds and removes.
 const ADDED: usize = 8;
 
@@ -201,7 +201,7 @@ fn broadcasts(receivers: usize) -> Scenario {
     Scenario {
         name: format!("flood-{receivers}"),
         title: format!("broadcasts of 64-byte frames to {receivers} others, copies"),
-        site: Site { sandboxes: receivers + 1, outside: false },
+        site: Site { sandboxes: receivers + 1, ..PAIR },
         metrics: vec![DELIVERED, LOSS, CPU_PER_MILLION],
         congestion: None,
         quick: false,
@@ -241,7 +241,7 @@ fn setup() -> Scenario {
         title:
             "setting an endpoint up and taking it off (of the kernel: netlink alone, nobody's control plane)"
                 .to_owned(),
-        site: PAIR,
+        site: Site { grows: true, ..PAIR },
         metrics: vec![ATTACH, DETACH],
         congestion: None,
         quick: false,
@@ -264,7 +264,7 @@ fn ports(count: usize) -> Scenario {
     Scenario {
         name: format!("ports-{count}"),
         title: format!("{count} endpoints, the first and the last of them talking"),
-        site: Site { sandboxes: count, outside: false },
+        site: Site { sandboxes: count, ..PAIR },
         metrics: vec![GBIT, P50, IDLE, PROCESS_MEMORY, MACHINE_MEMORY, BUILD],
         congestion: Some("cubic"),
         quick: false,

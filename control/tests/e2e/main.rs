@@ -10,6 +10,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod bad_input;
+mod bench;
 mod command_line;
 mod connection;
 mod daemon;
@@ -144,6 +145,7 @@ fn main() -> ExitCode {
         names_gateway::tests(),
         resolver::tests(),
         docker_socket::tests(),
+        bench::tests(),
     ];
     let trial = |lack: &Option<String>, (name, work): Test| match lack.clone() {
         None => Trial::test(name.clone(), move || {

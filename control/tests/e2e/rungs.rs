@@ -126,7 +126,7 @@ fn is_udp(frame: &[u8]) -> bool {
 
 /// A memory port of the station number 9 on the lab's network.
 fn memory_port(lab: &Lab, offloads: Offloads) -> MemoryPeer {
-    let wired = lab.engine().unwrap();
+    let wired = lab.engine();
     let (memory, peer) = memory::pair(256, offloads).unwrap();
     let spec = PortSpec {
         place: Place::Member(wired.network),
@@ -208,6 +208,6 @@ fn memory_sends_partial_frames() {
 }
 
 fn counters(lab: &Lab) -> Vec<pontoon_dataplane::counters::CounterSum> {
-    let wired = lab.engine().unwrap();
+    let wired = lab.engine();
     wired.ports.iter().map(|port| wired.engine.port_counters(*port).unwrap()).collect()
 }

@@ -5,7 +5,6 @@ use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 
 use pontoon::link::Links;
-use pontoon_tools::kernel::Kernel;
 use pontoon_tools::lab::Namespace;
 use pontoon_tools::netfilter;
 use pontoon_tools::nftables::{self, Census, Object};
@@ -90,7 +89,7 @@ fn notices_iptables() {
 
 fn notices_bridges_and_veths() {
     let (host, other) = (Namespace::new("e2e-host").unwrap(), Namespace::new("e2e").unwrap());
-    let bridge = || Kernel::open().unwrap().create_bridge("br0").unwrap();
+    let bridge = || Links::open().unwrap().create_bridge("br0").unwrap();
     let far = other.netns();
     let veth = |name| move || Links::open().unwrap().create_veth(name, name, far).unwrap();
     for (name, differences) in

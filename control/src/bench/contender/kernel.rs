@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::bench::contender::{Contender, Switch};
+use crate::bench::contender::{Contender, Switch, veth};
 use crate::bench::error::{BenchError, cannot};
 use crate::bench::lab::{GATEWAY, Namespace, PREFIX_LEN, Site, Station, dress, set_forwarding};
-use crate::bench::process::installed;
+use crate::bench::process::need;
 use crate::link::Links;
 use crate::netns::{Netns, run_in};
 
@@ -113,9 +113,7 @@ impl Filter {
 /// Loads rules into the calling thread's namespace.
 fn load(rules: &str) -> Result<(), BenchError> {
     const PROGRAM: &str = "iptables-restore";
-    if !installed(PROGRAM) {
-        return Err(BenchError::sentence("iptables-restore is not installed (package iptables)"));
-    }
+    need(&[PROGRAM], "iptables")?;
     let mut command = Command::new(PROGRAM);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(cannot(format!("start {PROGRAM}")))?;
@@ -135,33 +133,17 @@ struct Joined {
     host: Netns,
 }
 
-impl Joined {
-    fn run<T: Send>(&self, work: impl FnOnce() -> Result<T, BenchError> + Send) -> Result<T, BenchError> {
-        run_in(&self.host, work)?
-    }
-}
-
-/// The host's end of a sandbox's wire.
-fn port(number: usize) -> String {
-    format!("port{number}")
-}
-
 impl Switch for Joined {
     fn attach(&mut self, number: usize, namespace: &Namespace) -> Result<Station, BenchError> {
-        self.run(|| {
+        let port = veth::create(&self.host, number, namespace)?;
+        run_in(&self.host, || -> Result<(), BenchError> {
             let links = Links::open()?;
-            links.create_veth(&port(number), "eth0", namespace.netns())?;
-            let link = links.get(&port(number))?;
-            links.enslave(&link, &links.get("br0")?)?;
-            Ok(links.set_up(&link, true)?)
-        })?;
+            Ok(links.enslave(&links.get(&port)?, &links.get("br0")?)?)
+        })??;
         dress(namespace, "eth0", number)
     }
 
     fn detach(&mut self, number: usize) -> Result<(), BenchError> {
-        self.run(|| {
-            let links = Links::open()?;
-            Ok(links.delete(&links.get(&port(number))?)?)
-        })
+        veth::delete(&self.host, number)
     }
 }

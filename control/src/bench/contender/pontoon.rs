@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use hyper::Method;
@@ -11,11 +11,9 @@ use crate::api::types::{DeviceKind, Endpoint, EndpointRequest, Network, NetworkR
 use crate::bench::contender::{Contender, Switch};
 use crate::bench::error::{BenchError, cannot};
 use crate::bench::lab::{MTU, Namespace, SUBNET, Site, Station, address, station};
-use crate::bench::process::Process;
+use crate::bench::process::{Process, directory};
 use crate::cli::client::{Client, path};
 
-/// Where the daemons' files are: the bench's own /run.
-const DIRECTORY: &str = "/run/pontoon-bench";
 const NETWORK: &str = "bench";
 
 /// Pontoon as a contender.
@@ -36,8 +34,7 @@ impl Contender for Daemon {
     }
 
     fn start(&self, host: &Namespace, _: Site) -> Result<Box<dyn Switch>, BenchError> {
-        let directory = Path::new(DIRECTORY).join(host.name());
-        std::fs::create_dir_all(&directory).map_err(cannot(format!("create {}", directory.display())))?;
+        let directory = directory(host.name())?;
         let socket = directory.join("pontoon.sock");
         let mut command = Command::new(own_program()?);
         command.arg("--socket").arg(&socket).arg("daemon").arg("--state").arg(directory.join("state"));
@@ -52,7 +49,7 @@ impl Contender for Daemon {
             ..NetworkRequest::default()
         };
         let _: Network = client.send(Method::POST, "/networks", &request)?;
-        Ok(Box::new(Running { process: process, client, kind: self.kind }))
+        Ok(Box::new(Running { process, client, kind: self.kind }))
     }
 }
 

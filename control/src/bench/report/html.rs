@@ -88,7 +88,7 @@ fn head(out: &mut String, document: &Document) {
         let _ = writeln!(out, "<tr><td>{name}</td><td>{about}.{}</td></tr>", absent.unwrap_or_default());
     }
     *out += "</table>\n";
-    if settings.baseline == settings.subject {
+    if document.is_alone() {
         *out += "<p>There is nobody to compare with: pontoon is measured alone.</p>\n";
     }
 }
@@ -168,14 +168,8 @@ fn scenario(out: &mut String, document: &Document, outcome: &Outcome) {
         *out += "<h3>round-trip times, medians of the rounds</h3>\n";
         *out += &svg::curves(&outcome.curves, &colour);
     }
-    for note in &outcome.notes {
-        let round = note.round.map(|round| format!(", round {round}")).unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "<p class=\"quiet\">{}{round}: {}.</p>",
-            escape(&note.contender),
-            escape(&note.reason)
-        );
+    for remark in outcome.remarks() {
+        let _ = writeln!(out, "<p class=\"quiet\">{}.</p>", escape(&remark));
     }
 }
 

@@ -4,7 +4,10 @@ use super::figure;
 use crate::bench::document::{Comparison, Document, Figures, Outcome, Participant, Series};
 use crate::bench::noise::Verdict;
 use crate::bench::scenario::Scenario;
-use crate::cli::table::Table;
+use crate::cli::table::{Table, wrap};
+
+/// Of sentences, in characters.
+const WIDTH: usize = 100;
 
 /// A whole run.
 pub(crate) fn of(document: &Document) -> String {
@@ -61,7 +64,7 @@ fn head(document: &Document) -> String {
             out += &format!("{} does not take part: {reason}.\n", participant.name);
         }
     }
-    if settings.baseline == settings.subject {
+    if document.is_alone() {
         out += "There is nobody to compare with: pontoon is measured alone.\n";
     }
     out
@@ -77,9 +80,8 @@ fn scenario(outcome: &Outcome) -> String {
         }
     }
     let mut out: String = table.render().lines().map(|line| format!("  {line}\n")).collect();
-    for note in &outcome.notes {
-        let round = note.round.map(|round| format!(", round {round}")).unwrap_or_default();
-        out += &format!("  {}{round}: {}\n", note.contender, note.reason);
+    for remark in outcome.remarks() {
+        out += &format!("  {remark}\n");
     }
     out
 }
@@ -105,33 +107,33 @@ fn row(title: String, figures: &Figures, series: &Series, comparison: Option<&Co
 
 /// How often the subject is ahead of each, and where it is behind.
 fn summary(document: &Document) -> String {
-    let mut table = Table::new(&["PONTOON BESIDE", ">AHEAD", ">TIE", ">BEHIND", ">UNDECIDED", "BEHIND IN"]);
-    let all = document.scenarios.iter().flat_map(|it| it.metrics.iter().map(move |figures| (it, figures)));
-    let of = |peer: &str| -> Vec<(String, Verdict)> {
-        let find = |(outcome, figures): (&Outcome, &Figures)| {
-            let comparison = figures.comparisons.iter().find(|it| it.peer == peer)?;
-            Some((format!("{} {}", outcome.name, figures.title), comparison.verdict))
-        };
-        all.clone().filter_map(find).collect()
-    };
-    let mut any = false;
-    for participant in document.contenders.iter().filter(|it| it.absent.is_none()) {
-        let verdicts = of(&participant.name);
+    let mut table = Table::new(&["PONTOON BESIDE", ">AHEAD", ">TIE", ">BEHIND", ">UNDECIDED"]);
+    let mut behind = String::new();
+    for participant in &document.contenders {
+        let verdicts = verdicts(document, &participant.name);
         if verdicts.is_empty() {
             continue;
         }
-        any = true;
-        let count =
-            |wanted: &[Verdict]| verdicts.iter().filter(|it| wanted.contains(&it.1)).count().to_string();
-        let behind = verdicts.iter().filter(|it| it.1 == Verdict::Behind).map(|it| it.0.clone());
-        table.row([
-            participant.name.clone(),
-            count(&[Verdict::Ahead]),
-            count(&[Verdict::Tie]),
-            count(&[Verdict::Behind]),
-            count(&[Verdict::TooNoisy, Verdict::TooFewRounds]),
-            behind.collect::<Vec<_>>().join(", "),
-        ]);
+        let of = |wanted: &[Verdict]| verdicts.iter().filter(|it| wanted.contains(&it.1)).count().to_string();
+        let undecided = of(&[Verdict::TooNoisy, Verdict::TooFewRounds]);
+        let counts = [of(&[Verdict::Ahead]), of(&[Verdict::Tie]), of(&[Verdict::Behind]), undecided];
+        table.row([participant.name.clone()].into_iter().chain(counts));
+        let places = verdicts.iter().filter(|it| it.1 == Verdict::Behind).map(|it| it.0.as_str());
+        let places = places.collect::<Vec<_>>().join(", ");
+        if !places.is_empty() {
+            let sentence = format!("behind {} in {places}", participant.name);
+            behind += &wrap(&sentence, WIDTH).iter().map(|line| format!("{line}\n")).collect::<String>();
+        }
     }
-    if any { table.render() } else { String::new() }
+    if document.is_alone() { String::new() } else { table.render() + &behind }
+}
+
+/// What every figure says of the subject and `peer`.
+fn verdicts(document: &Document, peer: &str) -> Vec<(String, Verdict)> {
+    let of = |outcome: &Outcome, figures: &Figures| {
+        let comparison = figures.comparisons.iter().find(|it| it.peer == peer)?;
+        Some((format!("{} {}", outcome.name, figures.title), comparison.verdict))
+    };
+    let all = document.scenarios.iter().flat_map(|it| it.metrics.iter().map(move |figures| (it, figures)));
+    all.filter_map(|(outcome, figures)| of(outcome, figures)).collect()
 }

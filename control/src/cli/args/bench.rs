@@ -33,6 +33,9 @@ pub struct BenchArgs {
     /// Compare with this contender only; repeat it for more [default: all that are here]
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub against: Vec<String>,
+    /// Measure the real docker0 as well, by containers of this machine's Engine, which are removed again
+    #[arg(long)]
+    pub docker: bool,
     /// Rounds of each scenario; fewer than 5 prove nothing [default: 6, and 5 with --quick]
     #[arg(long, value_name = "N", value_parser = parse_rounds)]
     pub rounds: Option<usize>,
