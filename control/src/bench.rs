@@ -15,7 +15,7 @@ use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::output::{Output, print};
+use crate::cli::output::Output;
 use crate::clock;
 use crate::failure::Failure;
 use crate::private;
@@ -36,11 +36,11 @@ pub mod statistics;
 mod traffic;
 
 use contender::{Contender, DOCKER, SUBJECT};
-use document::{Document, Participant, SCHEMA, Settings};
+use document::{Document, Listing, Participant, SCHEMA, Settings};
 use report::progress::Progress;
 use round::{Plan, Spectator};
 use scenario::Scenario;
-use traffic::Time;
+use traffic::{Time, iperf3};
 
 /// How the bench runs.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +61,8 @@ pub struct Options {
     pub against: Vec<String>,
     /// Whether the real docker0 takes part.
     pub docker: bool,
+    /// Whether TCP streams are measured by iperf3 as well.
+    pub with_iperf3: bool,
     /// Rounds of each scenario.
     pub rounds: Option<usize>,
     /// How long a measurement takes.
@@ -108,6 +110,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
 fn run_here(options: &Options) -> Result<Option<Document>, Failure> {
     let scenarios = wanted_scenarios(options)?;
     let contenders = wanted_contenders(options)?;
+    if options.with_iperf3 {
+        process::need(&[iperf3::PROGRAM], iperf3::PROGRAM)
+            .map_err(|error| Failure::Sentence(error.to_string()))?;
+    }
     if !private::has_capability(CapabilitySet::SYS_ADMIN) {
         return Err(Failure::sentence(
             "the bench makes network namespaces, which needs root; try `sudo pontoon bench`",
@@ -122,8 +128,15 @@ fn run_here(options: &Options) -> Result<Option<Document>, Failure> {
     let (present, participants) = lacking(contenders, options.quick && options.against.is_empty(), &progress);
     if options.list {
         progress.clear();
-        print(&report::table::list(&participants, &scenarios))?;
+        let listing = Listing::of(participants, &scenarios);
+        Output { json: options.json }.show(&listing, || report::table::list(&listing))?;
         return Ok(None);
+    }
+    if let Some(reason) = participants.iter().find(|it| it.name == SUBJECT).and_then(|it| it.absent.as_ref())
+    {
+        return Err(Failure::Sentence(format!(
+            "pontoon itself does not run here: {reason}; `pontoon doctor` says more"
+        )));
     }
     let document = measure(options, &scenarios, present, participants, &progress)?;
     progress.clear();
@@ -141,7 +154,7 @@ fn as_before(options: &Options, old: &Document) -> Options {
     let mut options = options.clone();
     options.rounds = options.rounds.or(Some(old.settings.rounds));
     options.window = options.window.or(Duration::try_from_secs_f64(old.settings.seconds).ok());
-    let known = |name: &&String| scenario::all().iter().any(|it| it.name == **name);
+    let known = |name: &&String| scenario::all(false).iter().any(|it| it.name == **name);
     if options.scenarios.is_empty() {
         options.scenarios = old.scenarios.iter().map(|it| &it.name).filter(known).cloned().collect();
     }
@@ -206,7 +219,7 @@ fn measure(
 
 /// Those that were named, or all; of a quick run the few that are quick.
 fn wanted_scenarios(options: &Options) -> Result<Vec<Scenario>, Failure> {
-    let all = scenario::all();
+    let all = scenario::all(options.with_iperf3);
     for wish in &options.scenarios {
         if !all.iter().any(|scenario| scenario::is_named(&scenario.name, wish)) {
             return Err(Failure::Sentence(format!(

@@ -118,6 +118,7 @@ fn bench_options(args: args::BenchArgs, json: bool) -> bench::Options {
         scenarios: args.scenario,
         against: args.against,
         docker: args.docker,
+        with_iperf3: args.with_iperf3,
         rounds: args.rounds,
         window: args.seconds,
         list: args.list,

@@ -160,3 +160,81 @@ fn the_doctor_looks_at_everything_and_touches_nothing() {
     };
     assert_eq!(names(&before), names(&std::fs::read_to_string("/proc/net/dev").unwrap()));
 }
+
+/// A run of `pontoon bench` in which pontoon was `ratio` times as fast as the bridge, with that interval.
+fn run_of_a_bench(ratio: f64, [low, high]: [f64; 2], cpu: &str) -> String {
+    let comparison = serde_json::json!({
+        "peer": "bridge", "ratio": ratio, "low": low, "high": high, "confidence": 0.96875, "verdict": "too-noisy",
+    });
+    let metric = serde_json::json!({
+        "key": "gbit_per_s", "title": "throughput", "unit": "Gbit/s", "better": "more",
+        "of": [], "control": null, "drift": 1.02, "comparisons": [comparison],
+    });
+    let machine = serde_json::json!({
+        "kernel": "Linux 6.18.0", "cpu": cpu, "cpus": 2, "memory_mb": 8000.0, "virtual_machine": false, "governor": null,
+        "load_before": 0.1, "congestion_controls": ["cubic"],
+    });
+    let settings = serde_json::json!({
+        "rounds": 6, "seconds": 1.0, "quick": false, "subject": "pontoon", "baseline": "bridge", "mtu": 1500, "interval": "",
+    });
+    let scenario =
+        serde_json::json!({ "name": "tcp-1-cubic", "title": "TCP", "absent": null, "metrics": [metric] });
+    serde_json::json!({
+        "schema": 1, "version": "0.1.0", "build": "release", "started": "2026-11-26T00:00:00Z", "seconds": 9.0,
+        "machine": machine, "settings": settings, "contenders": [], "scenarios": [scenario],
+    })
+    .to_string()
+}
+
+#[test]
+fn two_runs_of_the_bench_are_compared_without_privilege() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["old", "better", "worse", "same"].map(|name| dir.path().join(name).display().to_string());
+    let [old, better, worse, same] = &files;
+    std::fs::write(old, run_of_a_bench(0.5, [0.45, 0.55], "A")).unwrap();
+    std::fs::write(better, run_of_a_bench(0.9, [0.8, 1.0], "A")).unwrap();
+    std::fs::write(worse, run_of_a_bench(0.4, [0.35, 0.44], "B")).unwrap();
+    std::fs::write(same, run_of_a_bench(0.6, [0.54, 0.7], "A")).unwrap();
+    let compare = |new: &str| text(&run(&["bench", "--compare", old, new]).stdout);
+    assert_eq!(
+        compare(better),
+        "SCENARIO     FIGURE              PONTOON BY   OLD  [RANGE]       NEW  [RANGE]      BECAME\n\
+         tcp-1-cubic  throughput, Gbit/s  bridge      0.50  [0.45-0.55]  0.90  [0.80-1.00]  better\n\
+         0 figures without a change that could be shown.\n"
+    );
+    let shown = compare(worse);
+    assert!(shown.starts_with("not alike: the processor was A and is B\n"), "{shown}");
+    assert!(shown.contains("0.40  [0.35-0.44]  worse\n"), "{shown}");
+    assert_eq!(compare(same), "1 figure without a change that could be shown.\n");
+    let json = run(&["bench", "--json", "--compare", old, better]);
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&document["changes"][0]["became"], &document["changes"][0]["beside"]),
+        (&"better".into(), &"bridge".into())
+    );
+}
+
+#[test]
+fn what_the_bench_cannot_read_or_does_not_know_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("old.json").display().to_string();
+    std::fs::write(&file, run_of_a_bench(1.0, [1.0, 1.0], "A").replace("\"schema\":1", "\"schema\":2"))
+        .unwrap();
+    for (arguments, words) in [
+        (&["bench", "--compare", &file, &file][..], "it is of schema 2, and this version of pontoon knows 1"),
+        (
+            &["bench", "--compare", "/nowhere/x.json"],
+            "cannot read /nowhere/x.json as what `pontoon bench --json` prints",
+        ),
+        (&["bench", "--scenario", "tpc"], "there is no scenario tpc; `pontoon bench --list` names them"),
+        (
+            &["bench", "--against", "docker1"],
+            "there is no contender docker1; `pontoon bench --list` names them",
+        ),
+    ] {
+        let output = run(arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
+}

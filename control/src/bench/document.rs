@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::noise::{Better, Verdict};
+use super::scenario::Scenario;
 
 /// The number of this form; another one when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -91,6 +92,33 @@ pub struct Settings {
     pub mtu: u16,
     /// How the intervals are made.
     pub interval: String,
+}
+
+/// Who could take part, and what could be measured, as `--list` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Listing {
+    /// Everybody.
+    pub contenders: Vec<Participant>,
+    /// Everything.
+    pub scenarios: Vec<Offer>,
+}
+
+impl Listing {
+    pub(super) fn of(contenders: Vec<Participant>, scenarios: &[Scenario]) -> Listing {
+        let offer = |it: &Scenario| Offer { name: it.name.clone(), title: it.title.clone(), quick: it.quick };
+        Listing { contenders, scenarios: scenarios.iter().map(offer).collect() }
+    }
+}
+
+/// A scenario that could be measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Offer {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub title: String,
+    /// Whether `--quick` has it.
+    pub quick: bool,
 }
 
 /// Somebody who could take part.

@@ -20,8 +20,6 @@ use crate::netns::{self, Netns};
 pub(super) const SUBNET: &str = "10.88.0.0/16";
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
 pub(super) const PREFIX_LEN: u8 = 16;
-/// What reaches every sandbox.
-pub(super) const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 88, 255, 255);
 /// Every wire's MTU.
 pub(super) const MTU: u16 = 1500;
 /// The host's interface towards the outside.

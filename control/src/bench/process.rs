@@ -117,8 +117,7 @@ pub(super) fn need(programs: &[&str], package: &str) -> Result<(), BenchError> {
 }
 
 /// Whether a program is installed.
-pub(super) fn installed(name: &str) -> bool {
+fn installed(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(usual).any(|directory| directory.join(name).is_file())
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }

@@ -1,12 +1,12 @@
 //! What is measured. Each scenario is written once, for every lab that fits it.
 
 use super::error::BenchError;
-use super::lab::{Lab, Namespace, Site};
+use super::lab::{Lab, Namespace, Site, Station};
 use super::meter;
 use super::noise::Better::{self, Less, More};
 use super::statistics::quantile;
 use super::traffic::tcp::{Direction, Streams};
-use super::traffic::{Time, connect, flood, latency, tcp, udp};
+use super::traffic::{Time, connect, flood, iperf3, latency, tcp, udp};
 
 /// A figure that a scenario gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,7 @@ const fn metric(
 }
 
 const GBIT: Metric = metric("gbit_per_s", "throughput", "Gbit/s", Some(More));
+const BY_IPERF3: Metric = metric("iperf3_gbit_per_s", "throughput by iperf3", "Gbit/s", Some(More));
 const CPU_PER_GBIT: Metric = metric("cpu_ms_per_gbit", "CPU", "ms/Gbit", Some(Less));
 const DELIVERED: Metric = metric("delivered_kpps", "delivered", "thousands/s", Some(More));
 const LOSS: Metric = metric("loss_percent", "lost", "%", None);
@@ -87,11 +88,11 @@ const NAT: Site = Site { sandboxes: 1, outside: true, grows: false };
 /// Endpoints that a round of `setup` adds and removes.
 const ADDED: usize = 8;
 
-/// All there are, those of one site together.
-pub(super) fn all() -> Vec<Scenario> {
+/// All there are, those of one site together. TCP streams are measured by iperf3 as well, if that is wanted.
+pub(super) fn all(with_iperf3: bool) -> Vec<Scenario> {
     let mut all = Vec::new();
     for congestion in ["cubic", "bbr"] {
-        all.extend([1, 4, 16].map(|count| streams_between(count, congestion)));
+        all.extend([1, 4, 16].map(|count| streams_between(count, congestion, with_iperf3)));
     }
     all.extend([
         udp("udp-64", "UDP, 64-byte frames", udp::SMALLEST_PAYLOAD),
@@ -99,7 +100,9 @@ pub(super) fn all() -> Vec<Scenario> {
     ]);
     all.extend([request_response(), idle(), setup()]);
     for congestion in ["cubic", "bbr"] {
-        all.extend([Direction::Out, Direction::In].map(|direction| through_nat(direction, congestion)));
+        all.extend(
+            [Direction::Out, Direction::In].map(|direction| through_nat(direction, congestion, with_iperf3)),
+        );
     }
     all.extend([1, 8].map(connections));
     all.extend([2, 16, 128].map(broadcasts));
@@ -112,21 +115,21 @@ pub(super) fn is_named(name: &str, wish: &str) -> bool {
     name.strip_prefix(wish).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-fn streams_between(count: usize, congestion: &'static str) -> Scenario {
+fn streams_between(count: usize, congestion: &'static str, with_iperf3: bool) -> Scenario {
     let streams = Streams { count, congestion, direction: Direction::Out };
     let plural = if count == 1 { "" } else { "s" };
     Scenario {
         name: format!("tcp-{count}-{congestion}"),
         title: format!("TCP, {count} stream{plural}, {congestion}"),
         site: PAIR,
-        metrics: vec![GBIT, CPU_PER_GBIT],
+        metrics: flow_metrics(with_iperf3),
         congestion: Some(congestion),
         quick: congestion == "cubic" && count < 16,
-        measure: Box::new(move |lab, time| flow(tcp::measure(lab.first()?, lab.last()?, streams, time)?)),
+        measure: Box::new(move |lab, time| flow((lab.first()?, lab.last()?), streams, time, with_iperf3)),
     }
 }
 
-fn through_nat(direction: Direction, congestion: &'static str) -> Scenario {
+fn through_nat(direction: Direction, congestion: &'static str, with_iperf3: bool) -> Scenario {
     let (name, words) = match direction {
         Direction::Out => ("out", "to the outside"),
         Direction::In => ("in", "from the outside"),
@@ -136,15 +139,31 @@ fn through_nat(direction: Direction, congestion: &'static str) -> Scenario {
         name: format!("snat-{name}-{congestion}"),
         title: format!("TCP through SNAT, 1 stream {words}, {congestion}"),
         site: NAT,
-        metrics: vec![GBIT, CPU_PER_GBIT],
+        metrics: flow_metrics(with_iperf3),
         congestion: Some(congestion),
         quick: congestion == "cubic",
-        measure: Box::new(move |lab, time| flow(tcp::measure(lab.first()?, lab.outside()?, streams, time)?)),
+        measure: Box::new(move |lab, time| flow((lab.first()?, lab.outside()?), streams, time, with_iperf3)),
     }
 }
 
-fn flow(flow: tcp::Flow) -> Result<Measurement, BenchError> {
-    Ok(vec![flow.gbit_per_s, flow.cpu_ms_per_gbit].into())
+fn flow_metrics(with_iperf3: bool) -> Vec<Metric> {
+    let mut metrics = vec![GBIT, CPU_PER_GBIT];
+    metrics.extend(with_iperf3.then_some(BY_IPERF3));
+    metrics
+}
+
+fn flow(
+    (client, server): (&Station, &Station),
+    streams: Streams,
+    time: Time,
+    with_iperf3: bool,
+) -> Result<Measurement, BenchError> {
+    let flow = tcp::measure(client, server, streams, time)?;
+    let mut figures = vec![flow.gbit_per_s, flow.cpu_ms_per_gbit];
+    if with_iperf3 {
+        figures.push(iperf3::measure(client, server, streams, time)?);
+    }
+    Ok(figures.into())
 }
 
 fn udp(name: &str, title: &str, payload: usize) -> Scenario {
@@ -298,7 +317,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_sites_together() {
-        let all = all();
+        let all = all(false);
         let names: BTreeSet<_> = all.iter().map(|scenario| scenario.name.clone()).collect();
         assert_eq!(names.len(), all.len());
         let mut sites: Vec<Site> = all.iter().map(|scenario| scenario.site).collect();

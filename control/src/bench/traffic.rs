@@ -14,6 +14,7 @@ use crate::netns;
 
 pub(super) mod connect;
 pub(super) mod flood;
+pub(super) mod iperf3;
 pub(super) mod latency;
 pub(super) mod tcp;
 pub(super) mod udp;

@@ -14,6 +14,7 @@ use crate::{Test, full, test};
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test("bench/quick", quick),
+        test("bench/listed", listed),
         test("bench/every-scenario", every_scenario),
         test("bench/compared-with-before", compared_with_before),
         test("bench/ended-by-a-signal", ended_by_a_signal),
@@ -127,6 +128,22 @@ fn check_page(page: &str, document: &Value) {
     assert_eq!(page.matches("<svg ").count(), plots + 1);
     assert_eq!(page.matches("<svg ").count(), page.matches("</svg>").count());
     assert!(!page.contains("NaN") && !page.contains("inf"), "no number");
+}
+
+fn listed() {
+    let listing = document("--list");
+    // Who is not here is listed all the same, with what is missing.
+    let names: Vec<_> = list(&listing, "contenders").iter().map(|it| text(it, "name")).collect();
+    for name in
+        ["bridge", "bridge-off", "pontoon", "pontoon-veth", "docker0", "ovs", "vde", "pasta", "slirp4netns"]
+    {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+    assert!(list(&listing, "scenarios").iter().any(|it| it["name"] == "ports-512" && it["quick"] == false));
+    let alone = Answer::of(bench("--list").env("PATH", "/nowhere")).stdout;
+    for package in ["iptables", "docker.io", "openvswitch-switch", "vde2", "passt", "slirp4netns"] {
+        assert!(alone.contains(&format!(" is not installed (package {package})\n")), "{alone}");
+    }
 }
 
 fn every_scenario() {

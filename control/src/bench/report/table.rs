@@ -1,9 +1,8 @@
 //! The report for a terminal.
 
 use super::figure;
-use crate::bench::document::{Comparison, Document, Figures, Outcome, Participant, Series};
+use crate::bench::document::{Comparison, Document, Figures, Listing, Outcome, Series};
 use crate::bench::noise::Verdict;
-use crate::bench::scenario::Scenario;
 use crate::cli::table::{Table, wrap};
 
 /// Of sentences, in characters.
@@ -23,14 +22,14 @@ pub(crate) fn of(document: &Document) -> String {
 }
 
 /// Who and what there is.
-pub(crate) fn list(participants: &[Participant], scenarios: &[Scenario]) -> String {
+pub(crate) fn list(listing: &Listing) -> String {
     let mut contenders = Table::new(&["CONTENDER", "WHAT IT IS"]);
-    for participant in participants {
+    for participant in &listing.contenders {
         let absent = participant.absent.as_ref().map(|reason| format!("; not here: {reason}"));
         contenders.row([participant.name.clone(), participant.about.clone() + &absent.unwrap_or_default()]);
     }
     let mut table = Table::new(&["SCENARIO", "WHAT IT IS", "QUICK"]);
-    for scenario in scenarios {
+    for scenario in &listing.scenarios {
         let quick = if scenario.quick { "yes" } else { "" };
         table.row([scenario.name.clone(), scenario.title.clone(), quick.to_owned()]);
     }

@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::udp::SMALLEST_PAYLOAD;
 use super::{Time, socket_in};
 use crate::bench::error::{BenchError, cannot, joined};
-use crate::bench::lab::{BROADCAST, Station};
+use crate::bench::lab::Station;
 use crate::bench::meter;
 
 /// The discard service (RFC 863), which nobody offers there.
@@ -43,7 +45,9 @@ pub(crate) fn measure(stations: &[Station], time: Time) -> Result<Flood, BenchEr
     let source = socket_in(sender, "open a UDP socket at", || {
         let source = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         source.set_broadcast(true)?;
-        source.connect((BROADCAST, PORT))?;
+        // The limited broadcast (RFC 919, section 7), whatever the subnet is; without the interface it would need a route.
+        SockRef::from(&source).bind_device(Some(b"eth0"))?;
+        source.connect((Ipv4Addr::BROADCAST, PORT))?;
         Ok(source)
     })?;
     let before = total(&counters)?;

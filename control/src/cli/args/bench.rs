@@ -33,9 +33,13 @@ pub struct BenchArgs {
     /// Compare with this contender only; repeat it for more [default: all that are here]
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub against: Vec<String>,
-    /// Measure the real docker0 as well, by containers of this machine's Engine, which are removed again
+    /// Measure the real docker0 as well, by containers of this machine's Engine, which are removed again (after SIGKILL the empty
+    /// image pontoon-bench:empty is left)
     #[arg(long)]
     pub docker: bool,
+    /// Measure TCP streams by iperf3 as well, to check pontoon's own generator
+    #[arg(long)]
+    pub with_iperf3: bool,
     /// Rounds of each scenario; fewer than 5 prove nothing [default: 6, and 5 with --quick]
     #[arg(long, value_name = "N", value_parser = parse_rounds)]
     pub rounds: Option<usize>,
