@@ -81,6 +81,9 @@ fn head(out: &mut String, document: &Document) {
         settings.seconds,
         settings.mtu,
     );
+    if machine.load_before >= 1.0 {
+        *out += "<p>Others use the machine as well: what they do is in the figures.</p>\n";
+    }
     *out += "<table>\n";
     for participant in &document.contenders {
         let absent = participant.absent.as_ref().map(|it| format!(" <b>Not here: {}.</b>", escape(it)));

@@ -91,11 +91,33 @@ pub(super) fn curves(curves: &[Curve], colour: &dyn Fn(&str) -> usize) -> String
         let points = curve.points.iter().map(|(part, us)| format!("{:.1},{:.1}", x(*part), y(*us)));
         let points = points.collect::<Vec<_>>().join(" ");
         let _ = writeln!(out, "<polyline class=\"l{colour}\" points=\"{points}\"/>");
-        if let Some((part, us)) = curve.points.last() {
-            text(&mut out, &format!("value t{colour}"), x(*part) + 8.0, y(*us) + 4.0, &curve.contender);
-        }
+    }
+    let ends = curves.iter().filter_map(|curve| Some((curve, y(curve.points.last()?.1)))).collect();
+    for (curve, y) in apart(ends) {
+        let class = format!("value t{}", colour(&curve.contender));
+        text(&mut out, &class, x(0.999) + 8.0, y + 4.0, &curve.contender);
     }
     out + "</svg>\n"
+}
+
+/// Height of a line of text.
+const LINE: f64 = 14.0;
+
+/// Moves labels that would lie over one another apart, in the order of their heights.
+fn apart<T>(mut labels: Vec<(T, f64)>) -> Vec<(T, f64)> {
+    labels.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut free = f64::NEG_INFINITY;
+    for (_, y) in &mut labels {
+        *y = y.max(free);
+        free = *y + LINE;
+    }
+    // Those that were pushed out of the plot push the others back.
+    let mut limit = HEIGHT - BOTTOM;
+    for (_, y) in labels.iter_mut().rev() {
+        *y = y.min(limit);
+        limit = *y - LINE;
+    }
+    labels
 }
 
 fn axis(us: f64) -> String {
@@ -111,4 +133,18 @@ fn open(height: f64, title: &str) -> String {
 
 fn text(out: &mut String, class: &str, x: f64, y: f64, words: &str) {
     let _ = writeln!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape(words));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_keep_apart_and_in_the_plot() {
+        let bottom = HEIGHT - BOTTOM;
+        let placed = apart(vec![("c", 52.0), ("a", 50.0), ("d", bottom), ("b", 51.0), ("e", bottom)]);
+        assert_eq!(placed.iter().map(|it| it.0).collect::<String>(), "abcde");
+        let heights: Vec<f64> = placed.iter().map(|it| it.1).collect();
+        assert_eq!(heights, [50.0, 64.0, 78.0, bottom - LINE, bottom]);
+    }
 }

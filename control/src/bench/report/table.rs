@@ -58,6 +58,9 @@ fn head(document: &Document) -> String {
     if document.build != "release" {
         out += "This is a debug build: pontoon's control plane is slower than it is for users.\n";
     }
+    if machine.load_before >= 1.0 {
+        out += "Others use the machine as well: what they do is in the figures.\n";
+    }
     for participant in &document.contenders {
         if let Some(reason) = &participant.absent {
             out += &format!("{} does not take part: {reason}.\n", participant.name);
