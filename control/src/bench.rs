@@ -73,7 +73,7 @@ pub struct Options {
 
 /// Of a usual run, and of a quick one.
 const ROUNDS: [usize; 2] = [6, 5];
-const WINDOWS: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(400)];
+const WINDOWS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(400)];
 /// Whom a quick run compares with, if nobody is named: the first of them that this machine has.
 const QUICK_AGAINST: [&str; 3] = ["bridge", "bridge-hooks", "bridge-off"];
 

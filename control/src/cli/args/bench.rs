@@ -43,7 +43,7 @@ pub struct BenchArgs {
     /// Rounds of each scenario; fewer than 5 prove nothing [default: 6, and 5 with --quick]
     #[arg(long, value_name = "N", value_parser = parse_rounds)]
     pub rounds: Option<usize>,
-    /// Seconds of each measurement [default: 1, and 0.4 with --quick]
+    /// Seconds of each measurement [default: 0.5, and 0.4 with --quick]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub seconds: Option<Duration>,
     /// Write the JSON document to this file as well
