@@ -36,8 +36,11 @@ pub use trace::trace_grammar;
 pub use translate::{icmp_error, rewrite_packet};
 pub use vnet::vnet_header;
 
+/// A target: its name, and its work.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every target: its name, which is that of its folders of seeds and corpora, and its work.
-pub const TARGETS: [(&str, fn(&[u8])); 16] = [
+pub const TARGETS: [Target; 16] = [
     ("config", config),
     ("dns", dns),
     ("edge", edge),

@@ -23,9 +23,7 @@ use pontoon_dataplane::checksum::checksum;
 use pontoon_dataplane::offload::{Gso, Offload, VNET_HEADER_LEN};
 use pontoon_dataplane::replay::Arrival;
 use pontoon_dataplane::replay::case::Case;
-use pontoon_fuzz::TARGETS;
-
-type Target = (&'static str, fn(&[u8]));
+use pontoon_fuzz::{TARGETS, Target};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();

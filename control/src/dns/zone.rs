@@ -174,11 +174,9 @@ impl Zone {
             all.dedup();
             (!all.is_empty()).then_some(Found::Addresses(all))
         };
-        known(|it| &it.plain).or_else(|| known(|it| &it.qualified)).unwrap_or_else(|| {
-            match name.num_labels() {
-                1 => Found::Nothing,
-                _ => self.find_reverse(networks, name),
-            }
+        known(|it| &it.plain).or_else(|| known(|it| &it.qualified)).unwrap_or_else(|| match labels(name) {
+            1 => Found::Nothing,
+            _ => self.find_reverse(networks, name),
         })
     }
 
@@ -188,7 +186,7 @@ impl Zone {
         let Some(number) = self.network_around(address) else { return Found::Elsewhere };
         let Some(network) = self.networks.get(number) else { return Found::Elsewhere };
         match known_octets {
-            4 if networks.contains(&number) && name.num_labels() == 6 => {
+            4 if networks.contains(&number) && labels(name) == 6 => {
                 let name = network.stations.get(&address).and_then(|(_, name)| name.clone());
                 name.map_or(Found::Nothing, Found::Name)
             }
@@ -311,6 +309,11 @@ impl Network {
         }
         network
     }
+}
+
+/// How many labels a name has. Hickory's count leaves a first one out that is an asterisk.
+fn labels(name: &Name) -> usize {
+    name.iter().count()
 }
 
 /// What a name below `in-addr.arpa` (RFC 1035, section 3.5) stands for: an address, and how many of its octets the name says, from the first on.

@@ -59,7 +59,7 @@ fn everybody_knows_the_names_of_his_own_networks_alone() {
     assert_eq!(find(&inside(3), "db"), addresses([[10, 1, 1, 2]]));
     assert_eq!(find(&inside(2), "web"), addresses([[10, 1, 0, 2], [10, 1, 1, 3]]));
     assert_eq!(find(&inside(3), "www"), addresses([[10, 1, 1, 3]]));
-    for unknown in ["www", "lone", "nobody"] {
+    for unknown in ["www", "lone", "nobody", "*"] {
         assert_eq!(find(&inside(1), unknown), Found::Nothing, "{unknown}");
     }
     assert_eq!(find(&inside(9), "web"), Found::Nothing, "a sandbox without endpoints");
