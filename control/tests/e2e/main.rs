@@ -12,6 +12,7 @@
 mod bad_input;
 mod bench;
 mod command_line;
+mod conformance;
 mod connection;
 mod daemon;
 mod docker;
@@ -158,9 +159,12 @@ fn main() -> ExitCode {
             Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
         }
     };
+    let all: Vec<Test> = all.into_iter().flatten().collect();
+    let named = conformance::test_of(all.iter().map(|(name, _)| name.clone()).collect());
     // The longest first, so that nothing long is left for the end.
     let trials = docker::tests().into_iter().map(|test| trial(&docker, test));
-    let trials: Vec<Trial> = trials.chain(all.into_iter().flatten().map(|test| trial(&lack, test))).collect();
+    let trials: Vec<Trial> =
+        trials.chain(all.into_iter().chain([named]).map(|test| trial(&lack, test))).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.num_passed > 0 && !arguments.list {
         print_slowest();

@@ -179,8 +179,10 @@ pub struct Link {
 pub struct Timeouts {
     /// TCP with both sides established (RFC 5382, REQ-5: at least 2 h 4 min).
     pub tcp_established: Duration,
-    /// TCP half open, closing or reset (RFC 5382, REQ-5; RFC 7857, section 2: 4 min).
-    pub tcp_transitory: Duration,
+    /// TCP whose handshake is not complete (RFC 5382, REQ-5; RFC 7857, section 2.1: 4 min).
+    pub tcp_half_open: Duration,
+    /// TCP that both sides have closed, or one has reset (the same: 4 min).
+    pub tcp_closed: Duration,
     /// UDP (RFC 4787, REQ-5: 5 min), refreshed by outbound packets (REQ-6). With port 53 outside it is 30 s at most once that has
     /// answered (REQ-5a).
     pub udp: Duration,
@@ -194,7 +196,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             tcp_established: Duration::from_secs(2 * 3600 + 4 * 60),
-            tcp_transitory: Duration::from_secs(4 * 60),
+            tcp_half_open: Duration::from_secs(4 * 60),
+            tcp_closed: Duration::from_secs(4 * 60),
             udp: Duration::from_secs(5 * 60),
             icmp: Duration::from_secs(60),
             port_reuse: Duration::from_secs(120),

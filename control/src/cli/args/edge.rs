@@ -501,8 +501,8 @@ pub struct NatArgs {
     /// The most sessions of one endpoint
     #[arg(long, value_name = "N", default_value_t = Limits::default().sessions_per_endpoint, allow_hyphen_values = true, value_parser = parse_sessions)]
     pub nat_sessions_per_endpoint: u32,
-    /// How long silent sessions live, in seconds; of tcp-established [7440], tcp-transitory [240], udp [300],
-    /// icmp [60] and port-reuse [120], as in udp=60,icmp=30; udp is 30 at most once a name server (port 53) has answered
+    /// How long silent sessions live, in seconds; of tcp-established [7440], tcp-half-open [240], tcp-closed [240],
+    /// udp [300], icmp [60] and port-reuse [120], as in udp=60,icmp=30; udp is 30 at most once a name server (port 53) has answered
     #[arg(long, value_name = "WHAT=SECONDS,...", value_delimiter = ',', value_parser = parse_timeout)]
     pub nat_timeouts: Vec<Timeout>,
 }
@@ -543,11 +543,13 @@ fn parse_sessions(text: &str) -> Result<u32, String> {
 }
 
 fn parse_timeout(text: &str) -> Result<Timeout, String> {
-    const FORM: &str = "write WHAT=SECONDS; WHAT is tcp-established, tcp-transitory, udp, icmp or port-reuse";
+    const FORM: &str =
+        "write WHAT=SECONDS; WHAT is tcp-established, tcp-half-open, tcp-closed, udp, icmp or port-reuse";
     let (name, seconds) = text.split_once('=').ok_or(FORM)?;
     let which: fn(&mut Timeouts) -> &mut Duration = match name {
         "tcp-established" => |it| &mut it.tcp_established,
-        "tcp-transitory" => |it| &mut it.tcp_transitory,
+        "tcp-half-open" => |it| &mut it.tcp_half_open,
+        "tcp-closed" => |it| &mut it.tcp_closed,
         "udp" => |it| &mut it.udp,
         "icmp" => |it| &mut it.icmp,
         "port-reuse" => |it| &mut it.port_reuse,

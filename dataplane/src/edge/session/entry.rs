@@ -218,7 +218,8 @@ impl Session {
     #[inline]
     pub(super) fn class(&self) -> Class {
         match self.protocol() {
-            Protocol::Tcp if self.state.is_closed() || !self.state.is_complete() => Class::TcpTransitory,
+            Protocol::Tcp if self.state.is_closed() => Class::TcpClosed,
+            Protocol::Tcp if !self.state.is_complete() => Class::TcpHalfOpen,
             Protocol::Tcp => Class::TcpEstablished,
             Protocol::Udp if self.is_answered_query() => Class::Dns,
             Protocol::Udp => Class::Udp,

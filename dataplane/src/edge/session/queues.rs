@@ -16,7 +16,8 @@ pub(super) const DNS_PORT: u16 = 53;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     TcpEstablished,
-    TcpTransitory,
+    TcpHalfOpen,
+    TcpClosed,
     Udp,
     /// UDP with a name server that has answered.
     Dns,
@@ -24,15 +25,16 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) const ALL: [Class; 5] =
-        [Class::TcpEstablished, Class::TcpTransitory, Class::Udp, Class::Dns, Class::Icmp];
+    pub(super) const ALL: [Class; 6] =
+        [Class::TcpEstablished, Class::TcpHalfOpen, Class::TcpClosed, Class::Udp, Class::Dns, Class::Icmp];
 
     /// How long its sessions live without a packet.
     #[inline]
     pub(super) fn timeout(self, timeouts: &Timeouts) -> Duration {
         match self {
             Class::TcpEstablished => timeouts.tcp_established,
-            Class::TcpTransitory => timeouts.tcp_transitory,
+            Class::TcpHalfOpen => timeouts.tcp_half_open,
+            Class::TcpClosed => timeouts.tcp_closed,
             Class::Udp => timeouts.udp,
             Class::Dns => timeouts.udp.min(DNS_TIMEOUT),
             Class::Icmp => timeouts.icmp,

@@ -102,6 +102,21 @@ fn rules_that_end_a_session_end_its_errors_too() {
 }
 
 #[test]
+fn an_error_keeps_no_session_alive() {
+    let mut world = World::ready();
+    let sent = udp((address(2), 40_000), (REMOTE, 4242));
+    let port = world.inside(2, &sent).1[0].ports().0;
+    let from_outside = error(3, 1, 0, ROUTER, &udp((HOST, port), (REMOTE, 4242)).packet());
+    let from_outside = ethernet(UPLINK_MAC, ROUTER_MAC, ethertype::IPV4, &from_outside);
+    // UDP lives for five minutes.
+    world.pass(Duration::from_secs(290));
+    assert_eq!(world.step(UPLINK, &from_outside).0, routed(2, Translation::Destination));
+    assert_eq!(world.sessions(), 1, "nor does it end one");
+    world.pass(Duration::from_secs(15));
+    assert_eq!(world.sessions(), 0);
+}
+
+#[test]
 fn errors_about_what_the_host_began_reach_the_host_and_nobody_else() {
     let mut world = World::ready();
     world.change_network(|network| network.edge.rules = deny_all());

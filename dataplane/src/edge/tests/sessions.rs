@@ -441,6 +441,26 @@ fn an_endpoint_independent_mapping_is_one_port_for_all_and_open_to_all() {
 }
 
 #[test]
+fn mappings_of_udp_and_of_tcp_are_apart() {
+    let mut world = World::new();
+    world.change_network(|network| network.edge.mapping = Mapping::EndpointIndependent);
+    let stranger = (Ipv4Addr::new(192, 0, 2, 99), 1234);
+    [REMOTE, stranger.0].into_iter().for_each(|to| world.learn_route(to));
+    for (protocol, port) in [(Protocol::Udp, 20_000), (Protocol::Tcp, 20_001)] {
+        world.answer(&Answer::PortsHeld { protocol, ports: vec![(port, port)] });
+    }
+    // The same address and port inside.
+    assert_eq!(world.inside(2, &query(40_000)).1[0].ports().0, 20_000);
+    let call = tcp((address(2), 40_000), (REMOTE, 80), SYN);
+    assert_eq!(world.inside(2, &call).1[0].ports().0, 20_001);
+    let (inside, hosts_own) = (routed(2, Translation::Destination), Verdict::Taken(Taken::HostsOwn));
+    for (port, by_udp, by_tcp) in [(20_000, inside, hosts_own), (20_001, hosts_own, inside)] {
+        assert_eq!(world.outside(&udp(stranger, (HOST, port))).0, by_udp, "UDP to {port}");
+        assert_eq!(world.outside(&tcp(stranger, (HOST, port), SYN)).0, by_tcp, "TCP to {port}");
+    }
+}
+
+#[test]
 fn what_leads_nowhere_is_named_and_told() {
     type Change = fn(&mut Network);
     let table: [(Change, DropReason, [u8; 2]); 4] = [

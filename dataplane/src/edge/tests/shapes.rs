@@ -437,4 +437,16 @@ fn other_protocols_reach_the_host_and_nobody_else() {
     assert_eq!(send(&mut world, HOST), Verdict::Forward { egress: PortId(HOST_PORT) });
     assert_eq!(send(&mut world, REMOTE), Verdict::Drop(DropReason::EdgeProtocol));
     assert_eq!(send(&mut world, address(77)), Verdict::Reply(Reply::HostUnreachable));
+    // Queries of ICMP other than echo: timestamp, address mask, router solicitation.
+    for query in [13, 17, 10] {
+        let message = [query, 0, !query, 0xff, 0, 0, 0, 0];
+        for (dst, verdict) in [
+            (HOST, Verdict::Forward { egress: PortId(HOST_PORT) }),
+            (REMOTE, Verdict::Drop(DropReason::NoSession)),
+        ] {
+            let packet = crate::testing::ipv4(address(2), dst, 1, &message);
+            let frame = ethernet(GATEWAY.mac, mac(2), ethertype::IPV4, &packet);
+            assert_eq!(world.step(2, &frame).0, verdict, "type {query} to {dst}");
+        }
+    }
 }

@@ -59,6 +59,28 @@ fn each_state_has_its_timeout() {
 }
 
 #[test]
+fn half_open_and_closed_connections_have_timeouts_of_their_own() {
+    let [half_open, closed] = [20, 30].map(Duration::from_secs);
+    let mut table = table(10, 10);
+    let timeouts = Timeouts { tcp_half_open: half_open, tcp_closed: closed, ..Timeouts::default() };
+    table.configure(Limits { sessions: 10, sessions_per_endpoint: 10 }, timeouts);
+    let tcp = outbound(Protocol::Tcp, 1, 1);
+
+    let id = open(&mut table, START, &tcp);
+    table.seen(id, Direction::Reply, START, SYN_ACK);
+    check_lives_for(&mut table, &tcp, START, half_open);
+
+    let id = open(&mut table, START, &tcp);
+    table.seen(id, Direction::Reply, START, RST);
+    check_lives_for(&mut table, &tcp, START, closed);
+
+    let id = establish(&mut table, START, &tcp);
+    table.seen(id, Direction::Original, START, FIN);
+    table.seen(id, Direction::Reply, START, FIN);
+    check_lives_for(&mut table, &tcp, START, closed);
+}
+
+#[test]
 fn packets_keep_a_session_alive() {
     for protocol in Protocol::ALL {
         let mut table = table(10, 10);

@@ -17,6 +17,7 @@ pub(super) fn cases() -> Vec<(&'static str, Case)> {
         ("nat-links", nat_links()),
         ("nat-open-mapping", nat_open_mapping()),
         ("nat-outbound", nat_outbound()),
+        ("nat-peers", nat_peers()),
         ("nat-published", nat_published()),
     ]
 }
@@ -116,6 +117,36 @@ fn nat_open_mapping() -> Case {
         .send(2, syn(from_endpoint(2), inside, (REMOTE, 80), false))
         .send(UPLINK, syn(from_router(), stranger, nat, false))
         .send(2, syn(from_endpoint(2), inside, stranger, true))
+        .done()
+}
+
+/// Endpoints 2 and 3 have an external port each, and reach one another by that: each looks to the other as he looks outside.
+fn nat_peers() -> Case {
+    // As they are drawn; of TCP the other way round.
+    let [one, other] = [NAT_PORT, NAT_PORT + 1].map(|port| (HOST, port));
+    let (two, three) = (one, other);
+    Timeline::default()
+        .send(2, datagram(from_endpoint(2), endpoint(2), (REMOTE, 53), b"question"))
+        .send(UPLINK, router_answers())
+        .send(3, datagram(from_endpoint(3), endpoint(3), (REMOTE, 53), b"question"))
+        .send(2, datagram(from_endpoint(2), endpoint(2), three, b"to a peer"))
+        .send(3, datagram(from_endpoint(3), endpoint(3), two, b"and back"))
+        .send(3, datagram(from_endpoint(3), endpoint(3), three, b"to itself"))
+        // TCP: who listens where he has called from.
+        .send(3, syn(from_endpoint(3), endpoint(3), (REMOTE, 80), false))
+        .send(2, syn(from_endpoint(2), endpoint(2), one, false))
+        .send(3, syn(from_endpoint(3), endpoint(3), other, true))
+        .send(2, segment(from_endpoint(2), endpoint(2), one, b"GET /"))
+        .send(
+            3,
+            error(
+                from_endpoint(3),
+                (address(3), HOST),
+                (3, 13),
+                0,
+                packet(&segment(from_endpoint(3), other, endpoint(3), b"")),
+            ),
+        )
         .done()
 }
 
