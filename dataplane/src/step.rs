@@ -172,7 +172,10 @@ impl<const DRY: bool> Turn<'_, DRY> {
     fn decide(&mut self, port: &Port) -> Result<Verdict, DropReason> {
         let view = &EthernetView::parse(self.frame.bytes)?;
         refuse_impossible(view, self.frame)?;
-        let Some(network) = port.place.network() else { return self.decide_uplink(port, view) };
+        let Some(network) = port.place.network() else {
+            refuse_reserved(view)?;
+            return self.decide_uplink(port, view);
+        };
         let network = self.snapshot.network(network).ok_or(DropReason::UnknownPort)?;
         guard::check(network.gateway.as_ref(), port, view, self.frame)?;
         if port.has_gateway_address() {
@@ -184,6 +187,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
             let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
             network.fdb.learn_near(view.src, port.id, stickiness, self.now, &mut self.hints[0]);
         }
+        refuse_reserved(view)?;
         self.decide_network(network, port, view)
     }
 
@@ -353,13 +357,18 @@ fn refuse_impossible(view: &EthernetView, frame: &Frame<'_>) -> Result<(), DropR
         Err(DropReason::SourceGroup)
     } else if !view.src.is_station() {
         Err(DropReason::SourceZero)
-    } else if view.dst.is_reserved_link_local() {
-        Err(DropReason::ReservedGroup)
     } else if !frame.offload.is_consistent(frame.bytes.len()) {
         Err(DropReason::MalformedOffload)
     } else {
         Ok(())
     }
+}
+
+/// What no bridge forwards. It says where its sender is all the same (kernel: `br_handle_local_finish`): a switch that speaks nothing but
+/// LLDP is found by it.
+#[inline]
+fn refuse_reserved(view: &EthernetView) -> Result<(), DropReason> {
+    if view.dst.is_reserved_link_local() { Err(DropReason::ReservedGroup) } else { Ok(()) }
 }
 
 /// The rules between two ports: no frame back unless hairpin, none between isolated ports.
