@@ -23,6 +23,9 @@ struct Arguments {
     /// How many frames are generated.
     #[arg(long, default_value_t = 100_000)]
     frames: usize,
+    /// Begin with that round of the seed: frames are generated in rounds of 4096, each from a fresh start.
+    #[arg(long, value_name = "ROUND", default_value_t = 0)]
+    first_round: u64,
     /// Play the frames of a capture; FILE.events beside FILE.pcap says by which ports, and what happens between them.
     #[arg(long, value_name = "FILE")]
     pcap: Vec<PathBuf>,
@@ -102,7 +105,7 @@ fn compare(arguments: &Arguments) -> Result<bool, LabError> {
         if !arguments.no_ageing {
             run.script(generate::ageing(arguments.seed, ports), "ageing")?;
         }
-        run.generated(arguments.seed, arguments.frames)?;
+        run.generated(arguments.seed, arguments.first_round, arguments.frames)?;
     }
     let seen = run.seen;
     for (told, path) in &seen.differences {

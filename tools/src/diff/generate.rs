@@ -247,8 +247,6 @@ impl Generator {
     fn pull_or_plug(&mut self) {
         let port = self.random.below(self.ports);
         self.down[port] = !self.down[port];
-        self.change(Change::Link { port, up: !self.down[port] });
-        // The kernel forgets whoever was behind a port that goes down, pontoon does not: see `meant`.
-        self.change(Change::Flush);
+        self.change(Change::Link { port, up: !self.down[port], forget: true });
     }
 }

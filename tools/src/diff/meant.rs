@@ -81,7 +81,7 @@ pub const ALL: &[Meant] = &[
                  its ports belong to one sandbox each, whose address is nobody else's, and TAP devices do not tell.",
         about: |_| false,
         example: || {
-            let link = |up| Event::Change(Change::Link { port: 1, up });
+            let link = |up| Event::Change(Change::Link { port: 1, up, forget: false });
             let to_station = frame(0, station(1).mac, &[], &[0; 46]);
             vec![frame(1, MacAddr::BROADCAST, &[], &[0; 46]), link(false), to_station]
         },

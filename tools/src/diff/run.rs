@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pontoon_dataplane::port::memory::OwnedFrame;
 
-use super::script::{Event, Script, frames};
+use super::script::{Change, Event, Script, frames};
 use super::shrink::shrink;
 use super::{Difference, Pair, generate, meant, story};
 use crate::lab::LabError;
@@ -15,6 +15,8 @@ use crate::lab::LabError;
 pub const ROUND: usize = 4096;
 /// Parts of a script that are tried to make it shorter.
 const TRIALS: usize = 500;
+/// The same of one with pauses, which take seconds.
+const TRIALS_WITH_PAUSES: usize = 12;
 /// Frames of a difference that are told.
 const TOLD: usize = 4;
 
@@ -45,12 +47,12 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Plays generated scripts of `count` frames in all, or up to the first difference.
+    /// Plays generated scripts of `count` frames in all, from the seed's number `first_round` on, or up to the first difference.
     ///
     /// # Errors
     /// A lab fails, or a capture cannot be written.
-    pub fn generated(&mut self, seed: u64, count: usize) -> Result<(), LabError> {
-        let mut round = 0;
+    pub fn generated(&mut self, seed: u64, first_round: u64, count: usize) -> Result<(), LabError> {
+        let mut round = first_round;
         let mut left = count;
         while left > 0 && self.seen.differences.is_empty() {
             let part = left.min(ROUND);
@@ -72,6 +74,7 @@ impl Run<'_> {
         self.seen.changes += script.len() - frames(&script);
         let Some(difference) = self.pair.play(&script)? else { return Ok(()) };
         let (shortest, difference) = self.shorten(&script[..difference.after], difference)?;
+        std::fs::create_dir_all(self.keep_in)?;
         let path = self.keep_in.join(format!("{name}.pcap"));
         story::keep(&path, &shortest, self.ports)?;
         self.seen.differences.push((told(&shortest, &difference), path));
@@ -81,7 +84,9 @@ impl Run<'_> {
     /// The shortest part of a script that still shows a difference, and which.
     fn shorten(&mut self, script: &[Event], found: Difference) -> Result<(Script, Difference), LabError> {
         let pair = &mut *self.pair;
-        let shortest = shrink(script, TRIALS, |part| Ok::<_, LabError>(pair.play(part)?.is_some()))?;
+        let takes_time = script.iter().any(|event| matches!(event, Event::Change(Change::Pass(_))));
+        let trials = if takes_time { TRIALS_WITH_PAUSES } else { TRIALS };
+        let shortest = shrink(script, trials, |part| Ok::<_, LabError>(pair.play(part)?.is_some()))?;
         // One that does not show again depends on more than the script, and is told as it was first seen.
         let again = pair.play(&shortest)?;
         Ok((shortest, again.unwrap_or(found)))

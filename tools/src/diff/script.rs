@@ -61,6 +61,8 @@ pub enum Change {
         port: usize,
         /// Where it goes.
         up: bool,
+        /// Both bridges forget what they have learned, which only one of them would do by itself: see [`meant`](super::meant).
+        forget: bool,
     },
     /// Time passes.
     Pass(Duration),
@@ -91,7 +93,10 @@ impl fmt::Display for Change {
             Change::AddStatic { mac, port } => write!(f, "static {mac} {port}"),
             Change::RemoveEntry { mac } => write!(f, "forget {mac}"),
             Change::Flush => f.write_str("flush"),
-            Change::Link { port, up } => write!(f, "link {port} {}", if *up { "up" } else { "down" }),
+            Change::Link { port, up, forget } => {
+                write!(f, "link {port} {}", if *up { "up" } else { "down" })?;
+                f.write_str(if *forget { "" } else { " alone" })
+            }
             Change::Pass(time) => write!(f, "pass {}", time.as_millis()),
         }
     }

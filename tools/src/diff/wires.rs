@@ -93,6 +93,9 @@ impl Wires {
         self.up[port] = up;
         if up {
             eventually("bring a station's interface up", || self.kernel.is_running(link.index))?;
+        } else {
+            // The socket has been told so, and says it to whoever uses it next: better now than instead of sending a frame.
+            self.collect(|_, _| true)?;
         }
         Ok(())
     }

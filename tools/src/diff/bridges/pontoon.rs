@@ -190,9 +190,12 @@ impl Bridge for Pontoon {
             Change::Flush => {
                 fdb.flush_learned(None);
             }
-            Change::Link { port, up } => {
+            Change::Link { port, up, forget } => {
                 self.wires.set_up(port, up)?;
                 self.await_carrier(port, up)?;
+                if forget {
+                    fdb.flush_learned(None);
+                }
             }
             Change::Pass(_) => {}
         }
@@ -202,7 +205,7 @@ impl Bridge for Pontoon {
     fn reset(&mut self) -> Result<(), LabError> {
         for port in 0..self.wires.count() {
             if !self.wires.is_up(port) {
-                self.change(&Change::Link { port, up: true })?;
+                self.change(&Change::Link { port, up: true, forget: true })?;
             }
             self.change(&Change::Settings { port, settings: PortSettings::default() })?;
         }
