@@ -16,6 +16,7 @@ pub mod bridges;
 pub mod frames;
 pub mod generate;
 pub mod meant;
+pub mod nat;
 pub mod random;
 pub mod run;
 pub mod script;

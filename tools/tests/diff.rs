@@ -13,8 +13,9 @@ use std::process::{Command, ExitCode, Output};
 use libtest_mimic::{Arguments, Trial};
 use pontoon_dataplane::MacAddr;
 use pontoon_tools::diff::bridges::Ports;
+use pontoon_tools::diff::nat::labs::KernelRouter;
 use pontoon_tools::diff::run::Run;
-use pontoon_tools::diff::{Pair, generate, meant, story};
+use pontoon_tools::diff::{Pair, generate, meant, nat, story};
 use pontoon_tools::lab::Namespace;
 
 const PORTS: usize = 4;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     // Before any thread is started.
     let lack = lack();
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let nat_lack = lack.clone().or_else(nat_lack);
     let tests: [(&str, fn()); 6] = [
         ("seeds_show_no_difference", seeds_show_no_difference),
         ("the_fuzzers_seeds_show_no_difference", the_fuzzers_seeds_show_no_difference),
@@ -32,7 +34,11 @@ fn main() -> ExitCode {
         ("a_difference_is_made_short_and_kept", a_difference_is_made_short_and_kept),
         ("the_command_says_what_it_found", the_command_says_what_it_found),
     ];
-    let trial = |(name, work): (&str, fn())| match lack.clone() {
+    let nat_tests: [(&str, fn()); 2] = [
+        ("flows_show_no_difference", flows_show_no_difference),
+        ("what_nat_is_meant_to_do_otherwise_it_still_does", what_nat_is_meant_to_do_otherwise_it_still_does),
+    ];
+    let trial = |lack: &Option<String>, (name, work): (&str, fn())| match lack.clone() {
         None => Trial::test(name, move || {
             work();
             Ok(())
@@ -43,7 +49,9 @@ fn main() -> ExitCode {
             Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
         }
     };
-    libtest_mimic::run(&arguments, tests.map(trial).into()).exit_code()
+    let trials = tests.into_iter().map(|test| trial(&lack, test));
+    let trials = trials.chain(nat_tests.into_iter().map(|test| trial(&nat_lack, test)));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 /// Moves into private namespaces; what is missing for the tests, if anything is.
@@ -59,6 +67,16 @@ fn lack() -> Option<String> {
     }
     // The kernel's own bridge is what pontoon is held against.
     Pair::new(1, Ports::Packet).err().map(|error| error.to_string())
+}
+
+/// What is missing for the kernel's NAT, if anything is.
+fn nat_lack() -> Option<String> {
+    KernelRouter::new(0, false).err().map(|error| error.to_string())
+}
+
+/// Whether the full counts were asked for.
+fn full() -> bool {
+    std::env::var("PONTOON_FULL").is_ok_and(|value| value == "1")
 }
 
 /// A directory for what is kept, of the test's own.
@@ -83,8 +101,7 @@ fn expect_none(kind: Ports, name: &str, play: impl FnOnce(&mut Run<'_>)) {
 }
 
 fn seeds_show_no_difference() {
-    let full = std::env::var("PONTOON_FULL").is_ok_and(|value| value == "1");
-    let count = if full { 100_000 } else { 3000 };
+    let count = if full() { 100_000 } else { 3000 };
     for (seed, kind) in [(1, Ports::Mixed), (2, Ports::Tap), (3, Ports::Packet)] {
         expect_none(kind, &format!("seed-{seed}"), |run| run.generated(seed, 0, count).unwrap());
     }
@@ -128,6 +145,20 @@ fn a_difference_is_made_short_and_kept() {
     assert!(told.contains("link 1 down alone") && told.contains("from the kernel alone"), "{told}");
     assert!(pair.play(&kept.script).unwrap().is_some(), "what was kept shows it again");
     std::fs::remove_dir_all(&keep_in).unwrap();
+}
+
+fn flows_show_no_difference() {
+    let count = if full() { 20_000 } else { 1500 };
+    let seen = nat::compare(1, count).unwrap();
+    assert!(seen.differences.is_empty(), "{}", seen.differences.join("\n"));
+    assert!(seen.flows == count && seen.came_out > 4 * count, "{seen:?}");
+}
+
+fn what_nat_is_meant_to_do_otherwise_it_still_does() {
+    for meant in nat::meant::ALL {
+        let differs = nat::play_one(&meant.example(), true).unwrap();
+        assert!(differs.is_some(), "{}: nothing differs any more; take it off the list", meant.name);
+    }
 }
 
 fn the_command_says_what_it_found() {

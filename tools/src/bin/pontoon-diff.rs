@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Parser;
 use pontoon_tools::diff::bridges::Ports;
 use pontoon_tools::diff::run::Run;
-use pontoon_tools::diff::{Pair, generate, meant, story};
+use pontoon_tools::diff::{Pair, generate, meant, nat, story};
 use pontoon_tools::lab::LabError;
 
 /// Hold pontoon against the kernel's bridge: the same frames into both, and what arrives must be the same.
@@ -38,6 +38,9 @@ struct Arguments {
     /// What pontoon's ports are.
     #[arg(long, value_enum, default_value_t = Kind::Mixed)]
     kind: Kind,
+    /// Compare NAT instead: that many flows, and what ICMP says about them.
+    #[arg(long, value_name = "FLOWS")]
+    nat: Option<usize>,
     /// Leave the eight seconds out in which addresses age.
     #[arg(long)]
     no_ageing: bool,
@@ -63,7 +66,9 @@ enum Kind {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.meant {
-        meant::ALL.iter().for_each(|meant| println!("{}\n    {}", meant.name, meant.reason));
+        let bridge = meant::ALL.iter().map(|meant| (meant.name, meant.reason));
+        let nat = nat::meant::ALL.iter().map(|meant| (meant.name, meant.reason));
+        bridge.chain(nat).for_each(|(name, reason)| println!("{name}\n    {reason}"));
         return ExitCode::SUCCESS;
     }
     match compare(&arguments) {
@@ -81,6 +86,9 @@ fn compare(arguments: &Arguments) -> Result<bool, LabError> {
     // Before any thread is started.
     pontoon::private::enter()?;
     let start = Instant::now();
+    if let Some(flows) = arguments.nat {
+        return compare_nat(arguments.seed, flows);
+    }
     let ports = usize::from(arguments.ports);
     let captures = arguments.pcap.iter().map(|path| Ok((path, story::read(path, ports)?)));
     let captures = captures.collect::<Result<Vec<_>, LabError>>()?;
@@ -124,6 +132,22 @@ fn compare(arguments: &Arguments) -> Result<bool, LabError> {
             1 => "they differ".to_owned(),
             count => format!("{count} differences"),
         }
+    );
+    Ok(seen.differences.is_empty())
+}
+
+/// The same for NAT.
+fn compare_nat(seed: u64, flows: usize) -> Result<bool, LabError> {
+    let start = Instant::now();
+    let seen = nat::compare(seed, flows)?;
+    seen.differences.iter().for_each(|told| println!("{told}\n"));
+    println!(
+        "{} flows, {} packets in and {} out in {:.1} s: {}",
+        seen.flows,
+        seen.packets,
+        seen.came_out,
+        start.elapsed().as_secs_f64(),
+        if seen.differences.is_empty() { "no difference" } else { "they differ" }
     );
     Ok(seen.differences.is_empty())
 }

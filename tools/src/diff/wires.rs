@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use pontoon::link::Links;
 use pontoon_dataplane::frame::{ETHERNET_HEADER_LEN, VLAN_TAG_LEN};
+use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::buffer::Buffer;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::port::packet::Packet;
@@ -55,7 +56,7 @@ impl Wires {
     ///
     /// # Errors
     /// No such interfaces, no privilege.
-    pub fn open(namespace: Namespace, count: usize) -> Result<Wires, LabError> {
+    pub fn open(namespace: Namespace, count: usize, mtu: fn(usize) -> u16) -> Result<Wires, LabError> {
         let (links, kernel, ends) = namespace.run(|| -> Result<_, LabError> {
             let links = Links::open()?;
             let mut ends = Vec::new();
@@ -165,6 +166,62 @@ impl Wires {
 fn is_cut_tag(bytes: &[u8]) -> bool {
     let is_tagged = matches!(bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
     is_tagged && bytes.len() < ETHERNET_HEADER_LEN + VLAN_TAG_LEN + 2
+}
+
+/// What marks begin with that say when everything before them has arrived: to everybody, of an EtherType for experiments.
+const MARK: [u8; 14] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0x5e, 0xff, 0xff, 0xff, 0x88, 0xb5];
+
+/// The kernel's ends of veth pairs whose other ends are the stations': frames go straight to the stations by them, past bridge and
+/// router.
+#[derive(Debug)]
+pub struct Marks {
+    devices: Vec<Device>,
+    next: u64,
+}
+
+impl Marks {
+    /// The interfaces of these names in the calling thread's namespace, in the order of the stations.
+    ///
+    /// # Errors
+    /// No such interface, no privilege.
+    pub fn open(names: impl Iterator<Item = String>) -> Result<Marks, LabError> {
+        let device = |name: String| Ok(Device::Packet(Packet::open_uplink(&name, Offloads::ALL)?));
+        Ok(Marks { devices: names.map(device).collect::<Result<_, LabError>>()?, next: 0 })
+    }
+
+    /// Collects until everything that was sent has arrived.
+    ///
+    /// All of it waits in the queue of the one CPU that this thread stays on: a frame on its way in, then what comes of it on its way
+    /// to the stations. A mark that goes straight to a station comes behind the frames that were sent before it, and one that is sent
+    /// when the first has arrived comes behind what came of them.
+    ///
+    /// # Errors
+    /// An interface has vanished, or a mark has.
+    pub fn settle(&mut self, wires: &mut Wires) -> Result<(), LabError> {
+        for _round in 0..2 {
+            let bytes = [&MARK[..], &self.next.to_be_bytes(), &[0; 38]].concat();
+            let frame = OwnedFrame { bytes, offload: Offload::NONE };
+            self.next += 1;
+            let mut missing = vec![false; self.devices.len()];
+            for (port, device) in self.devices.iter().enumerate().filter(|(port, _)| wires.is_up(*port)) {
+                missing[port] = true;
+                device
+                    .send(&frame.as_frame())
+                    .map_err(|error| format!("cannot mark port {port}: {error:?}"))?;
+            }
+            let start = Instant::now();
+            while missing.contains(&true) {
+                wires.collect(|port, arrived| {
+                    missing[port] &= arrived.bytes != frame.bytes;
+                    !arrived.bytes.starts_with(&MARK)
+                })?;
+                if start.elapsed() > PATIENCE {
+                    return Err("a mark has been lost on its way from the kernel".into());
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Waits until the kernel has done something by itself, which it does not tell.

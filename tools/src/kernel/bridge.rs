@@ -1,5 +1,6 @@
 //! The kernel's bridge: what `ip link` and `bridge` can set, as far as pontoon has a counterpart.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -113,6 +114,15 @@ impl Kernel {
     fn link(&self, index: u32) -> Result<LinkMessage, LabError> {
         let mut answers = self.handle.link().get().match_index(index).execute();
         Ok(self.runtime.block_on(answers.try_next())?.ok_or("the interface has vanished")?)
+    }
+
+    /// Tells the kernel the MAC of a neighbour for good: nobody is asked.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn add_neighbour(&self, index: u32, address: Ipv4Addr, mac: MacAddr) -> Result<(), LabError> {
+        let request = self.handle.neighbours().add(index, address.into()).link_layer_address(&mac.0);
+        Ok(self.runtime.block_on(request.replace().execute())?)
     }
 
     /// Adds a static entry to the table of the bridge that `port` belongs to.

@@ -1,18 +1,13 @@
 //! The kernel's bridge, with a veth pair for each port.
 
-use std::time::Instant;
-
 use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::network::{DEFAULT_AGEING, PortSettings};
-use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::memory::OwnedFrame;
-use pontoon_dataplane::port::packet::Packet;
-use pontoon_dataplane::port::{Device, Offloads};
 
 use super::super::script::Change;
 use super::super::wires::{
-    PATIENCE, Wires, eventually, inner, mtu, outer, port_mac, quiet_namespace, stay_on_cpu,
+    Marks, Wires, eventually, inner, mtu, outer, port_mac, quiet_namespace, stay_on_cpu,
 };
 use super::{Arrived, Bridge};
 use crate::kernel::Kernel;
@@ -21,9 +16,6 @@ use crate::lab::{LabError, Namespace};
 
 /// The bridge's own MAC.
 const BRIDGE_MAC: MacAddr = MacAddr([0x02, 0, 0x5e, 0, 2, 0]);
-/// What the frames begin with that say when everything before them has arrived: to everybody, of an EtherType for experiments.
-const MARK: [u8; 14] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0x5e, 0xff, 0xff, 0xff, 0x88, 0xb5];
-
 /// The kernel's bridge.
 #[derive(Debug)]
 pub struct KernelBridge {
@@ -31,10 +23,8 @@ pub struct KernelBridge {
     kernel: Kernel,
     bridge: u32,
     ports: Vec<u32>,
-    /// The bridge's ends of the pairs: marks go straight to the stations by them, past the bridge.
-    inner: Vec<Device>,
+    marks: Marks,
     statics: Vec<(u32, MacAddr)>,
-    next_mark: u64,
     cpu: usize,
     _host: Namespace,
 }
@@ -46,12 +36,12 @@ impl KernelBridge {
     /// No privilege, or a kernel without bridge or veth.
     pub fn new(count: usize, cpu: usize) -> Result<KernelBridge, LabError> {
         let (host, stations) = (quiet_namespace("diff-bridge")?, quiet_namespace("diff-station")?);
-        let (kernel, bridge, ports, inner) = host.run(|| -> Result<_, LabError> {
+        let (kernel, bridge, ports, marks) = host.run(|| -> Result<_, LabError> {
             let (links, kernel) = (Links::open()?, Kernel::open()?);
             keep_netfilter_off()?;
             kernel.create_plain_bridge("br0", BRIDGE_MAC, DEFAULT_AGEING)?;
             let bridge = links.get("br0")?;
-            let (mut ports, mut ends) = (Vec::new(), Vec::new());
+            let mut ports = Vec::new();
             for port in 0..count {
                 links.create_veth(&inner(port), &outer(port), stations.netns())?;
                 let link = links.get(&inner(port))?;
@@ -59,60 +49,16 @@ impl KernelBridge {
                 kernel.enslave(link.index, bridge.index)?;
                 links.set_up(&link, true)?;
                 ports.push(link.index);
-                ends.push(Device::Packet(Packet::open_uplink(&inner(port), Offloads::ALL)?));
             }
             // It takes the least MTU of its ports for its own, which is nothing to the frames between them.
             links.set_up(&bridge, true)?;
-            Ok((kernel, bridge.index, ports, ends))
+            Ok((kernel, bridge.index, ports, Marks::open((0..count).map(inner))?))
         })??;
-        let wires = Wires::open(stations, count)?;
+        let wires = Wires::open(stations, count, mtu)?;
         for &port in &ports {
             eventually("let a port of its bridge forward", || kernel.forwards(port))?;
         }
-        Ok(KernelBridge {
-            wires,
-            kernel,
-            bridge,
-            ports,
-            inner,
-            statics: Vec::new(),
-            next_mark: 0,
-            cpu,
-            _host: host,
-        })
-    }
-
-    /// Waits until everything that was sent has arrived.
-    ///
-    /// All of it waits in the queue of the one CPU that this thread stays on: a frame on its way into the bridge, then its copies
-    /// on their way to the stations. A mark that goes straight to a station comes behind the frames that were sent before it, and
-    /// one that is sent when the first has arrived comes behind their copies.
-    fn settle(&mut self) -> Result<(), LabError> {
-        for _round in 0..2 {
-            let mark = self.next_mark;
-            self.next_mark += 1;
-            let bytes = [&MARK[..], &mark.to_be_bytes(), &[0; 38]].concat();
-            let frame = OwnedFrame { bytes, offload: Offload::NONE };
-            let mut missing = vec![false; self.inner.len()];
-            for (port, device) in self.inner.iter().enumerate().filter(|(port, _)| self.wires.is_up(*port)) {
-                missing[port] = true;
-                device
-                    .send(&frame.as_frame())
-                    .map_err(|error| format!("cannot mark port {port}: {error:?}"))?;
-            }
-            let start = Instant::now();
-            while missing.contains(&true) {
-                self.wires.collect(|port, arrived| {
-                    let is_mark = arrived.bytes.starts_with(&MARK);
-                    missing[port] &= !(is_mark && arrived.bytes == frame.bytes);
-                    !is_mark
-                })?;
-                if start.elapsed() > PATIENCE {
-                    return Err("a mark has been lost on its way from the kernel's bridge".into());
-                }
-            }
-        }
-        Ok(())
+        Ok(KernelBridge { wires, kernel, bridge, ports, marks, statics: Vec::new(), cpu, _host: host })
     }
 }
 
@@ -122,10 +68,10 @@ impl Bridge for KernelBridge {
         for (sent, (port, frame)) in frames.iter().enumerate() {
             self.wires.send(*port, frame)?;
             if sent % 64 == 63 {
-                self.wires.collect(|_, arrived| !arrived.bytes.starts_with(&MARK))?;
+                self.wires.collect(|_, _| true)?;
             }
         }
-        self.settle()?;
+        self.marks.settle(&mut self.wires)?;
         Ok(self.wires.take())
     }
 
@@ -170,7 +116,7 @@ impl Bridge for KernelBridge {
         }
         self.kernel.set_ageing(self.bridge, DEFAULT_AGEING)?;
         self.kernel.flush_fdb(self.bridge)?;
-        self.settle()?;
+        self.marks.settle(&mut self.wires)?;
         self.wires.take();
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Pontoon {
             ports
                 .push(engine.add_port(PortSpec { place, settings, identity: None, mtu: mtu(port) }, device)?);
         }
-        let wires = Wires::open(stations, count)?;
+        let wires = Wires::open(stations, count, mtu)?;
         let (kernel, links) = host.run(|| Ok::<_, LabError>((Kernel::open()?, Links::open()?)))??;
         let (reserved, sent) = (vec![0; count], vec![0; count]);
         let pontoon =
