@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pontoon_dataplane::MacAddr;
-use pontoon_dataplane::network::PortSettings;
+use pontoon_dataplane::network::{PortSettings, StormLimits};
 use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::memory::OwnedFrame;
 
@@ -12,6 +12,17 @@ use super::frames::{self, Station};
 use super::random::Random;
 use super::script::{Change, Event, Script};
 use super::wires::mtu;
+
+/// What ports have before anything is changed: no limit, for the kernel's have none.
+pub const PLAIN: PortSettings = PortSettings {
+    learning: true,
+    flood: true,
+    isolated: false,
+    hairpin: false,
+    guard: false,
+    storm: StormLimits::NONE,
+    loop_guard: false,
+};
 
 /// How long learned addresses live while that is looked at.
 const SHORT_AGEING: Duration = Duration::from_secs(3);
@@ -215,13 +226,8 @@ impl Generator {
         match self.random.below(10) {
             0..6 => {
                 let mut on = |chances| self.random.chance(chances, 4);
-                let settings = PortSettings {
-                    learning: on(3),
-                    flood: on(3),
-                    isolated: on(1),
-                    hairpin: on(1),
-                    guard: false,
-                };
+                let settings =
+                    PortSettings { learning: on(3), flood: on(3), isolated: on(1), hairpin: on(1), ..PLAIN };
                 let port = self.random.below(self.ports);
                 self.change(Change::Settings { port, settings });
             }

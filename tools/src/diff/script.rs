@@ -81,7 +81,7 @@ impl fmt::Display for Change {
         match self {
             Change::Settings { port, settings } => {
                 write!(f, "set {port}")?;
-                let PortSettings { learning, flood, isolated, hairpin, guard: _ } = *settings;
+                let PortSettings { learning, flood, isolated, hairpin, .. } = *settings;
                 for (name, on) in
                     [("learning", learning), ("flood", flood), ("isolated", isolated), ("hairpin", hairpin)]
                 {

@@ -28,6 +28,7 @@ use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::port::pcap;
 use pontoon_dataplane::trace::describe;
 
+use super::generate::PLAIN;
 use super::script::{Change, Event, Script};
 use crate::lab::LabError;
 
@@ -193,7 +194,7 @@ fn change(words: &[&str]) -> Result<Change, String> {
 }
 
 fn all(words: &[&str]) -> Result<PortSettings, String> {
-    let mut settings = PortSettings::default();
+    let mut settings = PLAIN;
     for word in words {
         let (name, on) = match word.split_once('=') {
             Some((name, "on")) => (name, true),

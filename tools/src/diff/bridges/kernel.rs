@@ -2,9 +2,10 @@
 
 use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
-use pontoon_dataplane::network::{DEFAULT_AGEING, PortSettings};
+use pontoon_dataplane::network::DEFAULT_AGEING;
 use pontoon_dataplane::port::memory::OwnedFrame;
 
+use super::super::generate::PLAIN;
 use super::super::script::Change;
 use super::super::wires::{
     Marks, Wires, eventually, inner, mtu, outer, port_mac, quiet_namespace, stay_on_cpu,
@@ -109,7 +110,7 @@ impl Bridge for KernelBridge {
             if !self.wires.is_up(port) {
                 self.change(&Change::Link { port, up: true, forget: true })?;
             }
-            self.change(&Change::Settings { port, settings: PortSettings::default() })?;
+            self.change(&Change::Settings { port, settings: PLAIN })?;
         }
         for (port, mac) in std::mem::take(&mut self.statics) {
             self.kernel.remove_entry(port, mac)?;

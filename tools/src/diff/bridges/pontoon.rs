@@ -7,13 +7,14 @@ use pontoon_dataplane::DropReason;
 use pontoon_dataplane::edge::config::NetworkEdge;
 use pontoon_dataplane::engine::{Engine, EngineConfig, NetworkSpec, PortSpec};
 use pontoon_dataplane::frame::EthernetView;
-use pontoon_dataplane::network::{DEFAULT_AGEING, NetworkId, Place, PortId, PortSettings};
+use pontoon_dataplane::network::{DEFAULT_AGEING, NetworkId, Place, PortId};
 use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::port::packet::Packet;
 use pontoon_dataplane::port::tap::Tap;
 use pontoon_dataplane::port::{Device, Offloads};
 
+use super::super::generate::PLAIN;
 use super::super::script::Change;
 use super::super::wires::{
     PATIENCE, Wires, eventually, inner, mtu, outer, port_mac, quiet_namespace, stay_on_cpu,
@@ -87,7 +88,7 @@ impl Pontoon {
                 true => Device::Tap(stations.run(|| Tap::open(&outer(port), Offloads::ALL))??),
                 false => host.run(|| open_veth(port, &stations))??,
             };
-            let (place, settings) = (Place::Member(network), PortSettings::default());
+            let (place, settings) = (Place::Member(network), PLAIN);
             ports
                 .push(engine.add_port(PortSpec { place, settings, identity: None, mtu: mtu(port) }, device)?);
         }
@@ -176,7 +177,6 @@ impl Bridge for Pontoon {
         let fdb = self.engine.fdb(self.network)?;
         match *change {
             Change::Settings { port, settings } => {
-                let settings = PortSettings { guard: false, ..settings };
                 self.engine.set_port(self.ports[port], settings)?;
             }
             Change::Ageing(ageing) => {
@@ -207,7 +207,7 @@ impl Bridge for Pontoon {
             if !self.wires.is_up(port) {
                 self.change(&Change::Link { port, up: true, forget: true })?;
             }
-            self.change(&Change::Settings { port, settings: PortSettings::default() })?;
+            self.change(&Change::Settings { port, settings: PLAIN })?;
         }
         let fdb = self.engine.fdb(self.network)?;
         fdb.set_ageing(DEFAULT_AGEING);

@@ -268,6 +268,7 @@ fn snapshot(uplink: PortId) -> Snapshot {
         id,
         gateway: Some(Gateway { mac: MacAddr::from_ipv4(GATEWAY), address: GATEWAY, prefix_len: PREFIX_LEN }),
         mtu: MTU,
+        flooded: Arc::default(),
         fdb: Arc::new(Fdb::with_seed(FdbConfig::default(), 0)),
         members: (0..INSIDE as u16).map(PortId).collect(),
         edge: NetworkEdge::default(),
