@@ -37,6 +37,7 @@ pub fn snapshot_with(ports: u16, guard: bool, stations: usize) -> Arc<Snapshot> 
         id: NetworkId(0),
         gateway: Some(Gateway { mac: MacAddr::from_ipv4(address), address, prefix_len: 16 }),
         mtu: 1500,
+        flooded: Arc::default(),
         fdb: Arc::new(table(stations)),
         members: (0..ports).map(PortId).collect(),
         edge: NetworkEdge::default(),

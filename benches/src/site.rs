@@ -96,6 +96,7 @@ fn snapshot() -> Snapshot {
         id: NETWORK,
         gateway: Some(Gateway { mac: GATEWAY.0, address: GATEWAY.1, prefix_len: 24 }),
         mtu: 1500,
+        flooded: Arc::default(),
         fdb: Arc::new(Fdb::with_seed(
             FdbConfig { capacity: 1024, port_share: 256, ageing: DEFAULT_AGEING },
             1,

@@ -421,6 +421,7 @@ fn watch(manager: &Arc<Manager>) -> Result<Sender<()>, DaemonError> {
             select! {
                 recv(events) -> event => match event {
                     Ok(Event::PortLost { port, cause }) => manager.port_lost(port, &cause),
+                    Ok(Event::LoopSeen(seen)) => manager.loop_seen(&seen, Instant::now()),
                     Ok(Event::WorkerStopped { worker, cause }) => {
                         tracing::error!("worker {worker} has stopped, its ports are dead: {cause}; restart the daemon");
                     }
@@ -429,6 +430,7 @@ fn watch(manager: &Arc<Manager>) -> Result<Sender<()>, DaemonError> {
                 recv(clock) -> _ => {
                     manager.drop_orphans();
                     manager.retry_publications(Instant::now());
+                    manager.retry_blocked(Instant::now());
                     manager.note_uplinks();
                 }
                 recv(ended) -> _ => return,

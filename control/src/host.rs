@@ -415,6 +415,14 @@ impl World for Host {
         })
     }
 
+    fn set_blocked(&self, port: &PortName, blocked: bool) -> Result<(), Error> {
+        self.port(port).map_or(Ok(()), |number| Ok(self.engine.set_blocked(number.id, blocked)?))
+    }
+
+    fn is_blocked(&self, port: &PortName) -> bool {
+        self.port(port).is_some_and(|number| self.engine.is_blocked(number.id))
+    }
+
     fn offloads(&self, port: &PortName) -> Option<Offloads> {
         self.port(port).map(|number| number.offloads)
     }

@@ -7,6 +7,7 @@ mod endpoints;
 mod events;
 mod inspect;
 mod ipam;
+mod loops;
 mod names;
 mod nat;
 mod restore;
@@ -35,6 +36,7 @@ use crate::{choose, clock};
 pub use events::Followed;
 use events::Journal;
 pub use ipam::{Lease, Pool};
+use loops::Blocks;
 pub use nat::{MAX_PAGE, Whose};
 
 /// What a manager is started with.
@@ -62,6 +64,8 @@ pub struct Manager {
     next_port: AtomicU32,
     /// Uplinks as they were when somebody last looked.
     uplinks: Mutex<BTreeMap<String, UplinkState>>,
+    /// Ports that are in a loop, or were.
+    blocks: Blocks,
     journal: Journal,
     started: Instant,
     settings: Settings,
@@ -86,6 +90,7 @@ impl Manager {
             next_publication: AtomicU32::new(published + 1),
             next_port: AtomicU32::default(),
             uplinks: Mutex::default(),
+            blocks: Blocks::default(),
             journal: Journal::default(),
             started: Instant::now(),
             settings,

@@ -11,7 +11,7 @@ pub mod routes;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use pontoon_dataplane::network::{Identity, PortSettings};
+use pontoon_dataplane::network::{Identity, PortSettings, StormLimits};
 
 use crate::api::types::{Mac, PortFlags, PortPatch, SandboxRef};
 use crate::link::HostStack;
@@ -27,8 +27,17 @@ pub use docker::{join, leave, release, reserve};
 pub use edge::{publish, republish, set_links, set_rules, unpublish};
 
 /// What an endpoint's port may do unless told otherwise.
-pub const ENDPOINT_FLAGS: PortFlags =
-    PortFlags { learning: true, flood: true, isolated: false, hairpin: false, guard: true };
+pub const ENDPOINT_FLAGS: PortFlags = PortFlags {
+    learning: true,
+    flood: true,
+    isolated: false,
+    hairpin: false,
+    guard: true,
+    broadcast_limit: StormLimits::DEFAULT.broadcast,
+    multicast_limit: StormLimits::DEFAULT.multicast,
+    unknown_limit: StormLimits::DEFAULT.unknown_unicast,
+    loop_guard: true,
+};
 /// What an existing interface's port may do unless told otherwise: there may be anybody behind it.
 pub const INTERFACE_FLAGS: PortFlags = PortFlags { guard: false, ..ENDPOINT_FLAGS };
 
@@ -261,8 +270,13 @@ impl Step {
 
 /// A port's flags as the engine wants them.
 pub fn settings(flags: PortFlags) -> PortSettings {
-    let PortFlags { learning, flood, isolated, hairpin, guard } = flags;
-    PortSettings { learning, flood, isolated, hairpin, guard }
+    let PortFlags { learning, flood, isolated, hairpin, guard, loop_guard, .. } = flags;
+    let storm = StormLimits {
+        broadcast: flags.broadcast_limit,
+        multicast: flags.multicast_limit,
+        unknown_unicast: flags.unknown_limit,
+    };
+    PortSettings { learning, flood, isolated, hairpin, guard, storm, loop_guard }
 }
 
 /// Flags with a patch laid over.
@@ -273,6 +287,10 @@ pub fn patched(flags: PortFlags, patch: &PortPatch) -> PortFlags {
         isolated: patch.isolated.unwrap_or(flags.isolated),
         hairpin: patch.hairpin.unwrap_or(flags.hairpin),
         guard: patch.guard.unwrap_or(flags.guard),
+        broadcast_limit: patch.broadcast_limit.unwrap_or(flags.broadcast_limit),
+        multicast_limit: patch.multicast_limit.unwrap_or(flags.multicast_limit),
+        unknown_limit: patch.unknown_limit.unwrap_or(flags.unknown_limit),
+        loop_guard: patch.loop_guard.unwrap_or(flags.loop_guard),
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct There {
     pub(crate) networks: BTreeSet<String>,
     pub(crate) opened: BTreeSet<PortName>,
     pub(crate) ports: BTreeMap<PortName, (PortSettings, Option<Identity>)>,
+    /// Ports that are in a loop.
+    pub(crate) blocked: BTreeSet<PortName>,
     pub(crate) statics: BTreeMap<(String, MacAddr), String>,
     /// How networks are connected.
     pub(crate) connections: BTreeMap<String, Connection>,
@@ -427,6 +429,19 @@ impl World for FakeWorld {
     /// Ports are numbered in the order of their names.
     fn name_of(&self, id: PortId) -> Option<PortName> {
         self.there.lock().unwrap().ports.keys().nth(id.index()).cloned()
+    }
+
+    fn set_blocked(&self, port: &PortName, blocked: bool) -> Result<(), Error> {
+        let mut there = self.there.lock().unwrap();
+        match blocked && there.ports.contains_key(port) {
+            true => there.blocked.insert(port.clone()),
+            false => there.blocked.remove(port),
+        };
+        Ok(())
+    }
+
+    fn is_blocked(&self, port: &PortName) -> bool {
+        self.there.lock().unwrap().blocked.contains(port)
     }
 
     fn offloads(&self, port: &PortName) -> Option<Offloads> {

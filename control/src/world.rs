@@ -181,6 +181,15 @@ pub trait World: Send + Sync {
     /// The name of the engine's port; none when it was removed.
     fn name_of(&self, id: PortId) -> Option<PortName>;
 
+    /// Takes a port out of its network for as long as it is in a loop, or puts it back.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn set_blocked(&self, port: &PortName, blocked: bool) -> Result<(), Error>;
+
+    /// Whether a port is out of its network because it is in a loop.
+    fn is_blocked(&self, port: &PortName) -> bool;
+
     /// The offloads of a port; none when the engine has no such port.
     fn offloads(&self, port: &PortName) -> Option<Offloads>;
 

@@ -21,6 +21,7 @@ use crate::network::{Gateway, Identity, NetworkId, Place, PortId, PortSettings};
 use crate::port::Device;
 use crate::port::memory::OwnedFrame;
 use crate::port::packet::SockFilter;
+use crate::storm::Loop;
 use crate::time::Timestamp;
 use crate::trace::{KnownRoute, Trace};
 use crate::worker::{Command, Inspect, PortIo, Worker, WorkerSetup, hand_overs, wake_descriptor};
@@ -87,6 +88,9 @@ pub enum Event {
         /// What the system said.
         cause: String,
     },
+    /// What is flooded comes back by a port. [`Engine::set_blocked`] ends that; until then the data plane drops what the port would flood,
+    /// and tells again, once a second at most.
+    LoopSeen(Loop),
     /// A worker has ended of its own accord: frames of its ports are not moved any more.
     WorkerStopped {
         /// The worker's number.
@@ -384,6 +388,27 @@ impl Engine {
         self.publish(&mut tables)
     }
 
+    /// Blocks a member of a network that is in a loop, or lets it take part again. Nothing comes in by a blocked port, and nothing is flooded
+    /// to it; what was learned behind it is forgotten. Ports that are no members are never in a loop.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchPort`].
+    pub fn set_blocked(&self, id: PortId, blocked: bool) -> Result<(), EngineError> {
+        let mut tables = self.lock();
+        let Some(network) = tables.set_blocked(id, blocked)? else { return Ok(()) };
+        let fdb = Arc::clone(&tables.network(network)?.fdb);
+        self.publish(&mut tables)?;
+        if blocked {
+            fdb.flush_learned(Some(id));
+        }
+        Ok(())
+    }
+
+    /// Whether a port is blocked.
+    pub fn is_blocked(&self, id: PortId) -> bool {
+        self.lock().port(id).is_ok_and(|port| matches!(port.place, Place::Blocked(_)))
+    }
+
     /// Exchanges what an uplink's port hears; see [`Packet::set_filter`](crate::port::packet::Packet::set_filter).
     ///
     /// # Errors
@@ -420,7 +445,7 @@ impl Engine {
     /// [`EngineError::NoSuchPort`].
     pub fn remove_port(&self, id: PortId) -> Result<(), EngineError> {
         let mut tables = self.lock();
-        let network = tables.port(id)?.place.network();
+        let network = tables.port(id)?.place.home();
         let fdb = network.map(|network| tables.network(network).map(|it| Arc::clone(&it.fdb))).transpose()?;
         tables.remove_port(id)?;
         for worker in &self.workers {

@@ -11,7 +11,8 @@
 //! 2. [`worker`]: one thread reads a bounded batch from each of its ports and asks the core about every frame.
 //! 3. [`step`](mod@step): the whole decision, without I/O and without a clock, in this order: view the header
 //!    ([`frame`]); hold it against the port's rules ([`guard`]); learn its source ([`fdb`]); answer what is for
-//!    the [`gateway`], route and translate what goes beyond it ([`edge`]); look the destination up and forward or flood.
+//!    the [`gateway`], route and translate what goes beyond it ([`edge`]); look the destination up and forward, or flood
+//!    within bounds ([`storm`]).
 //! 4. [`out`]: where it leaves, and frames that the core made. [`verdict`]: what was decided, in words.
 //! 5. [`segment`] and [`checksum`]: the sender's unfinished work, done where an egress port cannot.
 //! 6. [`counters`]: everything that came, went or was dropped, by name.
@@ -37,6 +38,7 @@ pub mod port;
 pub mod replay;
 pub mod segment;
 pub mod step;
+pub mod storm;
 mod sync;
 mod sys;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::addr::MacAddr;
 use crate::counters::PortCounters;
 use crate::edge::config::{EdgeConfig, NetworkEdge};
 use crate::fdb::Fdb;
+use crate::storm::Flooded;
 
 pub use crate::fdb::DEFAULT_AGEING;
 pub use crate::id::{MAX_NETWORKS, MAX_PORTS, NetworkId, PortId};
@@ -27,11 +28,47 @@ pub struct PortSettings {
     pub hairpin: bool,
     /// Ingress frames must carry the port's [`Identity`]; a port without one is not guarded.
     pub guard: bool,
+    /// How much of what is flooded may come in by it.
+    pub storm: StormLimits,
+    /// A loop that the port is in is looked for, and told.
+    pub loop_guard: bool,
+}
+
+/// Frames a second that may come in by a port and be flooded, by cause; 0: any number. See [`storm`](crate::storm).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StormLimits {
+    /// Broadcasts.
+    pub broadcast: u32,
+    /// Frames to groups.
+    pub multicast: u32,
+    /// Frames to stations that the FDB does not know.
+    pub unknown_unicast: u32,
+}
+
+impl StormLimits {
+    /// Ten thousand broadcasts, and any number of the rest, in which streams may be.
+    pub const DEFAULT: StormLimits = StormLimits { broadcast: 10_000, multicast: 0, unknown_unicast: 0 };
+    /// Any number of anything.
+    pub const NONE: StormLimits = StormLimits { broadcast: 0, multicast: 0, unknown_unicast: 0 };
+}
+
+impl Default for StormLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 impl Default for PortSettings {
     fn default() -> Self {
-        Self { learning: true, flood: true, isolated: false, hairpin: false, guard: false }
+        Self {
+            learning: true,
+            flood: true,
+            isolated: false,
+            hairpin: false,
+            guard: false,
+            storm: StormLimits::default(),
+            loop_guard: true,
+        }
     }
 }
 
@@ -90,6 +127,8 @@ pub struct Network {
     pub mtu: u16,
     /// The forwarding database.
     pub fdb: Arc<Fdb>,
+    /// What was flooded last.
+    pub flooded: Arc<Flooded>,
     /// Its ports, in order of their numbers.
     pub members: Vec<PortId>,
     /// How it is connected to the host and the outside.
@@ -107,15 +146,25 @@ pub enum Place {
     Resolver(NetworkId),
     /// The outside of all networks.
     Uplink,
+    /// A network of which it was a member, and is none as long as it is in a loop: nothing comes in by it, and nothing is flooded to it.
+    Blocked(NetworkId),
 }
 
 impl Place {
-    /// The network; an uplink has none.
+    /// The network that frames come into by it; an uplink has none, nor has a port that is blocked.
     #[inline]
     pub fn network(self) -> Option<NetworkId> {
         match self {
             Place::Member(network) | Place::Host(network) | Place::Resolver(network) => Some(network),
-            Place::Uplink => None,
+            Place::Uplink | Place::Blocked(_) => None,
+        }
+    }
+
+    /// The network that it belongs to, be it blocked or not.
+    pub fn home(self) -> Option<NetworkId> {
+        match self {
+            Place::Blocked(network) => Some(network),
+            place => place.network(),
         }
     }
 }

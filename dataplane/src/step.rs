@@ -13,8 +13,9 @@ use crate::fdb::{Hint, Stickiness};
 use crate::frame::{EthernetView, Frame};
 use crate::gateway::{GatewayState, Received};
 use crate::guard;
-use crate::network::{Gateway, Network, Port, PortId, Snapshot};
+use crate::network::{Gateway, Network, Place, Port, PortId, Snapshot};
 use crate::out::Out;
+use crate::storm::{Loop, Storm};
 use crate::time::Timestamp;
 use crate::trace::decision::Bridging;
 use crate::verdict::{DropReason, FloodCause, Reply, Verdict};
@@ -25,6 +26,7 @@ pub struct Core {
     worker: usize,
     snapshot: Arc<Snapshot>,
     gateway: GatewayState,
+    storm: Storm,
     /// Owned by worker 0.
     edge: Option<Box<Edge>>,
     /// Where the FDB had the last frame's source and destination.
@@ -45,6 +47,7 @@ impl Core {
             worker,
             snapshot: Arc::new(Snapshot::default()),
             gateway: GatewayState::new(worker),
+            storm: Storm::default(),
             edge: (worker == 0).then(|| Box::new(Edge::with_seed(worker, seed))),
             hints: [Hint::default(); 2],
         }
@@ -53,6 +56,7 @@ impl Core {
     /// Decides by `snapshot` from `now` on.
     pub fn adopt(&mut self, now: Timestamp, snapshot: Arc<Snapshot>) {
         self.gateway.forget_missing_ports(&snapshot);
+        self.storm.adopt(&snapshot);
         if let Some(edge) = &mut self.edge {
             edge.adopt(now, &self.snapshot, &snapshot);
         }
@@ -75,9 +79,10 @@ impl Core {
         let counters = &port.counters[self.worker];
         counters.rx.add(frame.bytes.len());
         let edge = self.edge.as_deref_mut();
-        let (snapshot, gateway, worker) = (&self.snapshot, &mut self.gateway, self.worker);
+        let (snapshot, gateway, storm) = (&self.snapshot, &mut self.gateway, &mut self.storm);
+        let worker = self.worker;
         let hints = &mut self.hints;
-        let mut turn = Turn::<false> { worker, snapshot, gateway, edge, hints, now, frame, out };
+        let mut turn = Turn::<false> { worker, snapshot, gateway, storm, edge, hints, now, frame, out };
         match turn.decide(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
@@ -93,9 +98,10 @@ impl Core {
         out.clear();
         let Some(port) = self.snapshot.port(ingress) else { return Verdict::Drop(DropReason::UnknownPort) };
         let edge = self.edge.as_deref_mut();
-        let (snapshot, gateway, worker) = (&self.snapshot, &mut self.gateway, self.worker);
+        let (snapshot, gateway, storm) = (&self.snapshot, &mut self.gateway, &mut self.storm);
+        let worker = self.worker;
         let hints = &mut self.hints;
-        let mut turn = Turn::<false> { worker, snapshot, gateway, edge, hints, now, frame, out };
+        let mut turn = Turn::<false> { worker, snapshot, gateway, storm, edge, hints, now, frame, out };
         match turn.resume(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
@@ -103,6 +109,11 @@ impl Core {
                 Verdict::Drop(reason)
             }
         }
+    }
+
+    /// A loop that was noticed. To be asked after a frame was dropped as [`DropReason::Loop`]; each is told once.
+    pub fn take_loop(&mut self) -> Option<Loop> {
+        self.storm.take_seen()
     }
 
     /// A frame that waited and may go on now: give it to [`Core::resume`]. To be asked after each [`Core::step`],
@@ -160,6 +171,7 @@ struct Turn<'a, const DRY: bool> {
     worker: usize,
     snapshot: &'a Snapshot,
     gateway: &'a mut GatewayState,
+    storm: &'a mut Storm,
     edge: Option<&'a mut Edge>,
     hints: &'a mut [Hint; 2],
     now: Timestamp,
@@ -172,7 +184,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
     fn decide(&mut self, port: &Port) -> Result<Verdict, DropReason> {
         let view = &EthernetView::parse(self.frame.bytes)?;
         refuse_impossible(view, self.frame)?;
-        let Some(network) = port.place.network() else { return self.decide_uplink(port, view) };
+        let Some(network) = port.place.network() else { return self.decide_elsewhere(port, view) };
         let network = self.snapshot.network(network).ok_or(DropReason::UnknownPort)?;
         guard::check(network.gateway.as_ref(), port, view, self.frame)?;
         if port.has_gateway_address() {
@@ -184,15 +196,25 @@ impl<const DRY: bool> Turn<'_, DRY> {
             let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
             network.fdb.learn_near(view.src, port.id, stickiness, self.now, &mut self.hints[0]);
         }
+        refuse_reserved(view)?;
         self.decide_network(network, port, view)
     }
 
     /// A frame that was counted, guarded and learned from when it came.
     fn resume(&mut self, port: &Port) -> Result<Verdict, DropReason> {
         let view = &EthernetView::parse(self.frame.bytes)?;
-        let Some(network) = port.place.network() else { return self.decide_uplink(port, view) };
+        let Some(network) = port.place.network() else { return self.decide_elsewhere(port, view) };
         let network = self.snapshot.network(network).ok_or(DropReason::UnknownPort)?;
         self.decide_network(network, port, view)
+    }
+
+    /// The port is no member of a network.
+    fn decide_elsewhere(&mut self, port: &Port, view: &EthernetView) -> Result<Verdict, DropReason> {
+        if let Place::Blocked(_) = port.place {
+            return Err(DropReason::Loop);
+        }
+        refuse_reserved(view)?;
+        self.decide_uplink(port, view)
     }
 
     fn decide_uplink(&mut self, port: &Port, view: &EthernetView) -> Result<Verdict, DropReason> {
@@ -214,16 +236,9 @@ impl<const DRY: bool> Turn<'_, DRY> {
             if view.dst == gateway.mac {
                 return self.decide_gateway(network, gateway, port, view);
             }
-            if view.dst.is_group() && self.gateway.answer_group(gateway, port, view, self.frame, self.out) {
-                let flooded = self.flood(network, port, view, FloodCause::Broadcast, true);
-                return Ok(flooded.unwrap_or(Verdict::Reply(Reply::Arp)));
-            }
-        }
-        if view.dst.is_broadcast() {
-            return self.flood(network, port, view, FloodCause::Broadcast, false);
         }
         if view.dst.is_group() {
-            return self.flood(network, port, view, FloodCause::Multicast, false);
+            return self.decide_group(network, port, view);
         }
         let found = if DRY {
             self.rehearse_lookup(network, port, view)
@@ -233,8 +248,47 @@ impl<const DRY: bool> Turn<'_, DRY> {
         match found.and_then(|egress| self.snapshot.port(egress)) {
             Some(egress) => self.forward(network, port, egress, view),
             None if port.own_mac == Some(view.dst) => Err(DropReason::InterfaceMac),
-            None => self.flood(network, port, view, FloodCause::UnknownUnicast, false),
+            None => {
+                self.admit_flood(network, port, view, FloodCause::UnknownUnicast)?;
+                self.flood(network, port, view, FloodCause::UnknownUnicast, false)
+            }
         }
+    }
+
+    /// A frame to all, or to a group.
+    fn decide_group(
+        &mut self,
+        network: &Network,
+        port: &Port,
+        view: &EthernetView,
+    ) -> Result<Verdict, DropReason> {
+        let cause = if view.dst.is_broadcast() { FloodCause::Broadcast } else { FloodCause::Multicast };
+        self.admit_flood(network, port, view, cause)?;
+        let asks_gateway = |gateway| self.gateway.answer_group(gateway, port, view, self.frame, self.out);
+        let answered = network.gateway.as_ref().is_some_and(asks_gateway);
+        let flooded = self.flood(network, port, view, cause, answered);
+        if answered { Ok(flooded.unwrap_or(Verdict::Reply(Reply::Arp))) } else { flooded }
+    }
+
+    /// Whether the port may send one more frame to everybody, and none that goes in a circle.
+    fn admit_flood(
+        &mut self,
+        network: &Network,
+        port: &Port,
+        view: &EthernetView,
+        cause: FloodCause,
+    ) -> Result<(), DropReason> {
+        if DRY {
+            return Ok(());
+        }
+        self.storm.take(self.now, port.id, cause, &port.settings.storm)?;
+        if !port.settings.loop_guard || !port.is_member() {
+            return Ok(());
+        }
+        if let Some(other) = network.flooded.note(self.now, port.id, self.frame.bytes) {
+            self.storm.came_back(self.now, Loop { port: port.id, other, station: view.src });
+        }
+        if self.storm.is_looping(self.now, port.id) { Err(DropReason::Loop) } else { Ok(()) }
     }
 
     /// A frame to the gateway's MAC.
@@ -353,13 +407,18 @@ fn refuse_impossible(view: &EthernetView, frame: &Frame<'_>) -> Result<(), DropR
         Err(DropReason::SourceGroup)
     } else if !view.src.is_station() {
         Err(DropReason::SourceZero)
-    } else if view.dst.is_reserved_link_local() {
-        Err(DropReason::ReservedGroup)
     } else if !frame.offload.is_consistent(frame.bytes.len()) {
         Err(DropReason::MalformedOffload)
     } else {
         Ok(())
     }
+}
+
+/// What no bridge forwards. It says where its sender is all the same (kernel: `br_handle_local_finish`): a switch that speaks nothing but
+/// LLDP is found by it.
+#[inline]
+fn refuse_reserved(view: &EthernetView) -> Result<(), DropReason> {
+    if view.dst.is_reserved_link_local() { Err(DropReason::ReservedGroup) } else { Ok(()) }
 }
 
 /// The rules between two ports: no frame back unless hairpin, none between isolated ports.

@@ -74,6 +74,7 @@ pub(crate) fn snapshot(ports: Vec<Port>) -> Snapshot {
         id: NETWORK,
         gateway: Some(GATEWAY),
         mtu: 1500,
+        flooded: Arc::default(),
         fdb: Arc::new(fdb),
         members: ports.iter().filter(|port| port.place.network().is_some()).map(|port| port.id).collect(),
         edge: NetworkEdge::default(),

@@ -217,6 +217,10 @@ drop_reasons! {
     SamePort, "same-port", "The destination is behind the port that the frame came from.";
     InterfaceMac, "interface-mac", "The destination is the MAC of the interface that the frame came by, and the host takes nothing there.";
     Isolated, "isolated", "Ingress and egress are both isolated ports.";
+    BroadcastStorm, "broadcast-storm", "More broadcasts came in by the port than may in a second.";
+    MulticastStorm, "multicast-storm", "More frames to groups came in by the port than may in a second.";
+    UnicastStorm, "unicast-storm", "More frames to unknown stations came in by the port than may in a second.";
+    Loop, "loop", "What is flooded comes back by the port: it is in a loop, and nothing is taken from it for a while.";
     NoEgress, "no-egress", "No port takes the flooded frame.";
     TooBig, "too-big", "The packet is larger than the egress port's MTU.";
     GatewayMalformed, "gateway-malformed", "The packet for the gateway is malformed.";

@@ -240,7 +240,15 @@ impl Worker {
     fn decide(&mut self, now: Timestamp, ingress: PortId) {
         match self.core.step(now, ingress, &self.buffer.frame(), &mut self.out) {
             Verdict::HandOver => self.hand_over(ingress),
+            Verdict::Drop(DropReason::Loop) => self.report_loop(),
             _ => self.carry_out(now),
+        }
+    }
+
+    #[cold]
+    fn report_loop(&mut self) {
+        if let Some(seen) = self.core.take_loop() {
+            let _ = self.setup.events.send(Event::LoopSeen(seen));
         }
     }
 

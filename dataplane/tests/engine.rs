@@ -13,8 +13,8 @@ use pontoon_dataplane::edge::config::{EdgeConfig, NetworkEdge, Uplink};
 use pontoon_dataplane::edge::punt::{Answer, Neighbour, Request, Route};
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::edge::view::SessionFilter;
-use pontoon_dataplane::engine::{Engine, EngineConfig, NetworkSpec, PortSpec};
-use pontoon_dataplane::network::{Gateway, NetworkId, Place, PortId, PortSettings};
+use pontoon_dataplane::engine::{Engine, EngineConfig, EngineError, Event, NetworkSpec, PortSpec};
+use pontoon_dataplane::network::{Gateway, NetworkId, Place, PortId, PortSettings, StormLimits};
 use pontoon_dataplane::offload::{Gso, Offload};
 use pontoon_dataplane::port::memory::{MemoryPeer, OwnedFrame, pair};
 use pontoon_dataplane::port::{Device, Offloads};
@@ -303,4 +303,91 @@ fn answers_from_outside_reach_the_endpoint() {
         let counted = site.engine.port_counters(uplink).unwrap();
         assert_eq!(counted.drops, []);
     }
+}
+
+/// Carries what leaves by either port into the other, as a cable between the two would.
+fn carry(ends: [&MemoryPeer; 2]) {
+    for (from, to) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+        for frame in from.frames().try_iter() {
+            // A full queue loses it, as a cable does not.
+            let _ = to.send(frame);
+        }
+    }
+}
+
+#[test]
+fn a_loop_is_told_and_a_blocked_port_ends_it() {
+    for workers in [1, 3] {
+        let site = Site::with_workers(workers);
+        let (_, station) = site.endpoint();
+        let loose_ends = [site.endpoint(), site.endpoint()];
+        let cable = [&loose_ends[0].1, &loose_ends[1].1];
+        let shout = || udp((mac(2), MacAddr::BROADCAST), (address(2), 1), (address(255), 1), b"hey");
+        send(&station, shout(), Offload::NONE);
+        let events = site.engine.events();
+        let seen = loop {
+            carry(cable);
+            match events.try_recv() {
+                Ok(Event::LoopSeen(seen)) => break seen,
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        let blocked = loose_ends.iter().find(|(id, _)| *id == seen.port).expect("it is one of the two");
+        let open = loose_ends.iter().find(|(id, _)| *id != seen.port).unwrap();
+        assert_ne!(seen.other, blocked.0);
+        assert_eq!(seen.station, mac(2));
+        site.engine.set_blocked(blocked.0, true).unwrap();
+        // What was on its way has been read when this mark, which is dropped too, has been counted.
+        let dropped = || site.engine.port_counters(blocked.0).unwrap().dropped(DropReason::Loop);
+        let received = || site.engine.port_counters(blocked.0).unwrap().rx.frames;
+        let expected = received() + 1;
+        send(&blocked.1, shout(), Offload::NONE);
+        while received() < expected {
+            std::thread::yield_now();
+        }
+        for peer in [&station, &open.1, &blocked.1] {
+            peer.frames().try_iter().for_each(drop);
+        }
+        // One copy leaves by the other port, and ends where it comes back.
+        let frame = udp((mac(2), MacAddr::BROADCAST), (address(2), 1), (address(255), 1), b"again");
+        send(&station, frame.clone(), Offload::NONE);
+        while next(&open.1).bytes != frame {}
+        let before = dropped();
+        send(&blocked.1, frame, Offload::NONE);
+        while dropped() == before {
+            std::thread::yield_now();
+        }
+        assert!(blocked.1.frames().is_empty() && station.frames().is_empty());
+        // A port that takes part again gets its copy.
+        site.engine.set_blocked(blocked.0, false).unwrap();
+        send(&station, shout(), Offload::NONE);
+        assert_eq!(next(&blocked.1).bytes, shout());
+        site.engine.set_blocked(blocked.0, true).unwrap();
+        site.engine.remove_port(blocked.0).unwrap();
+        assert!(matches!(site.engine.set_blocked(blocked.0, false), Err(EngineError::NoSuchPort(_))));
+    }
+}
+
+#[test]
+fn what_is_more_than_a_port_may_flood_is_dropped_by_name() {
+    let site = Site::with_workers(1);
+    let (id, storm) = site.endpoint();
+    let (_, other) = site.endpoint();
+    let limits = StormLimits { broadcast: 1, ..StormLimits::NONE };
+    site.engine.set_port(id, PortSettings { storm: limits, ..PortSettings::default() }).unwrap();
+    for _ in 0..20 {
+        let frame = udp((mac(2), MacAddr::BROADCAST), (address(2), 1), (address(255), 1), b"hey");
+        send(&storm, frame, Offload::NONE);
+    }
+    let counted = || site.engine.port_counters(id).unwrap();
+    while counted().rx.frames < 20 {
+        std::thread::yield_now();
+    }
+    // The last of them may still be on its way; a mark that follows it is not.
+    let mark = udp((mac(2), MacAddr([0x03, 0, 0, 0, 0, 1])), (address(2), 1), (address(9), 1), b"mark");
+    send(&storm, mark.clone(), Offload::NONE);
+    let passed = std::iter::from_fn(|| Some(next(&other)).filter(|it| it.bytes != mark)).count() as u64;
+    let dropped = counted().dropped(DropReason::BroadcastStorm);
+    assert!(passed > 0 && dropped > 0 && passed + dropped == 20, "{passed} passed, {dropped} dropped");
 }

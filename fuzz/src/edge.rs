@@ -180,6 +180,7 @@ fn snapshot() -> Snapshot {
             id: NetworkId(number.into()),
             gateway: Some(gateway(number)),
             mtu: 1500,
+            flooded: Arc::default(),
             fdb: Arc::new(Fdb::with_seed(fdb, 0)),
             members: members.iter().copied().map(PortId).collect(),
             edge: NetworkEdge {

@@ -89,6 +89,7 @@ fn snapshot() -> Snapshot {
             id: NetworkId(number),
             gateway: Some(Gateway { mac: MacAddr::from_ipv4(address), address, prefix_len: 24 }),
             mtu: 1500,
+            flooded: Arc::default(),
             fdb: Arc::new(Fdb::with_seed(fdb, 0)),
             members: members.map(PortId).collect(),
             edge: NetworkEdge::default(),

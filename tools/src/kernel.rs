@@ -9,6 +9,8 @@ use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use crate::lab::LabError;
 
+pub mod bridge;
+
 /// A connection to rtnetlink of the namespace that it was opened in.
 #[derive(Debug)]
 pub struct Kernel {

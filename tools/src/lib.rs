@@ -3,6 +3,7 @@
 mod sys;
 
 pub mod bpf;
+pub mod diff;
 pub mod kernel;
 pub mod lab;
 pub mod machine;

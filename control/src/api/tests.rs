@@ -46,7 +46,10 @@ async fn the_life_of_a_network() {
     assert_eq!(status, 200);
     assert_eq!(
         port["flags"],
-        json!({"learning": true, "flood": true, "isolated": true, "hairpin": true, "guard": true})
+        json!({
+            "learning": true, "flood": true, "isolated": true, "hairpin": true, "guard": true,
+            "broadcast_limit": 10_000, "multicast_limit": 0, "unknown_limit": 0, "loop_guard": true,
+        })
     );
     assert_eq!(ask(&lab, "GET", "/ports", "").await, (200, json!([port])));
     let entry = json!({"network": "red", "mac": "02:00:00:00:00:01", "port": "red/a"});

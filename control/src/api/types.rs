@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use pontoon_dataplane::MacAddr;
+use pontoon_dataplane::network::StormLimits;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -407,6 +408,27 @@ pub struct PortFlags {
     pub hairpin: bool,
     /// Frames must carry the endpoint's own addresses.
     pub guard: bool,
+    /// Broadcasts a second that are taken from it; 0: any number.
+    #[serde(default = "broadcast_limit")]
+    pub broadcast_limit: u32,
+    /// Frames to groups a second that are taken from it; 0: any number.
+    #[serde(default)]
+    pub multicast_limit: u32,
+    /// Frames to unknown stations a second that are taken from it; 0: any number.
+    #[serde(default)]
+    pub unknown_limit: u32,
+    /// It is blocked for a while when it is in a loop.
+    #[serde(default = "loop_guard")]
+    pub loop_guard: bool,
+}
+
+/// What ports had that were made before there was a choice, and what they have without one.
+fn broadcast_limit() -> u32 {
+    StormLimits::DEFAULT.broadcast
+}
+
+fn loop_guard() -> bool {
+    true
 }
 
 /// `PATCH /ports/PORT`: flags to change; fields left out stay.
@@ -428,6 +450,18 @@ pub struct PortPatch {
     /// See [`PortFlags::guard`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<bool>,
+    /// See [`PortFlags::broadcast_limit`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broadcast_limit: Option<u32>,
+    /// See [`PortFlags::multicast_limit`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multicast_limit: Option<u32>,
+    /// See [`PortFlags::unknown_limit`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_limit: Option<u32>,
+    /// See [`PortFlags::loop_guard`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_guard: Option<bool>,
 }
 
 /// A port (`GET /ports`): an endpoint's or an interface's place in the data plane.
@@ -454,6 +488,9 @@ pub struct Port {
     pub peer: Option<Peer>,
     /// What it may do.
     pub flags: PortFlags,
+    /// It is in a loop: nothing is taken from it, and nothing is flooded to it, until that has been tried again.
+    #[serde(default)]
+    pub blocked: bool,
     /// Largest layer-3 packet in bytes.
     pub mtu: u16,
     /// The offloads in use, a subset of `checksum`, `tso`, `uso`, in that order.

@@ -7,6 +7,7 @@ mod network;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pontoon_dataplane::port::Offloads;
@@ -368,7 +369,7 @@ Example:
     },
     /// Change what a port may do
     #[command(
-        after_help = "Examples:\n  pontoon port set blue/web isolated on\n  pontoon port set blue/eth1 learning off"
+        after_help = "Examples:\n  pontoon port set blue/web isolated on\n  pontoon port set blue/eth1 learning off\n  pontoon port set blue/eth1 broadcast-limit 500"
     )]
     Set {
         /// The port: NETWORK/ENDPOINT or NETWORK/IFACE
@@ -377,9 +378,9 @@ Example:
         /// What to change
         #[arg(value_enum)]
         flag: Flag,
-        /// Whether it may
-        #[arg(value_name = "on|off", value_enum)]
-        value: OnOff,
+        /// Whether it may; for limits how many frames a second, or off
+        #[arg(value_name = "on|off|FRAMES")]
+        value: FlagValue,
     },
 }
 
@@ -396,31 +397,77 @@ pub enum Flag {
     Hairpin,
     /// Frames must carry the endpoint's own addresses
     Guard,
+    /// Broadcasts a second that are taken from it
+    BroadcastLimit,
+    /// Frames to groups a second that are taken from it
+    MulticastLimit,
+    /// Frames to unknown stations a second that are taken from it
+    UnknownLimit,
+    /// It is blocked for a while when it is in a loop
+    LoopGuard,
 }
 
 impl Flag {
     /// The change that sets this flag and leaves the others.
-    pub fn patch(self, value: OnOff) -> PortPatch {
-        let value = Some(value == OnOff::On);
+    ///
+    /// # Errors
+    /// A switch is no number, and a limit not merely on.
+    pub fn patch(self, value: FlagValue) -> Result<PortPatch, String> {
         let mut patch = PortPatch::default();
-        *match self {
+        let switch = match self {
             Flag::Learning => &mut patch.learning,
             Flag::Flood => &mut patch.flood,
             Flag::Isolated => &mut patch.isolated,
             Flag::Hairpin => &mut patch.hairpin,
             Flag::Guard => &mut patch.guard,
-        } = value;
-        patch
+            Flag::LoopGuard => &mut patch.loop_guard,
+            Flag::BroadcastLimit => return value.limit(&mut patch.broadcast_limit).map(|()| patch),
+            Flag::MulticastLimit => return value.limit(&mut patch.multicast_limit).map(|()| patch),
+            Flag::UnknownLimit => return value.limit(&mut patch.unknown_limit).map(|()| patch),
+        };
+        *switch = match value {
+            FlagValue::On => Some(true),
+            FlagValue::Off => Some(false),
+            FlagValue::Frames(_) => return Err("this flag is on or off, not a number".to_owned()),
+        };
+        Ok(patch)
     }
 }
 
-/// A switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnOff {
-    /// It may
+/// What a port's flag is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagValue {
+    /// It may.
     On,
-    /// It may not
+    /// It may not; of limits: there is none.
     Off,
+    /// So many frames a second.
+    Frames(u32),
+}
+
+impl FlagValue {
+    fn limit(self, limit: &mut Option<u32>) -> Result<(), String> {
+        *limit = Some(match self {
+            FlagValue::Frames(frames) => frames,
+            FlagValue::Off => 0,
+            FlagValue::On => return Err("a limit is a number of frames a second, or off".to_owned()),
+        });
+        Ok(())
+    }
+}
+
+impl FromStr for FlagValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FlagValue, String> {
+        match text {
+            "on" => Ok(FlagValue::On),
+            "off" => Ok(FlagValue::Off),
+            number => {
+                number.parse().map(FlagValue::Frames).map_err(|_| "write on, off or a number".to_owned())
+            }
+        }
+    }
 }
 
 /// `pontoon fdb`.
@@ -620,6 +667,10 @@ mod tests {
             "pontoon port set blue/web isolated on",
             "pontoon port set blue/web hairpin on",
             "pontoon port set blue/web guard off",
+            "pontoon port set blue/web broadcast-limit 500",
+            "pontoon port set blue/web multicast-limit off",
+            "pontoon port set blue/web unknown-limit 0",
+            "pontoon port set blue/web loop-guard off",
             "pontoon fdb ls",
             "pontoon fdb ls blue -q",
             "pontoon fdb add blue 02:42:0a:58:00:09 blue/web",
@@ -720,9 +771,9 @@ mod tests {
 
     #[test]
     fn flags_patch_only_themselves() {
-        let patch = Flag::Guard.patch(OnOff::Off);
+        let patch = Flag::Guard.patch(FlagValue::Off).unwrap();
         assert_eq!(patch, PortPatch { guard: Some(false), ..PortPatch::default() });
-        let patch = Flag::Flood.patch(OnOff::On);
+        let patch = Flag::Flood.patch(FlagValue::On).unwrap();
         assert_eq!(patch, PortPatch { flood: Some(true), ..PortPatch::default() });
     }
 

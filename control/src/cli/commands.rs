@@ -190,7 +190,8 @@ impl Session {
             PortCommand::Set { port, flag, value } => {
                 let (network, name) = split_port(&port)?;
                 let target = path(&["ports", network, name]);
-                let port: Port = self.client.send(Method::PATCH, &target, &flag.patch(value))?;
+                let patch = flag.patch(value).map_err(Failure::Sentence)?;
+                let port: Port = self.client.send(Method::PATCH, &target, &patch)?;
                 self.out.show(&port, || show::ports(std::slice::from_ref(&port)))
             }
         }

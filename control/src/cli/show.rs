@@ -7,9 +7,9 @@ use pontoon_dataplane::DropReason;
 
 use super::table::{Table, age, bytes, count};
 use crate::api::types::{
-    DeviceKind, Endpoint, Event, FdbEntry, Network, Peer, Port, PortFlags, PortStats, SandboxRef, Stats,
-    Traffic,
+    DeviceKind, Endpoint, Event, FdbEntry, Network, Peer, Port, PortStats, SandboxRef, Stats, Traffic,
 };
+use crate::plan::ENDPOINT_FLAGS;
 
 pub use dns::{dns_answer, dns_stats, names};
 pub use edge::{
@@ -145,7 +145,7 @@ pub fn ports(ports: &[Port]) -> String {
             port.peer.as_ref().map(peer).unwrap_or_default(),
             port.mtu.to_string(),
             port.offloads.join(","),
-            flags(port.flags),
+            flags(port),
         ]);
     }
     table.render()
@@ -292,15 +292,29 @@ fn device_kind(kind: DeviceKind) -> &'static str {
     }
 }
 
-fn flags(flags: PortFlags) -> String {
+fn flags(port: &Port) -> String {
+    let flags = port.flags;
     let names = [
         (flags.learning, "learning"),
         (flags.flood, "flood"),
         (flags.isolated, "isolated"),
         (flags.hairpin, "hairpin"),
         (flags.guard, "guard"),
+        (!flags.loop_guard, "no-loop-guard"),
+        (port.blocked, "BLOCKED"),
     ];
-    names.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect::<Vec<_>>().join(",")
+    let names = names.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned());
+    let limits = [
+        (flags.broadcast_limit, ENDPOINT_FLAGS.broadcast_limit, "broadcast"),
+        (flags.multicast_limit, ENDPOINT_FLAGS.multicast_limit, "multicast"),
+        (flags.unknown_limit, ENDPOINT_FLAGS.unknown_limit, "unknown"),
+    ];
+    // Those that somebody has set.
+    let limits = limits.into_iter().filter(|(is, usual, _)| is != usual).map(|(is, _, name)| match is {
+        0 => format!("{name}-limit=off"),
+        frames => format!("{name}-limit={frames}"),
+    });
+    names.chain(limits).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -308,6 +322,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::api::types::PortFlags;
     use crate::api::types::{Connection, FdbStats};
 
     fn example_network() -> Network {
@@ -459,14 +474,15 @@ mod tests {
             sandbox: None,
             netns: 4026531840,
             peer: None,
-            flags: PortFlags { learning: true, flood: true, isolated: false, hairpin: true, guard: false },
+            flags: PortFlags { hairpin: true, guard: false, broadcast_limit: 500, ..ENDPOINT_FLAGS },
+            blocked: true,
             mtu: 1500,
             offloads: vec!["checksum".into(), "tso".into()],
         };
         assert_eq!(
             ports(std::slice::from_ref(&port)),
             "PORT       KIND    INTERFACE  IFINDEX  SANDBOX       NETNS  PEER   MTU  OFFLOADS      FLAGS\n\
-             blue/eth1  packet  eth1             7  -        4026531840  -     1500  checksum,tso  learning,flood,hairpin\n"
+             blue/eth1  packet  eth1             7  -        4026531840  -     1500  checksum,tso  learning,flood,hairpin,BLOCKED,broadcast-limit=500\n"
         );
         let peer = Some(Peer { ifindex: 9, ifname: Some("ptn0a1b".into()) });
         let endpoint =

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use pontoon_dataplane::edge::config::{Link, Mapping, NetworkEdge, UplinkChoice};
 use pontoon_dataplane::engine::{NetworkSpec, PortSpec};
-use pontoon_dataplane::network::{Gateway, Place, PortSettings};
+use pontoon_dataplane::network::{Gateway, Place, PortSettings, StormLimits};
 use pontoon_dataplane::{NetworkId, PortId};
 
 use super::rules::RuleList;
@@ -41,8 +41,15 @@ pub(super) struct Published {
 }
 
 /// What a port may do behind which the gateway's address is. The engine does not learn the gateway's MAC; it is known.
-pub(super) const HOST_PORT: PortSettings =
-    PortSettings { learning: false, flood: false, isolated: false, hairpin: false, guard: false };
+pub(super) const HOST_PORT: PortSettings = PortSettings {
+    learning: false,
+    flood: false,
+    isolated: false,
+    hairpin: false,
+    guard: false,
+    storm: StormLimits::NONE,
+    loop_guard: false,
+};
 
 fn host_port(record: &NetworkRecord) -> Result<(PortName, HostPort), Error> {
     let missing = || Error::Internal(format!("the network {} has no host port", record.name));

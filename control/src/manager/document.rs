@@ -109,6 +109,10 @@ fn flags_patch(flags: PortFlags) -> PortPatch {
         isolated: Some(flags.isolated),
         hairpin: Some(flags.hairpin),
         guard: Some(flags.guard),
+        broadcast_limit: Some(flags.broadcast_limit),
+        multicast_limit: Some(flags.multicast_limit),
+        unknown_limit: Some(flags.unknown_limit),
+        loop_guard: Some(flags.loop_guard),
     }
 }
 

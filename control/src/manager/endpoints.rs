@@ -266,6 +266,9 @@ impl Manager {
             plan::set_port(record, patch)
         };
         self.change(&steps).map_err(|error| error.during(format!("change the port {network}/{port}")))?;
+        if patch.loop_guard == Some(false) {
+            self.unblock(&PortName::new(network, port));
+        }
         Ok(!steps.is_empty())
     }
 

@@ -259,7 +259,7 @@ impl Manager {
         Ok(())
     }
 
-    fn log_failure(&self, done: &Result<(), Error>, action: &str) {
+    pub(super) fn log_failure(&self, done: &Result<(), Error>, action: &str) {
         if let Err(error) = done {
             tracing::error!(%error, "cannot {action}");
         }

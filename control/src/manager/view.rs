@@ -316,6 +316,7 @@ impl Manager {
         };
         let peer =
             link.as_ref().filter(|link| kind == "veth" || link.kind == "veth").and_then(|link| link.peer);
+        let blocked = self.world.is_blocked(&name);
         Port {
             port: name.to_string(),
             network: name.network,
@@ -326,6 +327,7 @@ impl Manager {
             netns,
             peer: peer.map(|ifindex| Peer { ifindex, ifname: other_end }),
             flags: record.flags(),
+            blocked,
             mtu,
             offloads: offload_names(offloads),
         }

@@ -49,6 +49,7 @@ mod rules;
 mod rungs;
 mod sessions;
 mod stations;
+mod storms;
 mod survive;
 mod trace;
 mod uplink;
@@ -118,6 +119,7 @@ fn main() -> ExitCode {
         interfaces::tests(),
         networks::tests(),
         stations::tests(),
+        storms::tests(),
         connection::tests(),
         leases::tests(),
         command_line::tests(),

@@ -282,7 +282,7 @@ impl Edge {
         if hop.dst_mac == it.view.src && hop.egress == it.port.id {
             return Ok(());
         }
-        let is_outside = it.port.place.network().is_none();
+        let is_outside = it.port.place.home().is_none();
         if is_outside && hop.egress != it.port.id && it.snapshot.edge.is_elsewhere(it.port.id, it.packet.src)
         {
             return Err(DropReason::EdgeSource);
@@ -347,7 +347,7 @@ impl Edge {
 
 /// The network of the endpoint that a session is counted for.
 fn owners_network<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&'a Network> {
-    snapshot.network(snapshot.port(session.owner())?.place.network()?)
+    snapshot.network(snapshot.port(session.owner())?.place.home()?)
 }
 
 /// The control bits, of TCP.

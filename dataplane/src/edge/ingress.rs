@@ -111,7 +111,7 @@ pub(super) fn count_lost(
     reason: DropReason,
 ) {
     let Some(port) = snapshot.port(held.ingress) else { return };
-    if port.place.network().is_some() || !matches!(awaited, Awaited::FirstFragment(_)) {
+    if port.place.home().is_some() || !matches!(awaited, Awaited::FirstFragment(_)) {
         port.counters[worker].drop(reason, held.bytes.len());
     }
 }

@@ -159,7 +159,7 @@ pub(super) fn uplink_hop(uplink: &Uplink, dst_mac: MacAddr, mtu: u16, generation
 /// The way to the endpoint behind a port: its own MAC, or the one that it was seen with. None: the port has no gateway any more.
 pub(super) fn endpoint_hop(snapshot: &Snapshot, port: PortId, seen: MacAddr, generation: u32) -> Option<Hop> {
     let port = snapshot.port(port)?;
-    let network = snapshot.network(port.place.network()?)?;
+    let network = snapshot.network(port.place.home()?)?;
     let gateway = network.gateway?;
     let dst_mac = port.identity.as_ref().map_or(seen, |identity| identity.mac);
     let mtu = port.mtu.min(network.mtu);

@@ -65,7 +65,15 @@ impl Tables {
         let id = NetworkId(index as u16);
         let fdb = Arc::new(Fdb::new(FdbConfig { ageing: spec.ageing, ..FdbConfig::default() }));
         let NetworkSpec { gateway, mtu, edge, .. } = spec;
-        networks[index] = Some(Arc::new(Network { id, gateway, mtu, fdb, members: Vec::new(), edge }));
+        networks[index] = Some(Arc::new(Network {
+            id,
+            gateway,
+            mtu,
+            fdb,
+            flooded: Arc::default(),
+            members: Vec::new(),
+            edge,
+        }));
         Ok(id)
     }
 
@@ -127,12 +135,39 @@ impl Tables {
             counters: (0..self.workers).map(|_| PortCounters::default()).collect(),
         });
         if let Some(network) = spec.place.network() {
-            self.change_network(network, |network| {
-                network.members.push(id);
-                network.members.sort_unstable();
-            });
+            self.join(network, id);
         }
         Ok((id, owner))
+    }
+
+    /// Takes a member out of its network for as long as it is in a loop, or puts it back. Returns the network if anything changed.
+    pub(super) fn set_blocked(
+        &mut self,
+        id: PortId,
+        blocked: bool,
+    ) -> Result<Option<NetworkId>, EngineError> {
+        let port = self.port_mut(id)?;
+        let network = match (port.place, blocked) {
+            (Place::Member(network), true) => {
+                port.place = Place::Blocked(network);
+                self.change_network(network, |it| it.members.retain(|&member| member != id));
+                network
+            }
+            (Place::Blocked(network), false) => {
+                port.place = Place::Member(network);
+                self.join(network, id);
+                network
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(network))
+    }
+
+    fn join(&mut self, network: NetworkId, id: PortId) {
+        self.change_network(network, |network| {
+            network.members.push(id);
+            network.members.sort_unstable();
+        });
     }
 
     pub(super) fn device(&self, id: PortId) -> Result<Arc<PortIo>, EngineError> {
@@ -149,7 +184,7 @@ impl Tables {
         let place = self.port(id)?.place;
         self.snapshot.ports[id.index()] = None;
         self.set_device(id, None);
-        if let Some(network) = place.network() {
+        if let Some(network) = place.home() {
             self.change_network(network, |network| network.members.retain(|&member| member != id));
         }
         Ok(())

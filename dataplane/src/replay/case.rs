@@ -25,6 +25,7 @@
 //!
 //! Settings left out are those of a port on an existing interface; a network without `gateway` has none. `internal=on`, `isolated=on`
 //! and `mapping=endpoint-independent` say how a network is connected; `link` opens an isolated one, without a service for everything.
+//! `broadcasts=5 multicasts=0 unknown=0` are a port's limits, frames a second, and `loop-guard=off` is one more setting.
 //! `offload` gives frame 3 of port 1 (counting from 1) its metadata, which captures cannot hold. `until` lets time pass up to that
 //! second after the first frame. `host` is the host's own port on the network; an `uplink` without `mac` carries bare packets. `route`
 //! and `lease` are what the kernel would answer the edge: a destination without a route is unreachable, and no port is had but those
@@ -345,6 +346,7 @@ impl Description {
             id,
             gateway,
             mtu,
+            flooded: Arc::default(),
             fdb: Arc::new(Fdb::with_seed(fdb, 0)),
             members,
             edge: NetworkEdge { host_port, links: links.into(), ..network.edge },
@@ -396,6 +398,10 @@ impl PortLine {
                 "isolated" => line.settings.isolated = switch(key, text)?,
                 "hairpin" => line.settings.hairpin = switch(key, text)?,
                 "guard" => line.settings.guard = switch(key, text)?,
+                "broadcasts" => line.settings.storm.broadcast = value(key, text)?,
+                "multicasts" => line.settings.storm.multicast = value(key, text)?,
+                "unknown" => line.settings.storm.unknown_unicast = value(key, text)?,
+                "loop-guard" => line.settings.loop_guard = switch(key, text)?,
                 "mac" => mac = Some(value(key, text)?),
                 "address" => addresses.push(value(key, text)?),
                 "sandbox-address" => sandbox_addresses.push(value(key, text)?),

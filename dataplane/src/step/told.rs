@@ -36,7 +36,8 @@ impl Core {
                 let edge = self.edge.as_deref_mut();
                 let (worker, snapshot) = (self.worker, &self.snapshot);
                 let (gateway, out, hints) = (&mut gateway, &mut out, &mut [Hint::default(); 2]);
-                Turn::<true> { worker, snapshot, gateway, edge, hints, now, frame, out }.decide(port)
+                let storm = &mut self.storm;
+                Turn::<true> { worker, snapshot, gateway, storm, edge, hints, now, frame, out }.decide(port)
             }
             None => Err(DropReason::UnknownPort),
         };
