@@ -13,6 +13,7 @@ mod restore;
 mod sandboxes;
 mod trace;
 mod view;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub use events::Followed;
 use events::Journal;
 pub use ipam::{Lease, Pool};
 pub use nat::{MAX_PAGE, Whose};
+pub use whole::DEFAULT_NETWORK;
 
 /// What a manager is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use crate::store::{
     Change, EndpointRecord, LinkRecord, NamespaceRecord, NetworkRecord, PublicationRecord, Record, RuleRecord,
 };
 
-/// What an `up` has done so far, to be taken back if the rest fails.
-enum Done {
+/// What was done so far of something larger, to be taken back if the rest fails.
+pub(super) enum Done {
     Namespace(String),
     NamespaceResolver(NamespaceRecord),
     Network(String),
@@ -199,7 +199,7 @@ impl Manager {
         match up.everything(document) {
             Ok(()) => Ok(Applied { changes: up.changes }),
             Err(error) => {
-                up.take_back();
+                self.take_all_back(up.done);
                 Err(error)
             }
         }
@@ -487,17 +487,18 @@ impl Up<'_> {
         }
         Ok(())
     }
+}
 
-    fn take_back(self) {
-        for done in self.done.into_iter().rev() {
-            if let Err(error) = self.manager.take_back(done) {
+impl Manager {
+    /// Takes back what was done, the last first.
+    pub(super) fn take_all_back(&self, done: Vec<Done>) {
+        for done in done.into_iter().rev() {
+            if let Err(error) = self.take_back(done) {
                 tracing::error!(%error, "cannot undo all of it");
             }
         }
     }
-}
 
-impl Manager {
     fn take_back(&self, done: Done) -> Result<(), Error> {
         match done {
             Done::Namespace(name) => {
