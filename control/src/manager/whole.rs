@@ -121,3 +121,104 @@ fn endpoint(request: &SandboxRequest, membership: &Membership) -> EndpointReques
         ..EndpointRequest::of(request.sandbox.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::{NetworkPatch, SandboxRef};
+    use crate::store::Record;
+    use crate::testing::Lab;
+
+    fn request(networks: &[&str]) -> SandboxRequest {
+        let membership =
+            |network: &&str| Membership { network: (*network).to_owned(), ..Membership::default() };
+        SandboxRequest {
+            name: "web".into(),
+            sandbox: SandboxRef::Netns("a".into()),
+            networks: networks.iter().map(membership).collect(),
+            dns: Vec::new(),
+            publications: vec!["8080:80".parse().unwrap(), "53:53/udp".parse().unwrap()],
+            links: vec![LinkTarget { to: "db".into(), port: None, protocol: None }],
+        }
+    }
+
+    /// The networks red, blue and inner, which is internal, and the endpoint db on blue.
+    fn lab() -> Lab {
+        let lab = Lab::new(&["a", "b"]);
+        for (name, subnet) in [("red", "10.1.0.0/24"), ("blue", "10.2.0.0/24"), ("inner", "10.3.0.0/24")] {
+            lab.create(name, subnet);
+        }
+        let internal = NetworkPatch { internal: Some(true), ..NetworkPatch::default() };
+        lab.manager.set_network("inner", &internal).unwrap();
+        let db =
+            EndpointRequest { name: Some("db".into()), ..EndpointRequest::of(SandboxRef::Netns("b".into())) };
+        lab.manager.attach("blue", &db).unwrap();
+        lab
+    }
+
+    #[test]
+    fn wherever_it_fails_nothing_is_left() {
+        let lab = lab();
+        // An address that was given back rests; all else is as before.
+        let is_thing = |it: &Record| !matches!(it, Record::Cursor(_) | Record::Resting(_));
+        let all = |lab: &Lab| {
+            let records = lab.manager.known_records().into_iter().filter(is_thing);
+            (lab.world.snapshot(), records.collect::<Vec<_>>())
+        };
+        let before = all(&lab);
+        let mut steps = 0;
+        let made = loop {
+            *lab.world.fail_after.lock().unwrap() = Some(steps);
+            let made = lab.manager.add_sandbox(&request(&["inner", "red", "blue"]));
+            *lab.world.fail_after.lock().unwrap() = None;
+            match made {
+                Ok(made) => break made,
+                Err(error) => assert!(error.to_string().contains("told to fail"), "{error}"),
+            }
+            assert!(all(&lab) == before, "after {steps} steps");
+            steps += 1;
+        };
+        assert!(steps > 12, "{steps} steps");
+        let ifnames: Vec<_> =
+            made.endpoints.iter().map(|it| (it.network.as_str(), it.ifname.as_str())).collect();
+        assert_eq!(ifnames, [("inner", "eth0"), ("red", "eth1"), ("blue", "eth2")]);
+        let published = lab.manager.publications();
+        assert!(published.iter().all(|it| it.network == "red") && published.len() == 2, "{published:?}");
+        let links: Vec<_> = lab.manager.links().into_iter().map(|it| (it.network, it.from, it.to)).collect();
+        assert_eq!(links, [("blue".to_owned(), "web".to_owned(), "db".to_owned())]);
+
+        lab.manager.remove_sandbox(made.id).unwrap();
+        assert!(all(&lab) == before);
+        assert_eq!(lab.manager.remove_sandbox(made.id).unwrap_err().status(), 404);
+    }
+
+    #[test]
+    fn the_default_network_is_made_once_and_only_for_who_gets_on_it() {
+        let lab = lab();
+        let usual = SandboxRequest { links: Vec::new(), ..request(&[]) };
+        let taken = SandboxRequest { publications: vec!["0.0.0.0:80:80".parse().unwrap()], ..usual.clone() };
+        lab.world.busy.lock().unwrap().insert(80, "nginx".into());
+        assert!(lab.manager.add_sandbox(&taken).unwrap_err().to_string().contains("nginx"));
+        assert!(lab.manager.network(DEFAULT_NETWORK).is_err());
+        let made = lab.manager.add_sandbox(&usual).unwrap();
+        assert_eq!(made.endpoints[0].network, DEFAULT_NETWORK);
+        lab.manager.remove_sandbox(made.id).unwrap();
+        let id = lab.manager.network(DEFAULT_NETWORK).unwrap().id;
+        lab.manager.add_sandbox(&usual).unwrap();
+        assert_eq!(lab.manager.network(DEFAULT_NETWORK).unwrap().id, id);
+    }
+
+    #[test]
+    fn a_link_is_to_somebody_else_who_is_there() {
+        let lab = lab();
+        let on = |networks: &[&str], to: &str| {
+            let links = vec![LinkTarget { to: to.into(), port: Some(80), protocol: None }];
+            lab.manager.add_sandbox(&SandboxRequest { links, ..request(networks) })
+        };
+        for (networks, to) in [(&["red"][..], "db"), (&["red", "blue"], "nobody"), (&["blue"], "web")] {
+            let error = on(networks, to).unwrap_err();
+            assert_eq!(error.status(), 404, "{error}");
+        }
+        on(&["red", "blue"], "db").unwrap();
+    }
+}
