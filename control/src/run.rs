@@ -55,10 +55,10 @@ pub fn run(socket: &Path, args: RunArgs) -> Result<ExitCode, Failure> {
     let networks = args.memberships().map_err(failed)?;
     match networks {
         Networks::Host => Err(execute(&args)),
-        Networks::None => in_sandbox(&args, |_, name| Ok((Wired::nowhere(), name))),
+        Networks::None => in_sandbox(&args, |_, _| Ok(Wired::nowhere())),
         Networks::These(memberships) => {
             let client = Client::new(socket).map_err(failed)?;
-            in_sandbox(&args, |pid, name| Ok((Wired::by(client, &args, pid, &name, memberships)?, name)))
+            in_sandbox(&args, |pid, name| Wired::by(client, &args, pid, name, memberships))
         }
     }
 }
@@ -138,7 +138,7 @@ impl Wired {
 /// Runs the command in a sandbox that `wire` connects, given the number of its process 1 and its name.
 fn in_sandbox(
     args: &RunArgs,
-    wire: impl FnOnce(u32, String) -> Result<(Wired, String), Failure>,
+    wire: impl FnOnce(u32, &str) -> Result<Wired, Failure>,
 ) -> Result<ExitCode, Failure> {
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -153,7 +153,7 @@ fn in_sandbox(
     let (mut init, channel) = start_init(args).map_err(failed)?;
     let started = (|| {
         expect_ready(&channel)?;
-        let (wired, name) = wire(init.id(), name)?;
+        let wired = wire(init.id(), &name)?;
         let files = Files::of(&hostname, &name, &wired.addresses, &args.dns, wired.client.is_some());
         Ok((wired, files))
     })();

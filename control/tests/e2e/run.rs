@@ -7,11 +7,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
 
 use pontoon::api::types::{DnsName, Endpoint, Link, Network, Port, Publication, SandboxRef};
 use pontoon::link::Links;
 use pontoon::netns::{Netns, run_in};
 use pontoon_tools::outside::{HOST, OUTSIDE};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
@@ -53,7 +55,7 @@ const COPY: [&str; 3] = ["sh", "-c", "echo up; exec cat"];
 struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
+    stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Drop for Running {
@@ -76,11 +78,10 @@ impl Running {
     fn of(mut command: Command) -> Running {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, "up\n");
-        Running { child, stdin, stdout }
+        let stdout = child.stdout.take().map(BufReader::new);
+        let mut running = Running { child, stdin, stdout };
+        assert_eq!(running.line(), "up\n");
+        running
     }
 
     fn signal(&self, signal: Signal) {
@@ -90,10 +91,24 @@ impl Running {
     /// Waits for its end: its status as a shell would say it, and what else it printed before it and all that it started had ended.
     fn end(mut self) -> (i32, String) {
         drop(self.stdin.take());
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).unwrap();
+        let mut stdout = self.stdout.take().unwrap();
+        let (said, hear) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut rest = String::new();
+            stdout.read_to_string(&mut rest).unwrap();
+            // Nobody listens when it came too late.
+            let _ = said.send(rest);
+        });
+        let rest = hear.recv_timeout(PATIENCE).expect("all that could write have ended");
         let status = self.child.wait().unwrap();
         (status.code().or_else(|| status.signal().map(|it| 128 + it)).unwrap(), rest)
+    }
+
+    /// The next line that it prints.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
+        line
     }
 }
 
@@ -245,9 +260,7 @@ fn signals() {
         "trap 'echo term; exit 3' TERM; trap 'echo usr1' USR1; echo up; while :; do sleep 60 & wait $!; done";
     let mut running = Running::start(&daemon, "--network blue", &["sh", "-c", script]);
     running.signal(Signal::USR1);
-    let mut line = String::new();
-    running.stdout.read_line(&mut line).unwrap();
-    assert_eq!(line, "usr1\n");
+    assert_eq!(running.line(), "usr1\n");
     running.signal(Signal::TERM);
     assert_eq!(running.end(), (3, "term\n".to_owned()));
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130)] {
@@ -278,6 +291,11 @@ fn at_terminal(path: &str, script: &str) -> Child {
 fn shows(person: &mut fs::File, text: &str) -> String {
     let mut shown = String::new();
     until(text, || {
+        // A turn of `until` at most, should it show nothing more.
+        let soon = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        if poll(&mut [PollFd::new(person, PollFlags::IN)], Some(&soon)).unwrap() == 0 {
+            return false;
+        }
         let mut buffer = [0; 512];
         let length = person.read(&mut buffer).unwrap();
         shown += std::str::from_utf8(&buffer[..length]).unwrap();
@@ -447,7 +465,7 @@ fn files_that_the_host_replaces() {
     daemon.network("");
     let etc = etc(&[("hosts", "192.0.2.1 host-only\n"), ("resolv.conf", "nameserver 192.0.2.53\n")]);
     with_etc(etc.path(), || {
-        let script = "echo up; while read word; do cat /etc/resolv.conf; done";
+        let script = "echo up; while read word; do head -n 1 /etc/resolv.conf; done";
         let mut running = Running::start(&daemon, "--network blue", &["sh", "-c", script]);
         for round in 0..6 {
             let (new, file) = (etc.path().join("new"), etc.path().join("resolv.conf"));
@@ -458,12 +476,7 @@ fn files_that_the_host_replaces() {
             fs::rename(new, file).unwrap();
             until("the sandbox has its own again", || {
                 running.stdin.as_mut().unwrap().write_all(b"look\n").unwrap();
-                let mut line = String::new();
-                running.stdout.read_line(&mut line).unwrap();
-                if line == "nameserver 127.0.0.11\n" {
-                    running.stdout.read_line(&mut line).unwrap();
-                }
-                line.starts_with("nameserver 127.0.0.11\n")
+                running.line() == "nameserver 127.0.0.11\n"
             });
         }
         assert_eq!(running.end().0, 0);
