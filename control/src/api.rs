@@ -11,6 +11,7 @@ mod nat;
 mod networks;
 mod openapi;
 mod ports;
+mod sandboxes;
 mod system;
 pub mod types;
 
@@ -48,6 +49,8 @@ pub fn router(manager: Arc<Manager>) -> Router {
         .route("/networks/{network}/disconnect", post(networks::disconnect))
         .route("/networks/{network}/interfaces", get(ports::interfaces).post(ports::add_interface))
         .route("/networks/{network}/interfaces/{interface}", delete(ports::remove_interface))
+        .route("/sandboxes", post(sandboxes::add))
+        .route("/sandboxes/{id}", delete(sandboxes::remove))
         .route("/ports", get(ports::list))
         .route("/ports/{network}/{port}", patch(ports::set).get(ports::get))
         .route("/fdb", get(fdb::list).post(fdb::add))

@@ -20,6 +20,7 @@ use crate::api::types::{Document, ErrorBody};
 use crate::config;
 use crate::daemon::{self, DaemonOptions, DockerPlugin};
 use crate::failure::Failure;
+use crate::run::init;
 use crate::{bench, demo, doctor};
 use args::{Cli, Command};
 use commands::Session;
@@ -28,9 +29,20 @@ use output::Output;
 /// The program: parses the command line, does what it says, and reports failure as one line on standard error:
 /// text, or `{"error": …}` with `--json`.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let json = cli.json;
-    match run(cli) {
+    if let Some(command) = init::command() {
+        return end(init::run(&command), false);
+    }
+    match Cli::try_parse() {
+        Ok(cli) => {
+            let json = cli.json;
+            end(run(cli), json)
+        }
+        Err(error) => no_command_line(&error),
+    }
+}
+
+fn end(done: Result<ExitCode, Failure>, json: bool) -> ExitCode {
+    match done {
         Ok(code) => code,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
@@ -41,9 +53,22 @@ pub fn main() -> ExitCode {
             } else {
                 writeln!(io::stderr(), "pontoon: {failure}")
             };
-            ExitCode::FAILURE
+            ExitCode::from(failure.code())
         }
     }
+}
+
+/// Prints help, the version or what is wrong with the command line.
+fn no_command_line(error: &clap::Error) -> ExitCode {
+    // Nowhere is left to report that the output is closed.
+    let _ = error.print();
+    let code = u8::try_from(error.exit_code()).unwrap_or(1);
+    // Whatever the command of `pontoon run` may end with must not mean something else.
+    let is_run = || {
+        let words = Cli::command().ignore_errors(true).try_get_matches();
+        words.is_ok_and(|words| words.subcommand_name() == Some("run"))
+    };
+    ExitCode::from(if error.use_stderr() && is_run() { crate::run::FAILED } else { code })
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
@@ -54,6 +79,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Bench(args) => return bench::run(&bench_options(*args, cli.json)),
         Command::Doctor => return doctor::run(out),
         Command::Daemon(args) => return run_daemon(cli.socket, args),
+        Command::Run(args) => return crate::run::run(&cli.socket, *args),
         Command::Network(command) => session()?.network(command),
         Command::Attach(args) => session()?.attach(args),
         Command::Detach(args) => session()?.detach(&args),

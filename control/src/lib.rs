@@ -4,7 +4,8 @@
 //! cli ──HTTP+JSON──▶ api ──▶ manager ──▶ plan: a list of steps ──▶ apply, undone on failure ──▶ store, host
 //! ```
 //!
-//! 1. [`cli`]: arguments, the client of the API, tables. [`demo`], [`bench`] and [`doctor`] need no daemon.
+//! 1. [`cli`]: arguments, the client of the API, tables. [`demo`], [`bench`] and [`doctor`] need no daemon. [`run`]: a command in a
+//!    fresh sandbox.
 //! 2. [`daemon`]: the socket, the signals, the end. [`api`]: resources and verbs.
 //! 3. [`manager`]: operations on what there is ([`state`]); names ([`names`]), ids ([`id`]) and addresses ([`ipam`], [`choose`]).
 //! 4. [`plan`]: a change as a list of steps, without doing it. [`apply`]: does it, and undoes it when a step fails.
@@ -38,6 +39,7 @@ pub mod netns;
 pub mod plan;
 pub mod plugin;
 pub mod private;
+pub mod run;
 pub mod state;
 pub mod store;
 pub mod sys;

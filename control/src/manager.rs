@@ -14,6 +14,7 @@ mod restore;
 mod sandboxes;
 mod trace;
 mod view;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ use events::Journal;
 pub use ipam::{Lease, Pool};
 use loops::Blocks;
 pub use nat::{MAX_PAGE, Whose};
+pub use whole::DEFAULT_NETWORK;
 
 /// What a manager is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 fn pontoon(args: &[&str]) -> Command {
@@ -89,7 +90,16 @@ fn usage_errors_end_with_2_and_help_with_0() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(text(&output.stderr).contains("--help"), "{args:?}");
     }
-    for args in [&["--help"][..], &["attach", "--help"], &["--version"], &["help", "network", "create"]] {
+    for args in [&["run"][..], &["--json", "run", "--speed", "9", "--", "true"]] {
+        assert_eq!(run(args).status.code(), Some(125), "as docker's: {args:?}");
+    }
+    for args in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["attach", "--help"],
+        &["--version"],
+        &["help", "network", "create"],
+    ] {
         assert_eq!(run(args).status.code(), Some(0), "{args:?}");
     }
 }
@@ -111,6 +121,13 @@ fn a_file_that_is_missing_or_wrong_is_named() {
             );
         }
     }
+}
+
+#[test]
+fn what_a_sandbox_starts_with_is_not_for_everybody() {
+    let output = pontoon(&["true"]).arg0("pontoon-run-init").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "pontoon: pontoon-run-init is for `pontoon run` to start; use that\n");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{dns, edge, fdb, nat, networks, ports, system};
+use super::{dns, edge, fdb, nat, networks, ports, sandboxes, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,8 @@ use super::{dns, edge, fdb, nat, networks, ports, system};
         networks::attach,
         networks::endpoint,
         networks::detach,
+        sandboxes::add,
+        sandboxes::remove,
         ports::interfaces,
         ports::add_interface,
         ports::remove_interface,

@@ -32,6 +32,37 @@ fn refused((status, body): (u16, Value), expected: u16, words: &str) {
 }
 
 #[tokio::test]
+async fn a_sandbox_gets_all_that_it_asks_for_or_nothing() {
+    let lab = Lab::new(&["a"]);
+    lab.create("red", "10.1.0.0/24");
+    let body = json!({"name": "web", "sandbox": {"netns": "a"}, "networks": [{"network": "red"}, {"network": "default"}]});
+    let (status, made) = ask_json(&lab, "POST", "/sandboxes", body.clone()).await;
+    assert_eq!((status, &made["endpoints"][1]["network"]), (201, &json!("default")));
+    let path = format!("/sandboxes/{}", made["id"].as_str().unwrap());
+    assert_eq!(made["id"], made["endpoints"][0]["sandbox_id"]);
+    assert_eq!(ask(&lab, "DELETE", &path, "").await, (204, Value::Null));
+    refused(ask(&lab, "DELETE", &path, "").await, 404, "there is no sandbox");
+    refused(ask(&lab, "DELETE", "/sandboxes/web", "").await, 400, "64 hexadecimal digits");
+    let with = |key: &str, value: Value| {
+        let mut body = body.clone();
+        body[key] = value;
+        body
+    };
+    for (key, value, status, words) in [
+        ("speed", json!(9), 400, "speed"),
+        ("sandbox", json!({}), 400, "either netns or pid"),
+        ("sandbox", json!({"netns": "b"}), 404, "no network namespace b"),
+        ("publications", json!(["80"]), 400, "does not say what to publish"),
+        ("networks", json!([{"network": "red"}, {"network": "blue"}]), 404, "no network blue"),
+        ("networks", json!([{"network": "red"}, {"network": "red"}]), 409, "is on the network red already"),
+        ("links", json!([{"to": "nobody"}]), 404, "no endpoint nobody on red or default"),
+    ] {
+        refused(ask_json(&lab, "POST", "/sandboxes", with(key, value)).await, status, words);
+        assert_eq!(ask(&lab, "GET", "/ports", "").await, (200, json!([])), "{key}");
+    }
+}
+
+#[tokio::test]
 async fn the_life_of_a_network() {
     let lab = Lab::new(&["a"]);
     let (status, made) =
@@ -181,5 +212,5 @@ async fn the_description_names_every_operation() {
             assert_eq!(status != 405, is_described, "{method} {path}: {status}");
         }
     }
-    assert_eq!(described.len(), 46, "{described:?}");
+    assert_eq!(described.len(), 48, "{described:?}");
 }

@@ -19,6 +19,7 @@ mod dns;
 mod edge;
 mod inspect;
 mod published;
+mod sandbox;
 
 pub use connect::{ConnectRequest, DisconnectRequest, SandboxName};
 pub use dns::{DnsAnswer, DnsCount, DnsName, DnsPlace, DnsRecord, DnsStats, DnsUpstream};
@@ -29,6 +30,7 @@ pub use edge::{
 };
 pub use inspect::{Attachment, ConfigFrom, Inspected, Ipam, IpamConfig};
 pub use published::{PortRange, PortsError, Protocol, PublishedPorts};
+pub use sandbox::{LinkTarget, Membership, Sandbox, SandboxRequest};
 
 /// A MAC address, written `02:42:0a:00:00:02`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]

@@ -4,6 +4,7 @@ mod bench;
 mod dns;
 mod edge;
 mod network;
+mod run;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use edge::{
     WhoseArgs,
 };
 pub use network::{ConnectArgs, CreateArgs, KnownSandboxArgs, NetworkCommand};
+pub use run::{Networks, RunArgs};
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/pontoon/pontoon.sock";
@@ -35,6 +37,7 @@ Examples:
   pontoon doctor                  what this machine has and lacks
   pontoon daemon &                start the daemon (as root)
   pontoon network create blue --subnet 10.88.0.0/24
+  pontoon run --network blue -p 8080:80 -- python3 -m http.server 80
   pontoon attach blue --netns web
   pontoon attach blue --pid 4711 --name db --ip 10.88.0.9
   pontoon publish blue web 8080:80
@@ -86,6 +89,8 @@ Exit status: 0 when nothing that the daemon needs lacks for this user, warnings 
     /// Create, list, inspect, change and remove networks
     #[command(subcommand, visible_alias = "net")]
     Network(NetworkCommand),
+    /// Run a command in a fresh sandbox, on networks, on none or on the host's
+    Run(Box<RunArgs>),
     /// Put a network namespace on a network
     Attach(AttachArgs),
     /// Take an endpoint off its network and remove its device
@@ -653,6 +658,11 @@ mod tests {
             "pontoon trace blue --from host --pcap seen.pcap --frame 3",
             "pontoon daemon --nat-ports 20000-29999 --nat-sessions 1000000 --nat-sessions-per-endpoint 9",
             "pontoon daemon --nat-timeouts udp=30,icmp=5 --nat-timeouts tcp-established=60",
+            "pontoon run -- true",
+            "pontoon run --network blue bash",
+            "pontoon run --name w --network blue --network name=red,ip=10.1.0.9 -p 8080:80 -p 127.0.0.1:53:53/udp -- sh -c true",
+            "pontoon run --net none --hostname h --dns 192.0.2.1,192.0.2.2 --dns 192.0.2.3 -- true",
+            "pontoon run --link db:5432 --link a --network-alias www --mac-address 02:00:00:00:00:09 -- true",
             "pontoon attach blue --netns web",
             "pontoon attach blue --netns /run/netns/web --name w --ifname net0",
             "pontoon attach blue --netns web --alias www --alias w3",
@@ -716,6 +726,13 @@ mod tests {
             "pontoon network create blue --subnet 10.88.0.0/24 --gateway 10.88.0.1/24",
             "pontoon network create blue --subnet 10.88.0.0/24 --mtu 70000",
             "pontoon network set blue",
+            "pontoon run",
+            "pontoon run --network blue",
+            "pontoon run --publish 80 -- true",
+            "pontoon run --network name=blue,speed=9 -- true",
+            "pontoon run --network ip=10.1.0.9 -- true",
+            "pontoon run --dns host -- true",
+            "pontoon run --link db:x -- true",
             "pontoon attach blue",
             "pontoon attach blue --netns web --pid 3",
             "pontoon attach blue --pid 0",

@@ -18,8 +18,8 @@ use crate::store::{
     Change, EndpointRecord, LinkRecord, NamespaceRecord, NetworkRecord, PublicationRecord, Record, RuleRecord,
 };
 
-/// What an `up` has done so far, to be taken back if the rest fails.
-enum Done {
+/// What was done so far of something larger, to be taken back if the rest fails.
+pub(super) enum Done {
     Namespace(String),
     NamespaceResolver(NamespaceRecord),
     Network(String),
@@ -191,6 +191,23 @@ fn same_network(is: &NetworkRecord, declared: &NetworkRecord, mtu: Option<u16>) 
     }
 }
 
+/// The settings in which two networks differ, as they are called in a declaration.
+fn differing_settings(is: &NetworkRecord, declared: &NetworkRecord) -> Vec<&'static str> {
+    let (was, then) = (&is.connection, &declared.connection);
+    let all = [
+        ("ageing_seconds", is.ageing_seconds != declared.ageing_seconds),
+        ("host_access", was.host_access != then.host_access),
+        ("uplink", was.uplink != then.uplink),
+        ("internal", was.internal != then.internal),
+        ("icc", was.icc != then.icc),
+        ("snat_ip", was.snat_ip != then.snat_ip),
+        ("nat_mapping", was.nat_mapping != then.nat_mapping),
+        ("resolver", was.resolver != then.resolver),
+        ("dns", was.dns != then.dns),
+    ];
+    all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
 impl Manager {
     /// Makes what is declared so. A second time changes nothing.
     ///
@@ -203,7 +220,7 @@ impl Manager {
         match up.everything(document) {
             Ok(()) => Ok(Applied { changes: up.changes }),
             Err(error) => {
-                up.take_back();
+                self.take_all_back(up.done);
                 Err(error)
             }
         }
@@ -350,6 +367,13 @@ impl Up<'_> {
                 let done = Done::Namespace(namespace.name.clone());
                 self.changed(done, format!("namespace {} created", namespace.name));
             }
+            let is_ours = self.manager.state().namespaces.contains_key(&namespace.name);
+            if namespace.resolver == Some(true) && !is_ours {
+                return Err(Error::Conflict(format!(
+                    "pontoon did not create the namespace {name}, so it serves no names there for its own sake; give an endpoint in it the resolver instead, or leave resolver out of [[namespace]] {name}",
+                    name = namespace.name
+                )));
+            }
             let resolver = namespace.resolver.unwrap_or(namespace.create);
             if let Some(before) = self.manager.serve_in(&namespace.name, resolver)? {
                 self.done.push(Done::NamespaceResolver(before));
@@ -395,12 +419,11 @@ impl Up<'_> {
     }
 
     fn settings(&mut self, is: &NetworkRecord, declared: NetworkRecord) -> Result<(), Error> {
-        let (name, ageing, was) = (&is.name, declared.ageing_seconds, is.ageing_seconds);
-        if self.manager.put_settings_now(name, ageing, declared.connection)? {
-            let what =
-                if ageing == was { "settings changed".into() } else { format!("ageing set to {ageing} s") };
-            let done = Done::Settings(name.clone(), was, is.connection.clone());
-            self.changed(done, format!("network {name}: {what}"));
+        let name = &is.name;
+        let what = differing_settings(is, &declared).join(", ");
+        if self.manager.put_settings_now(name, declared.ageing_seconds, declared.connection)? {
+            let done = Done::Settings(name.clone(), is.ageing_seconds, is.connection.clone());
+            self.changed(done, format!("network {name}: {what} set"));
         }
         Ok(())
     }
@@ -491,17 +514,18 @@ impl Up<'_> {
         }
         Ok(())
     }
+}
 
-    fn take_back(self) {
-        for done in self.done.into_iter().rev() {
-            if let Err(error) = self.manager.take_back(done) {
+impl Manager {
+    /// Takes back what was done, the last first.
+    pub(super) fn take_all_back(&self, done: Vec<Done>) {
+        for done in done.into_iter().rev() {
+            if let Err(error) = self.take_back(done) {
                 tracing::error!(%error, "cannot undo all of it");
             }
         }
     }
-}
 
-impl Manager {
     fn take_back(&self, done: Done) -> Result<(), Error> {
         match done {
             Done::Namespace(name) => {
@@ -534,3 +558,6 @@ impl Manager {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -482,7 +482,7 @@ fn up_sets_what_differs_of_the_edge_and_takes_it_back() {
     let back = lab.manager.up(&document(LAB)).unwrap().changes;
     assert_eq!(
         back,
-        ["network red: settings changed", "red: rules set", "red/web: 8080-8081:80-81/tcp published"]
+        ["network red: host_access, icc set", "red: rules set", "red/web: 8080-8081:80-81/tcp published"]
     );
     assert_eq!(edge(&lab), (true, 1, "deny to 203.0.113.0/24 tcp port 80".into(), 2));
     // No rules declared: those that are there stay.
@@ -554,7 +554,7 @@ fn up_brings_flags_and_ageing_back_and_names_what_differs() {
     let patch = PortPatch { guard: Some(false), ..PortPatch::default() };
     lab.manager.set_port("red", "web", &patch).unwrap();
     let changes = lab.manager.up(&document(LAB)).unwrap().changes;
-    assert_eq!(changes, ["network red: ageing set to 300 s", "red/web: flags set"]);
+    assert_eq!(changes, ["network red: ageing_seconds set", "red/web: flags set"]);
     let before = (lab.world.snapshot(), records(&lab));
     for (was, is, words) in [
         ("10.1.0.0/24", "10.1.0.0/16", "another subnet (10.1.0.0/24, not 10.1.0.0/16)"),

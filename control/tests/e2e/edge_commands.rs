@@ -221,7 +221,7 @@ fn up_and_down() {
     let back = daemon.json::<Applied>(&format!("up -f {file}")).changes;
     assert_eq!(
         back,
-        ["network blue: settings changed", "blue: rules set", "blue/a: 8080-8081:80-81/tcp published"]
+        ["network blue: uplink, icc set", "blue: rules set", "blue/a: 8080-8081:80-81/tcp published"]
     );
     daemon.ok(&format!("down -f {file}"));
     assert_eq!((daemon.ok("network ls -q").as_str(), host_ports(&daemon).len()), ("", 0));

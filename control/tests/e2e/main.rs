@@ -46,6 +46,7 @@ mod published;
 mod remote;
 mod resolver;
 mod rules;
+mod run;
 mod rungs;
 mod sessions;
 mod stations;
@@ -149,6 +150,7 @@ fn main() -> ExitCode {
         resolver::tests(),
         docker_socket::tests(),
         bench::tests(),
+        run::tests(),
     ];
     let trial = |lack: &Option<String>, (name, work): Test| match lack.clone() {
         None => Trial::test(name.clone(), move || {

@@ -395,8 +395,10 @@ impl WhichLink {
 /// Whom a link is to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    endpoint: String,
-    service: Option<(u16, Protocol)>,
+    /// The endpoint.
+    pub endpoint: String,
+    /// What of it; none: everything.
+    pub service: Option<(u16, Protocol)>,
 }
 
 /// `pontoon nat`.
@@ -585,7 +587,7 @@ fn parse_number(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "give a number from 1 on".to_owned())
 }
 
-fn parse_target(text: &str) -> Result<Target, String> {
+pub(super) fn parse_target(text: &str) -> Result<Target, String> {
     let Some((endpoint, service)) = text.split_once(':') else {
         return Ok(Target { endpoint: text.to_owned(), service: None });
     };
