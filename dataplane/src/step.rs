@@ -232,10 +232,10 @@ impl<const DRY: bool> Turn<'_, DRY> {
         port: &Port,
         view: &EthernetView,
     ) -> Result<Verdict, DropReason> {
-        if let Some(gateway) = &network.gateway {
-            if view.dst == gateway.mac {
-                return self.decide_gateway(network, gateway, port, view);
-            }
+        if let Some(gateway) = &network.gateway
+            && view.dst == gateway.mac
+        {
+            return self.decide_gateway(network, gateway, port, view);
         }
         if view.dst.is_group() {
             return self.decide_group(network, port, view);
