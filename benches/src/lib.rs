@@ -45,7 +45,8 @@ pub fn snapshot_with(ports: u16, guard: bool, stations: usize) -> Arc<Snapshot> 
     let port = |number: u16| Port {
         id: PortId(number),
         place: Place::Member(NetworkId(0)),
-        settings: PortSettings { guard, ..PortSettings::default() },
+        // Time stands still here: with limits nothing would be flooded.
+        settings: PortSettings { guard, storm: StormLimits::NONE, ..PortSettings::default() },
         identity: Some(Arc::new(Identity {
             mac: station(number.into()),
             addresses: vec![host(number).into()],

@@ -4,7 +4,7 @@
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use pontoon_dataplane::MacAddr;
@@ -305,6 +305,15 @@ fn answers_from_outside_reach_the_endpoint() {
     }
 }
 
+/// Waits until `condition` holds.
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "this did not come about: {what}");
+        std::thread::yield_now();
+    }
+}
+
 /// Carries what leaves by either port into the other, as a cable between the two would.
 fn carry(ends: [&MemoryPeer; 2]) {
     for (from, to) in [(ends[0], ends[1]), (ends[1], ends[0])] {
@@ -325,14 +334,13 @@ fn a_loop_is_told_and_a_blocked_port_ends_it() {
         let shout = || udp((mac(2), MacAddr::BROADCAST), (address(2), 1), (address(255), 1), b"hey");
         send(&station, shout(), Offload::NONE);
         let events = site.engine.events();
-        let seen = loop {
+        let mut seen = None;
+        until("the loop is told", || {
             carry(cable);
-            match events.try_recv() {
-                Ok(Event::LoopSeen(seen)) => break seen,
-                Ok(other) => panic!("{other:?}"),
-                Err(_) => std::thread::yield_now(),
-            }
-        };
+            seen = events.try_iter().next();
+            seen.is_some()
+        });
+        let Some(Event::LoopSeen(seen)) = seen else { panic!("{seen:?}") };
         let blocked = loose_ends.iter().find(|(id, _)| *id == seen.port).expect("it is one of the two");
         let open = loose_ends.iter().find(|(id, _)| *id != seen.port).unwrap();
         assert_ne!(seen.other, blocked.0);
@@ -343,9 +351,7 @@ fn a_loop_is_told_and_a_blocked_port_ends_it() {
         let received = || site.engine.port_counters(blocked.0).unwrap().rx.frames;
         let expected = received() + 1;
         send(&blocked.1, shout(), Offload::NONE);
-        while received() < expected {
-            std::thread::yield_now();
-        }
+        until("it has been read", || received() == expected);
         for peer in [&station, &open.1, &blocked.1] {
             peer.frames().try_iter().for_each(drop);
         }
@@ -355,9 +361,7 @@ fn a_loop_is_told_and_a_blocked_port_ends_it() {
         while next(&open.1).bytes != frame {}
         let before = dropped();
         send(&blocked.1, frame, Offload::NONE);
-        while dropped() == before {
-            std::thread::yield_now();
-        }
+        until("what comes back is dropped", || dropped() > before);
         assert!(blocked.1.frames().is_empty() && station.frames().is_empty());
         // A port that takes part again gets its copy.
         site.engine.set_blocked(blocked.0, false).unwrap();
@@ -381,9 +385,7 @@ fn what_is_more_than_a_port_may_flood_is_dropped_by_name() {
         send(&storm, frame, Offload::NONE);
     }
     let counted = || site.engine.port_counters(id).unwrap();
-    while counted().rx.frames < 20 {
-        std::thread::yield_now();
-    }
+    until("they have been read", || counted().rx.frames == 20);
     // The last of them may still be on its way; a mark that follows it is not.
     let mark = udp((mac(2), MacAddr([0x03, 0, 0, 0, 0, 1])), (address(2), 1), (address(9), 1), b"mark");
     send(&storm, mark.clone(), Offload::NONE);

@@ -120,7 +120,7 @@ fn arp(random: &mut Random, from: &Station, to: &Station) -> Content {
     let kind = random.below(4);
     let operation = if kind < 2 { ArpOperation::REQUEST } else { ArpOperation::REPLY };
     // Gratuitous ones are about the sender himself.
-    let target = if kind % 2 == 0 { to.v4 } else { from.v4 };
+    let target = if kind.is_multiple_of(2) { to.v4 } else { from.v4 };
     let packet = ArpPacket::new(
         ArpHardwareId::ETHERNET,
         EtherType::IPV4,
@@ -141,7 +141,7 @@ fn arp(random: &mut Random, from: &Station, to: &Station) -> Content {
 
 fn udp4(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> Content {
     let data = payload(random, mtu - 28);
-    let (ports, kind) = (random.next() as u32, random.below(8));
+    let (ports, kind) = (random.bits() as u32, random.below(8));
     let builder = |to: Ipv4Addr| {
         PacketBuilder::ipv4(from.v4.octets(), to.octets(), 64).udp(ports as u16, (ports >> 16) as u16)
     };
@@ -162,7 +162,7 @@ fn udp4(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> Conten
 
 fn tcp4(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> Content {
     let data = payload(random, mtu - 40);
-    let numbers = random.next();
+    let numbers = random.bits();
     let builder = PacketBuilder::ipv4(from.v4.octets(), to.v4.octets(), 64).tcp(
         numbers as u16,
         80,
@@ -179,7 +179,7 @@ fn tcp4(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> Conten
 
 fn echo4(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> Content {
     let data = payload(random, mtu - 28);
-    let echo = IcmpEchoHeader { id: random.next() as u16, seq: random.next() as u16 };
+    let echo = IcmpEchoHeader { id: random.bits() as u16, seq: random.bits() as u16 };
     let kind = if random.chance(1, 2) { Icmpv4Type::EchoRequest(echo) } else { Icmpv4Type::EchoReply(echo) };
     let builder = PacketBuilder::ipv4(from.v4.octets(), to.v4.octets(), 64).icmpv4(kind);
     Content::new(ethertype::IPV4, built!(builder, &data))
@@ -187,14 +187,14 @@ fn echo4(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> Conte
 
 fn udp6(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> Content {
     let data = payload(random, mtu - 48);
-    let ports = random.next() as u32;
+    let ports = random.bits() as u32;
     let builder = PacketBuilder::ipv6(from.v6.octets(), to.v6.octets(), 64).udp(ports as u16, 53);
     Content::new(ethertype::IPV6, built!(builder, &data))
 }
 
 fn tcp6(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> Content {
     let data = payload(random, mtu - 60);
-    let numbers = random.next();
+    let numbers = random.bits();
     let builder = PacketBuilder::ipv6(from.v6.octets(), to.v6.octets(), 64).tcp(
         numbers as u16,
         443,
@@ -255,13 +255,14 @@ fn fragment(random: &mut Random, from: &Station, to: &Station) -> Content {
 
 /// IEEE 802.3 with a length: LLC, SNAP, IPX without any.
 fn llc(random: &mut Random) -> Content {
-    let head: &[u8] = *random.pick(&[
-        &[0x42, 0x42, 0x03][..],
+    const HEADS: [&[u8]; 5] = [
+        &[0x42, 0x42, 0x03],
         &[0xaa, 0xaa, 0x03, 0, 0, 0, 0x08, 0x00],
         &[0xaa, 0xaa, 0x03, 0, 0, 0x0c, 0x20, 0x00],
         &[0xff, 0xff, 0, 0x22],
         &[0xe0, 0xe0, 0x03],
-    ]);
+    ];
+    let head = *random.pick(&HEADS);
     let body = [head, &payload(random, 100)].concat();
     // A length that fits, or one that does not.
     let len = if random.chance(3, 4) { body.len() as u16 } else { random.below(0x0600) as u16 };
@@ -299,7 +300,7 @@ fn malformed(random: &mut Random, from: &Station, to: &Station, mtu: usize) -> C
         content.payload.truncate(random.below(len + 1));
     } else if len > 0 {
         for _ in 0..random.between(1, 8) {
-            content.payload[random.below(len.min(64))] = random.next() as u8;
+            content.payload[random.below(len.min(64))] = random.bits() as u8;
         }
     }
     content

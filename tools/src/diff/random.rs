@@ -13,11 +13,11 @@ impl Random {
     /// The sequence number `stream` of that seed: unlike the seed's own, and unlike its neighbours'.
     pub fn stream(seed: u64, stream: u64) -> Random {
         let mut parent = Random(seed ^ 0x5851_f42d_4c95_7f2d);
-        Random(parent.next() ^ Random(stream).next())
+        Random(parent.bits() ^ Random(stream).bits())
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -27,7 +27,7 @@ impl Random {
     /// A number below `bound`; zero when the bound is.
     pub fn below(&mut self, bound: usize) -> usize {
         // The high word of a product: the bias is less than one in 2^32 for every bound that is used here.
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+        ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
     /// A number from `low` to `high`, both included.
@@ -51,7 +51,7 @@ impl Random {
     /// Fills a slice.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&self.bits().to_le_bytes()[..chunk.len()]);
         }
     }
 }
@@ -64,9 +64,9 @@ mod tests {
     fn a_seed_means_the_same_everywhere() {
         // The reference implementation's first numbers for seed 0.
         let mut random = Random::new(0);
-        assert_eq!([random.next(), random.next()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
-        assert_ne!(Random::stream(1, 0).next(), Random::stream(1, 1).next());
-        assert_ne!(Random::stream(1, 0).next(), Random::stream(2, 0).next());
+        assert_eq!([random.bits(), random.bits()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+        assert_ne!(Random::stream(1, 0).bits(), Random::stream(1, 1).bits());
+        assert_ne!(Random::stream(1, 0).bits(), Random::stream(2, 0).bits());
     }
 
     #[test]

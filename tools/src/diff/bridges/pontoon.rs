@@ -44,7 +44,7 @@ impl Ports {
         match self {
             Ports::Tap => true,
             Ports::Packet => false,
-            Ports::Mixed => port % 2 == 0,
+            Ports::Mixed => port.is_multiple_of(2),
         }
     }
 }

@@ -148,7 +148,7 @@ impl Talk {
         let random = &mut self.random;
         let ttl = if random.chance(1, 300) { 1 } else { random.between(2, 255) as u8 };
         let flags = if random.chance(1, 2) { 0x40 } else { 0 };
-        let ident = (random.next() as u16).to_be_bytes();
+        let ident = (random.bits() as u16).to_be_bytes();
         // No operation, and the end.
         let options: &[u8] = if random.chance(1, 50) { &[1, 1, 1, 0] } else { &[] };
         let (version, tos) = (0x45 + options.len() as u8 / 4, random.below(256) as u8);
@@ -188,7 +188,7 @@ impl Talk {
         let transport = match self.protocol {
             ip::ICMP => vec![0, 0, 0, 0, 0, 0, 0, 1],
             _ => {
-                let ports = [self.random.next() as u16, self.ports.host].map(u16::to_be_bytes).concat();
+                let ports = [self.random.bits() as u16, self.ports.host].map(u16::to_be_bytes).concat();
                 let rest: &[u8] = match self.protocol {
                     ip::UDP => &[0, 8, 0, 1],
                     _ => &[0, 0, 0, 1, 0, 0, 0, 0, 0x50, SYN, 1, 0, 0, 0, 0, 0],
@@ -251,7 +251,7 @@ impl Talk {
     }
 
     fn tcp(&mut self) {
-        let mut ends = Ends { seq: [self.random.next() as u32, self.random.next() as u32] };
+        let mut ends = Ends { seq: [self.random.bits() as u32, self.random.bits() as u32] };
         // Some connections began before the NAT did.
         let begin = if self.random.chance(1, 20) { ACK } else { SYN };
         self.segment(&mut ends, true, begin, &[]);

@@ -51,10 +51,10 @@ pub fn quote(packet: &[u8]) -> Option<usize> {
 
 /// Where the checksum behind the IP header stands.
 pub fn checksum_place(packet: &[u8]) -> Option<usize> {
-    let offset = match packet.get(9)? {
-        &ICMP => 2,
-        &TCP => 16,
-        &UDP => 6,
+    let offset = match *packet.get(9)? {
+        ICMP => 2,
+        TCP => 16,
+        UDP => 6,
         _ => return None,
     };
     Some(header_len(packet)? + offset)
