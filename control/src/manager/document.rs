@@ -560,4 +560,4 @@ impl Manager {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
