@@ -11,7 +11,7 @@ use pontoon_dataplane::counters::PortCounters;
 use pontoon_dataplane::edge::config::NetworkEdge;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig};
 use pontoon_dataplane::network::{
-    Gateway, Identity, Network, NetworkId, Place, Port, PortId, PortSettings, Snapshot,
+    Gateway, Identity, Network, NetworkId, Place, Port, PortId, PortSettings, Snapshot, StormLimits,
 };
 
 /// The MAC of station number `number`.
