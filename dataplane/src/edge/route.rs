@@ -5,6 +5,8 @@
 //! The kernel says nothing when it learns a path's MTU, so a route in use is asked for again every five minutes. "No route" is
 //! believed for three seconds: short enough for whoever waits for his network to come up.
 //!
+//! Routes to clients of published ports are asked for as well, for their MTU ([`Edge::way_back`](super::Edge::way_back)).
+//!
 //! Bound: 4096 routes, half of every eight for one network at most where others want them ([`Cache`]); a route that had to go
 //! costs its next user a question. A question that nobody answers is asked again every second, and given up after five.
 
