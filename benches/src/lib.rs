@@ -11,7 +11,7 @@ use pontoon_dataplane::counters::PortCounters;
 use pontoon_dataplane::edge::config::NetworkEdge;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig};
 use pontoon_dataplane::network::{
-    Gateway, Identity, Network, NetworkId, Place, Port, PortId, PortSettings, Snapshot,
+    Gateway, Identity, Network, NetworkId, Place, Port, PortId, PortSettings, Snapshot, StormLimits,
 };
 
 /// The MAC of station number `number`.
@@ -45,7 +45,8 @@ pub fn snapshot_with(ports: u16, guard: bool, stations: usize) -> Arc<Snapshot> 
     let port = |number: u16| Port {
         id: PortId(number),
         place: Place::Member(NetworkId(0)),
-        settings: PortSettings { guard, ..PortSettings::default() },
+        // The benches' clock stands still, and no limit would ever be refilled.
+        settings: PortSettings { guard, storm: StormLimits::NONE, ..PortSettings::default() },
         identity: Some(Arc::new(Identity {
             mac: station(number.into()),
             addresses: vec![host(number).into()],
