@@ -106,6 +106,8 @@ struct Way {
 /// Connects by that interface, wherever the host's routes lead.
 async fn connect(&Way { ref by, target, .. }: &Way) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
+    // Before it connects: the endpoint may have taken the connection when we are told to drop it.
+    prepare(&socket)?;
     socket.bind_device(Some(by.as_bytes()))?;
     socket.connect(target.into()).await
 }
@@ -129,7 +131,6 @@ async fn carry(shared: Arc<Shared>, client: Socket, way: Way, name: String, _per
 async fn exchange(client: Socket, mut endpoint: TcpStream) -> io::Result<()> {
     client.set_nonblocking(true)?;
     let mut client = TcpStream::from_std(client.into())?;
-    prepare(&endpoint)?;
     copy_bidirectional_with_sizes(&mut client, &mut endpoint, BUFFER, BUFFER).await?;
     SockRef::from(&client).set_linger(None)?;
     SockRef::from(&endpoint).set_linger(None)
