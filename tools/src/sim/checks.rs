@@ -70,7 +70,7 @@ impl World {
         let Origin::Host(sender) = wire.origin else { return Some("a switch made it up".to_owned()) };
         let sender_host = &self.hosts[sender];
         let mut lies = Vec::new();
-        if sender == host {
+        if sender == host && !self.has_hairpin(host) {
             lies.push("its own frame".to_owned());
         }
         if sender_host.lan != receiver.lan {

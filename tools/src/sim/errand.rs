@@ -187,7 +187,6 @@ impl Errand {
         let ended =
             !socket.may_recv() && !matches!(socket.state(), tcp::State::SynSent | tcp::State::SynReceived);
         if self.received == self.size {
-            // Without waiting for the server's FIN: smoltcp 0.14 never sends one again that three duplicate ACKs have asked for.
             socket.close();
             self.phase = Phase::Done;
         } else if ended && self.is_excused() || self.is_excused() && now >= self.heard + PATIENCE {

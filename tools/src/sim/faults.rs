@@ -23,7 +23,7 @@ pub enum Trouble {
     PortDown,
     /// A port is removed and comes back.
     PortReplaced,
-    /// A port's settings change and change back.
+    /// A port's settings change and change back: learning, flooding, hairpin, isolation.
     Settings,
     /// A network's rules deny all TCP for a while.
     Rules,
@@ -152,6 +152,13 @@ impl World {
         self.note_tick(switch);
     }
 
+    /// Whether the host's port sends its frames back to it, or has done so.
+    pub(super) fn has_hairpin(&self, host: usize) -> bool {
+        let (switch, port) = self.hosts[host].place;
+        let is_it = |it: &Fault| it.trouble == Trouble::Settings && (it.switch, it.port) == (switch, port);
+        self.faults.iter().any(|it| is_it(it) && it.detail % 4 == 2)
+    }
+
     /// Connections through the edge of `switch` may break that are begun before `until`.
     fn excuse(&mut self, switch: usize, until: Micros) {
         for host in 0..self.hosts.len() {
@@ -211,7 +218,8 @@ impl World {
         match detail % 4 {
             0 => port.settings.learning = !begins,
             1 => port.settings.flood = !begins,
-            2 => port.settings.hairpin = begins,
+            // Towards another switch that is a loop: it would learn that its own hosts are here.
+            2 if port.identity.is_some() => port.settings.hairpin = begins,
             _ => port.settings.isolated = begins,
         }
         self.switches[switch].publish(self.now);

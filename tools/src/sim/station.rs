@@ -9,7 +9,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::{dns, tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpEndpoint, Ipv4Cidr};
 
 use super::agenda::Micros;
 use super::errand::{Errand, Need};
@@ -38,7 +38,14 @@ pub(super) struct Station {
     /// What it has to fetch.
     pub(super) errands: Vec<Errand>,
     next_port: u16,
+    /// Clients that have come lately: address, port and first sequence number.
+    clients: VecDeque<Client>,
 }
+
+type Client = (Ipv4Addr, u16, i32);
+
+/// How many clients are remembered.
+const CLIENTS: usize = 64;
 
 /// Who a station is.
 #[derive(Debug, Clone, Copy)]
@@ -78,12 +85,41 @@ impl Station {
         let names = zone.map(|zone| (sockets.add(name_socket()), zone));
         let next_port = 32_768 + (identity.seed % 16_384) as u16;
         let (servers, errands) = (Vec::new(), Vec::new());
-        Station { interface, sockets, nic, servers, names, resolver, errands, next_port }
+        Station {
+            interface,
+            sockets,
+            nic,
+            servers,
+            names,
+            resolver,
+            errands,
+            next_port,
+            clients: VecDeque::new(),
+        }
     }
 
     /// A frame has come.
     pub(super) fn receive(&mut self, bytes: Rc<[u8]>) {
-        self.nic.received.push_back(bytes);
+        if !self.has_come_before(&bytes) {
+            self.nic.received.push_back(bytes);
+        }
+    }
+
+    /// Whether a client asks again whom a socket already serves: smoltcp 0.14 gives his SYN to any socket that listens, and breaks both
+    /// connections.
+    fn has_come_before(&mut self, frame: &[u8]) -> bool {
+        let Some(client) = frames::opening_client(frame) else { return false };
+        if self.clients.contains(&client) {
+            let remote = Some(IpEndpoint::new(client.0.into(), client.1));
+            let serves =
+                |it: &Server| self.sockets.get::<tcp::Socket<'_>>(it.socket).remote_endpoint() == remote;
+            return self.servers.iter().any(serves);
+        }
+        if self.clients.len() == CLIENTS {
+            self.clients.pop_front();
+        }
+        self.clients.push_back(client);
+        false
     }
 
     /// Does all there is to do. Returns the frames that it sends, and when it wants to be called again.
@@ -187,9 +223,11 @@ impl Server {
                 });
                 let given = given + sent.unwrap_or(0);
                 self.serving = Some((size, key, given));
-                if given == size {
-                    socket.close();
-                }
+                true
+            }
+            // The client closes first: smoltcp 0.14 never sends a FIN again that three duplicate ACKs have asked for.
+            _ if socket.state() == tcp::State::CloseWait => {
+                socket.close();
                 true
             }
             _ if matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait) => {
