@@ -30,7 +30,12 @@ mod switch;
 mod trace;
 mod world;
 
+use core::ops::RangeInclusive;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use pontoon_dataplane::DropReason;
 
@@ -40,8 +45,8 @@ pub use hostile::Attack;
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Say everything that switches decide.
-    pub verbose: bool,
+    /// Who is told everything that switches decide, line by line.
+    pub tell: Option<fn(&str)>,
     /// Break something on purpose.
     pub sabotage: Option<Sabotage>,
 }
@@ -78,8 +83,17 @@ pub struct Outcome {
     pub attacks: Vec<(Attack, u64)>,
     /// Frames that switches dropped since they were last started, by reason.
     pub drops: BTreeMap<&'static str, u64>,
+    /// Half-open sessions that made room for others.
+    pub evicted: u64,
     /// Frames for which a port's queue had no room.
     pub overruns: u64,
+}
+
+impl Outcome {
+    /// The command that runs it again.
+    pub fn replay(&self) -> String {
+        format!("cargo run --release -p pontoon-tools --bin pontoon-sim -- --seed {} --verbose", self.seed)
+    }
 }
 
 /// Runs the world of `seed` to its end.
@@ -87,6 +101,32 @@ pub fn run(seed: u64, options: Options) -> Outcome {
     let mut world = build::build(seed, options);
     world.run();
     world.outcome(seed)
+}
+
+/// Runs the worlds of `seeds` on all CPUs, each to its end, and gives `each` what came of them, in any order. After `limit` no
+/// other one is begun.
+pub fn run_all(
+    seeds: RangeInclusive<u64>,
+    options: Options,
+    limit: Option<Duration>,
+    each: impl FnMut(Outcome) + Send,
+) {
+    let (next, each, began) = (AtomicU64::new(*seeds.start()), Mutex::new(each), Instant::now());
+    let more = || {
+        let in_time = limit.is_none_or(|limit| began.elapsed() < limit);
+        in_time.then(|| next.fetch_add(1, Relaxed)).filter(|seed| seeds.contains(seed))
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(seed) = more() {
+                    let outcome = run(seed, options);
+                    let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
+                    (*each)(outcome);
+                }
+            });
+        }
+    });
 }
 
 impl world::World {
@@ -107,6 +147,8 @@ impl world::World {
         let troubles = happened.chain(tiny).collect();
         let attacks = self.hostiles.iter().map(|hostile| (hostile.attack, hostile.sent)).collect();
         let overruns = self.switches.iter().flat_map(|it| &it.lanes).flatten().map(|lane| lane.overrun).sum();
+        let edges = self.switches.iter().filter_map(|it| it.core.edge());
+        let evicted = edges.map(|edge| edge.stats().evicted_half_open).sum();
         let (hash, findings) = self.trace.end();
         Outcome {
             seed,
@@ -118,6 +160,7 @@ impl world::World {
             troubles,
             attacks,
             drops,
+            evicted,
             overruns,
         }
     }

@@ -1,9 +1,9 @@
 //! Runs simulated worlds, one for each seed, and says which of them went wrong.
 
-use std::ops::RangeInclusive;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use clap::{Parser, ValueEnum};
 use pontoon_tools::sim::{self, Options, Outcome};
@@ -18,11 +18,14 @@ struct Arguments {
     #[arg(long, value_name = "FIRST..LAST", value_parser = seeds, default_value = "1..100")]
     seeds: RangeInclusive<u64>,
     /// Run this one world.
-    #[arg(long, conflicts_with = "seeds")]
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
     seed: Option<u64>,
     /// Say everything that switches decide.
     #[arg(long, requires = "seed")]
     verbose: bool,
+    /// Begin no other world after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    at_most: Option<u64>,
     /// Break something on purpose, to see that it is found.
     #[arg(long = "break", value_name = "WHAT")]
     sabotage: Option<Sabotage>,
@@ -45,69 +48,54 @@ fn main() -> ExitCode {
         Sabotage::Share => sim::Sabotage::NoShare,
         Sabotage::Arp => sim::Sabotage::LostAnswers,
     });
+    let options = Options { tell: arguments.verbose.then_some(say as fn(&str)), sabotage };
     let seeds = arguments.seed.map_or(arguments.seeds, |seed| seed..=seed);
-    let failed = run_all(seeds, Options { verbose: arguments.verbose, sabotage });
+    let mut total = Total { alone: arguments.seed.is_some(), ..Total::default() };
+    let wanted = seeds.end() - seeds.start() + 1;
+    sim::run_all(seeds, options, arguments.at_most.map(Duration::from_secs), |outcome| total.add(&outcome));
+    let Total { worlds, failed, transfers, events, .. } = total;
+    let cut_off = if worlds < wanted { format!(" of {wanted}, for time was up") } else { String::new() };
+    say(&format!("{worlds} worlds{cut_off}; {failed} failed; {transfers} transfers, {events} events"));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs all seeds on all CPUs and returns how many failed.
-fn run_all(seeds: RangeInclusive<u64>, options: Options) -> u64 {
-    let next = AtomicU64::new(*seeds.start());
-    let total = Mutex::new(Total::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(seed) = Some(next.fetch_add(1, Relaxed)).filter(|seed| seeds.contains(seed)) {
-                    let outcome = sim::run(seed, options);
-                    let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    total.add(&outcome, seeds.start() == seeds.end(), options.sabotage.is_some());
-                }
-            });
-        }
-    });
-    let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    println!(
-        "{} worlds, {} failed; {} transfers, {} events, {} h of virtual time",
-        total.worlds,
-        total.failed,
-        total.transfers,
-        total.events,
-        total.virtual_seconds / 3600
-    );
-    total.failed
-}
-
+/// What came of all worlds.
 #[derive(Debug, Default)]
 struct Total {
+    /// There is but one, and people want to know more of it.
+    alone: bool,
     worlds: u64,
     failed: u64,
     transfers: usize,
     events: u64,
-    virtual_seconds: u64,
 }
 
 impl Total {
-    fn add(&mut self, outcome: &Outcome, alone: bool, is_broken: bool) {
+    fn add(&mut self, outcome: &Outcome) {
+        let Outcome { seed, hash, findings, events, transfers, troubles, attacks, drops, overruns, .. } =
+            outcome;
         self.worlds += 1;
-        self.failed += u64::from(!outcome.findings.is_empty());
-        self.transfers += outcome.transfers.0;
-        self.events += outcome.events;
-        self.virtual_seconds += outcome.virtual_micros / 1_000_000;
-        let Outcome { seed, hash, transfers, troubles, attacks, drops, overruns, .. } = outcome;
-        if alone {
+        self.failed += u64::from(!findings.is_empty());
+        self.transfers += transfers.0;
+        self.events += events;
+        if self.alone {
             let (done, restarts) = transfers;
-            println!("seed {seed}: trace {hash:016x}, {done} transfers, {restarts} begun anew");
-            println!("  disturbed by {troubles:?} and {attacks:?}");
-            println!("  dropped {drops:?}, and {overruns} for which a queue had no room");
+            say(&format!("seed {seed}: trace {hash:016x}, {done} transfers, {restarts} begun anew"));
+            say(&format!("  disturbed by {troubles:?} and {attacks:?}"));
+            say(&format!("  dropped {drops:?}, and {overruns} for which a queue had no room"));
         }
-        for finding in &outcome.findings {
-            println!("seed {seed} FAILED {finding}");
+        for finding in findings {
+            say(&format!("seed {seed} FAILED {finding}"));
         }
-        if !outcome.findings.is_empty() && !alone && !is_broken {
-            println!("  replay: pontoon-sim --seed {seed} --verbose");
+        if !findings.is_empty() && !self.alone {
+            say(&format!("  replay: {}", outcome.replay()));
         }
     }
+}
+
+/// Whoever reads may have seen enough.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {

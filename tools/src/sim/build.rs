@@ -62,7 +62,7 @@ pub(super) fn build(seed: u64, options: Options) -> World {
         hostiles: Vec::new(),
         faults: Vec::new(),
         quiet_from: 12 * SECOND,
-        trace: Trace::new(options.verbose),
+        trace: Trace::new(options.tell),
         events: 0,
         tiny: random.chance(200) || Trouble::of_turn(seed) == Trouble::TinyTables,
     };
@@ -179,8 +179,8 @@ impl Builder {
         let quality = Quality::any(&mut self.random);
         self.world.links.push(Link::new([End::Port(root, port), End::Port(0, beyond)], quality));
         let limits = match self.world.tiny {
-            true => Limits { sessions: 512, sessions_per_endpoint: 128 },
-            false => Limits { sessions: 8192, sessions_per_endpoint: 1024 },
+            true => Limits { sessions: 512, sessions_per_endpoint: 64 },
+            false => Limits { sessions: 8192, sessions_per_endpoint: 512 },
         };
         let edge = EdgeConfig {
             uplinks: vec![Uplink {

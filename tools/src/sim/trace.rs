@@ -3,20 +3,21 @@
 use super::agenda::{Micros, SECOND};
 
 /// The record of a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trace {
     hash: u64,
-    verbose: bool,
+    tell: Option<fn(&str)>,
     findings: Vec<String>,
 }
 
 impl Trace {
-    pub(super) fn new(verbose: bool) -> Trace {
-        Trace { hash: 0, verbose, findings: Vec::new() }
+    pub(super) fn new(tell: Option<fn(&str)>) -> Trace {
+        Trace { hash: 0, tell, findings: Vec::new() }
     }
 
-    pub(super) fn is_verbose(&self) -> bool {
-        self.verbose
+    /// Whether somebody wants to read it.
+    pub(super) fn is_read(&self) -> bool {
+        self.tell.is_some()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -53,10 +54,9 @@ impl Trace {
     }
 
     /// Tells whoever wants to read it.
-    #[allow(clippy::print_stdout)]
     pub(super) fn say(&self, line: &str) {
-        if self.verbose {
-            println!("{line}");
+        if let Some(tell) = self.tell {
+            tell(line);
         }
     }
 }

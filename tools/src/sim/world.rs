@@ -241,7 +241,7 @@ impl World {
     }
 
     pub(super) fn effects(&self) -> Effects {
-        Effects { told: self.trace.is_verbose().then(Vec::new), ..Effects::default() }
+        Effects { told: self.trace.is_read().then(Vec::new), ..Effects::default() }
     }
 
     /// Sends what a switch sends, asks what it asks, and calls it again when it wants.
