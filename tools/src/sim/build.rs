@@ -289,7 +289,8 @@ impl Builder {
                 (format!("p{published}.sim"), address, 8000 + published as u16, edges)
             }
         };
-        Order { name, address, port, edges, start, size, key }
+        let again_after = self.random.chance(400).then(|| self.random.within(SECOND, 10 * SECOND));
+        Order { name, address, port, edges, start, size, key, again_after }
     }
 
     fn host_order(

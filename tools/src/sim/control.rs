@@ -8,7 +8,7 @@ use pontoon_dataplane::edge::punt::{Answer, Request, Route};
 use pontoon_dataplane::edge::tuple::Protocol;
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr};
 
-use super::agenda::{MILLI, Micros};
+use super::agenda::{MILLI, Micros, SECOND};
 use super::frames::{Station, arp_reply};
 use super::random::Random;
 use pontoon_dataplane::MacAddr;
@@ -36,7 +36,9 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(uplink: PortId, host: Station, random: &mut Random) -> Control {
-        let (refuses, delay) = (random.within(0, 1000) as u32, random.within(1, 20) * MILLI);
+        let refuses = random.within(0, 1000) as u32;
+        // Sometimes so slow that much has to wait.
+        let delay = if random.chance(250) { 2 * SECOND } else { random.within(1, 20) * MILLI };
         Control {
             uplink,
             host,

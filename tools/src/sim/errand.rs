@@ -31,6 +31,10 @@ pub(super) struct Errand {
     /// When the connection was begun, and when something last came.
     began: Micros,
     heard: Micros,
+    /// Once more over the same connection, so long after the first time.
+    again_after: Option<Micros>,
+    /// When to ask for the bytes; none: that is done.
+    ask_at: Option<Micros>,
     received: u32,
     /// How often it had to begin anew.
     pub(super) restarts: u32,
@@ -67,11 +71,13 @@ pub(super) struct Order {
     pub(super) start: Micros,
     pub(super) size: u32,
     pub(super) key: u32,
+    /// The same once more over the same connection, after so long a silence.
+    pub(super) again_after: Option<Micros>,
 }
 
 impl Errand {
     pub(super) fn new(order: Order) -> Errand {
-        let Order { name, address, port, edges, start, size, key } = order;
+        let Order { name, address, port, edges, start, size, key, again_after } = order;
         Errand {
             name,
             address,
@@ -83,6 +89,8 @@ impl Errand {
             excused_until: 0,
             began: 0,
             heard: 0,
+            again_after,
+            ask_at: None,
             received: 0,
             restarts: 0,
             failure: None,
@@ -116,7 +124,15 @@ impl Errand {
     pub(super) fn wants_call(&self, now: Micros) -> Option<Micros> {
         match self.phase {
             Phase::Later(at) | Phase::Found(_, at) => Some(at.max(now)),
-            Phase::Fetching(..) if self.is_excused() => Some((self.heard + PATIENCE).max(now)),
+            Phase::Fetching(..) => {
+                let patience = self.is_excused().then_some(self.heard + PATIENCE);
+                // Whoever is not connected yet hears of that by a frame.
+                [patience, self.ask_at.filter(|&at| at > now)]
+                    .into_iter()
+                    .flatten()
+                    .min()
+                    .map(|at| at.max(now))
+            }
             _ => None,
         }
     }
@@ -165,7 +181,7 @@ impl Errand {
         if let Err(error) = socket.connect(context, (address, self.port), own_port) {
             self.fail(format!("cannot connect to {address}: {error}"));
         }
-        (self.began, self.heard, self.received) = (now, now, 0);
+        (self.began, self.heard, self.received, self.ask_at) = (now, now, 0, Some(now));
         self.phase = Phase::Fetching(address, handle);
         true
     }
@@ -173,10 +189,9 @@ impl Errand {
     /// Asks for the bytes and takes what has come. Returns whether anything was done.
     pub(super) fn turn(&mut self, now: Micros, socket: &mut tcp::Socket<'_>) -> bool {
         let Phase::Fetching(address, _) = self.phase else { return false };
-        if self.received == 0 && socket.may_send() && socket.send_queue() == 0 && self.heard == self.began {
+        if self.ask_at.is_some_and(|at| at <= now) && socket.may_send() {
             let _ = socket.send_slice(&request(self.size, self.key));
-            // Once only: from here on `heard` is later.
-            self.heard = now.max(self.began + 1);
+            (self.ask_at, self.heard) = (None, now);
             return true;
         }
         let received = self.received;
@@ -186,7 +201,12 @@ impl Errand {
         }
         let ended =
             !socket.may_recv() && !matches!(socket.state(), tcp::State::SynSent | tcp::State::SynReceived);
-        if self.received == self.size {
+        if self.received == self.size
+            && !ended
+            && let Some(pause) = self.again_after.take()
+        {
+            (self.received, self.ask_at, self.heard) = (0, Some(now + pause), now + pause);
+        } else if self.received == self.size {
             socket.close();
             self.phase = Phase::Done;
         } else if ended && self.is_excused() || self.is_excused() && now >= self.heard + PATIENCE {

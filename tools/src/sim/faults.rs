@@ -91,7 +91,11 @@ pub(super) fn plan(world: &mut World, random: &mut Random, seed: u64) {
         let (begins, until) = some_time(random, 3 * SECOND);
         let edges: Vec<usize> =
             (0..world.switches.len()).filter(|&it| world.controls[it].is_some()).collect();
-        let needs_edge = matches!(trouble, Trouble::Rules | Trouble::Republish | Trouble::RoutesChanged);
+        let needs_edge = match trouble {
+            Trouble::Rules | Trouble::Republish | Trouble::RoutesChanged => true,
+            // It is the edge that remembers most.
+            _ => random.chance(500),
+        };
         let switch =
             if needs_edge { edges[random.index(edges.len())] } else { random.index(world.switches.len()) };
         let members: Vec<PortId> = {
@@ -196,6 +200,10 @@ impl World {
         self.switches[switch].publish(self.now);
         for network in self.switches[switch].snapshot.networks.iter().flatten() {
             network.fdb.flush_port(id);
+        }
+        let stats = self.switches[switch].core.edge().map(|edge| edge.stats()).unwrap_or_default();
+        if stats.per_endpoint.iter().any(|(owner, _)| *owner == id) {
+            self.find(&format!("switch {switch} keeps sessions of {id}, which is gone"));
         }
         self.excuse(switch, until);
         self.faults[number].removed = Some((port, lane.link));

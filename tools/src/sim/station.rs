@@ -215,7 +215,11 @@ impl Server {
                 self.serving = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), 0));
                 true
             }
-            Some((size, key, given)) if given < size && socket.can_send() => {
+            Some((size, _, given)) if given == size => {
+                self.serving = None;
+                true
+            }
+            Some((size, key, given)) if socket.can_send() => {
                 let sent = socket.send(|room| {
                     let len = room.len().min((size - given) as usize);
                     (given..).zip(&mut room[..len]).for_each(|(at, byte)| *byte = byte_of(key, at));
