@@ -8,6 +8,9 @@ use pontoon_dataplane::network::Snapshot;
 use pontoon_dataplane::verdict::Taken;
 use pontoon_dataplane::{DropReason, Verdict};
 
+/// For these reasons the gateway drops fragments that it took before, whole packets as one.
+const LATE: [DropReason; 2] = [DropReason::FragmentsFull, DropReason::FragmentTimeout];
+
 /// What a core decided since it was started, and the counters of all ports that it ever had.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -18,7 +21,8 @@ pub(super) struct Ledger {
     resumed: (u64, u64),
     /// How often a frame had to wait.
     waited: u64,
-    dropped: u64,
+    /// Drops at once but for [`LATE`] reasons, and those.
+    dropped: (u64, u64),
     /// Fragments that the gateway took to put packets together of.
     fragments: u64,
     /// Frames that waited when their port was removed.
@@ -50,7 +54,11 @@ impl Ledger {
             Verdict::Drop(_) => "dropped",
         };
         *self.decided.entry(name).or_default() += 1;
-        self.dropped += u64::from(matches!(verdict, Verdict::Drop(_)));
+        match verdict {
+            Verdict::Drop(reason) if LATE.contains(&reason) => self.dropped.1 += 1,
+            Verdict::Drop(_) => self.dropped.0 += 1,
+            _ => {}
+        }
         self.waited += u64::from(matches!(verdict, Verdict::Wait(_)));
         self.fragments += u64::from(verdict == Verdict::Taken(Taken::Fragment));
     }
@@ -74,7 +82,11 @@ impl Ledger {
     pub(super) fn check(&self, waiting: u64) -> Result<(), String> {
         let sums: Vec<CounterSum> = self.blocks.iter().map(|block| CounterSum::of(block)).collect();
         let received: u64 = sums.iter().map(|sum| sum.rx.frames).sum();
-        let counted: u64 = sums.iter().flat_map(|sum| &sum.drops).map(|(_, drops)| drops.frames).sum();
+        let drops = || sums.iter().flat_map(|sum| &sum.drops);
+        let count = |late: bool| {
+            drops().filter(move |(reason, _)| LATE.contains(reason) == late).map(|(_, it)| it.frames)
+        };
+        let (counted, late): (u64, u64) = (count(false).sum(), count(true).sum());
         let decided: u64 = self.decided.values().sum();
         if received != decided {
             return Err(format!("{received} frames are counted as received, and {decided} came"));
@@ -84,14 +96,19 @@ impl Ledger {
         let Some(given_up) = self.waited.checked_sub(over) else {
             return Err(format!("{} frames waited, and {over} went on, wait or are forgotten", self.waited));
         };
-        let known = self.dropped + self.resumed.1 + self.down + given_up;
-        match counted.checked_sub(known) {
-            // Fragments that the gateway took may be dropped later, whole packets as one.
-            Some(later) if later <= self.fragments => Ok(()),
-            _ => Err(format!(
+        let known = self.dropped.0 + self.resumed.1 + self.down + given_up;
+        if counted != known {
+            return Err(format!(
                 "{counted} drops are counted, and there were {known}: {} at once, {} after waiting, {given_up} \
                  given up, {} at ports that are down",
-                self.dropped, self.resumed.1, self.down
+                self.dropped.0, self.resumed.1, self.down
+            ));
+        }
+        match late.checked_sub(self.dropped.1) {
+            Some(late) if late <= self.fragments => Ok(()),
+            _ => Err(format!(
+                "{late} fragments are counted as dropped, {} of them at once, and {} were taken",
+                self.dropped.1, self.fragments
             )),
         }
     }
