@@ -13,6 +13,7 @@ use pontoon_dataplane::network::Port;
 
 use super::agenda::{Micros, SECOND};
 use super::build::some_time;
+use super::hostile::Attack;
 use super::random::Random;
 use super::world::{Event, World};
 
@@ -103,6 +104,10 @@ pub(super) fn plan(world: &mut World, random: &mut Random, seed: u64) {
             ports.filter(|port| port.is_member()).map(|port| port.id).collect()
         };
         let port = members[random.index(members.len())];
+        // What a hostile host has left behind is to go with its port.
+        let hostile = world.hostiles.iter().find(|it| it.attack == Attack::FragmentBomb);
+        let bomber = hostile.filter(|_| trouble == Trouble::PortReplaced && random.chance(700));
+        let (switch, port) = bomber.map_or((switch, port), |it| world.hosts[it.host].place);
         let link = random.index(world.links.len());
         let number = world.faults.len();
         let detail = random.next();

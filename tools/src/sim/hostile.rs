@@ -6,6 +6,7 @@ use smoltcp::wire::ArpOperation;
 
 use super::agenda::{MILLI, Micros, SECOND};
 use super::build::{OUTSIDE, some_time};
+use super::faults::Trouble;
 use super::frames::{self, Station};
 use super::random::Random;
 use super::world::{Event, World};
@@ -63,7 +64,9 @@ pub(super) fn place(world: &mut World, random: &mut Random, seed: u64) {
     world.hosts[sink].is_deaf = true;
     world.give_stack(sink, OUTSIDE, None, random);
     let kinds = Attack::ALL.len();
-    let mut attacks = vec![Attack::ALL[(seed % kinds as u64) as usize]];
+    // So that each has its turn together with every trouble.
+    let turn = seed + seed / Trouble::ALL.len() as u64;
+    let mut attacks = vec![Attack::ALL[(turn % kinds as u64) as usize]];
     if random.chance(400) {
         attacks.push(Attack::ALL[random.index(kinds)]);
     }

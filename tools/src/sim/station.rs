@@ -11,7 +11,7 @@ use smoltcp::socket::{dns, tcp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpEndpoint, Ipv4Cidr};
 
-use super::agenda::Micros;
+use super::agenda::{Micros, SECOND};
 use super::errand::{Errand, Need};
 use super::frames;
 
@@ -63,6 +63,8 @@ struct Server {
     socket: SocketHandle,
     /// How many bytes of which stream the client wants, and how many have been given.
     serving: Option<(u32, u32, u32)>,
+    /// How many bytes the client has not acknowledged, and since when it is so many.
+    unheard: (usize, Micros),
 }
 
 impl Station {
@@ -127,7 +129,7 @@ impl Station {
         let instant = Instant::from_micros(now as i64);
         loop {
             let polled = self.interface.poll(instant, &mut self.nic, &mut self.sockets);
-            let served = self.serve() | self.answer_names() | self.run_errands(now);
+            let served = self.serve(now) | self.answer_names() | self.run_errands(now);
             if polled == PollResult::None && !served {
                 break;
             }
@@ -135,13 +137,14 @@ impl Station {
         let stack =
             self.interface.poll_at(instant, &self.sockets).map(|at| at.total_micros().max(0) as Micros);
         let errands = self.errands.iter().filter_map(|errand| errand.wants_call(now)).min();
-        (std::mem::take(&mut self.nic.sent), [stack, errands].into_iter().flatten().min())
+        let nudges = self.servers.iter().filter_map(Server::nudges_at).min();
+        (std::mem::take(&mut self.nic.sent), [stack, errands, nudges].into_iter().flatten().min())
     }
 
-    fn serve(&mut self) -> bool {
+    fn serve(&mut self, now: Micros) -> bool {
         let mut did = false;
         for server in &mut self.servers {
-            did |= server.turn(self.sockets.get_mut::<tcp::Socket<'_>>(server.socket));
+            did |= server.turn(now, self.sockets.get_mut::<tcp::Socket<'_>>(server.socket));
         }
         let listening = |server: &&Server| self.sockets.get::<tcp::Socket<'_>>(server.socket).is_listening();
         let waiting = self.servers.iter().filter(listening).count();
@@ -149,7 +152,7 @@ impl Station {
             let mut socket = tcp_socket();
             // Fails for port 0 only.
             let _ = socket.listen(SERVICE);
-            self.servers.push(Server { socket: self.sockets.add(socket), serving: None });
+            self.servers.push(Server { socket: self.sockets.add(socket), serving: None, unheard: (0, 0) });
         }
         did
     }
@@ -205,8 +208,17 @@ fn name_socket() -> udp::Socket<'static> {
 }
 
 impl Server {
+    /// When to remind the stack of what the client has not acknowledged.
+    fn nudges_at(&self) -> Option<Micros> {
+        let (bytes, since) = self.unheard;
+        (bytes > 0 && self.serving.is_none()).then_some(since + NUDGE_AFTER)
+    }
+
     /// Returns whether anything was done.
-    fn turn(&mut self, socket: &mut tcp::Socket<'_>) -> bool {
+    fn turn(&mut self, now: Micros, socket: &mut tcp::Socket<'_>) -> bool {
+        if socket.send_queue() != self.unheard.0 {
+            self.unheard = (socket.send_queue(), now);
+        }
         match self.serving {
             None if socket.recv_queue() >= REQUEST_LEN => {
                 let mut request = [0; REQUEST_LEN];
@@ -229,6 +241,11 @@ impl Server {
                 self.serving = Some((size, key, given));
                 true
             }
+            // After a fast retransmission smoltcp 0.14 forgets what else is on its way; more to send reminds it.
+            None if self.nudges_at().is_some_and(|at| at <= now) => {
+                self.unheard.1 = now;
+                socket.can_send() && socket.send_slice(&[NUDGE]).is_ok()
+            }
             // The client closes first: smoltcp 0.14 never sends a FIN again that three duplicate ACKs have asked for.
             _ if socket.state() == tcp::State::CloseWait => {
                 socket.close();
@@ -244,10 +261,15 @@ impl Server {
     }
 }
 
+/// A byte that is of no stream: whoever receives it takes no notice.
+pub(super) const NUDGE: u8 = 0xff;
+/// How long a client may be silent before the stack is reminded.
+const NUDGE_AFTER: Micros = 5 * SECOND;
+
 /// Byte number `at` of the stream `key`.
 pub(super) fn byte_of(key: u32, at: u32) -> u8 {
     let mixed = (at ^ key).wrapping_mul(0x9e37_79b1);
-    (mixed >> 24) as u8
+    (mixed >> 24) as u8 % NUDGE
 }
 
 /// What a client sends to have `size` bytes of the stream `key`.
