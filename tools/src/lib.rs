@@ -12,6 +12,7 @@ pub mod nftables;
 pub mod outside;
 pub mod peek;
 pub mod ping;
+pub mod sim;
 pub mod traffic;
 pub mod transfer;
 pub mod tun;
