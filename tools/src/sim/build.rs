@@ -156,6 +156,7 @@ impl Builder {
             fdb: Arc::new(Fdb::with_seed(made, self.random.next())),
             members: Vec::new(),
             edge: network,
+            flooded: Arc::default(),
         })));
         self.world.networks.insert((switch, lan), (id, config));
     }
