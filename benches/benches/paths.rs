@@ -8,7 +8,7 @@
 //!
 //! Frames come in full batches of 256, all counters on; filling the batch is not measured, for a frame has just been read when it is
 //! decided about. A time is that of the fastest and of the middle batch: on a shared machine the fastest one tells what the code can do.
-//! The baseline is `benches/instructions.txt`. A path that grows by more than 5 % fails the check: mend it, or bless it in the commit that
+//! The baseline is `benches/instructions.txt`, for one version of the compiler. A path that grows by more than 5 % fails the check: mend it, or bless it in the commit that
 //! makes it grow and say there why.
 #![allow(missing_docs, clippy::expect_used, clippy::panic)]
 
@@ -268,7 +268,18 @@ fn baseline() -> BTreeMap<String, f64> {
         .collect()
 }
 
+/// The compiler that is at hand. What another one makes of the code has other instructions.
+fn compiler() -> String {
+    let said = Command::new("rustc").arg("--version").output().map(|it| it.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&said).trim().to_owned()
+}
+
 fn check() {
+    let text = std::fs::read_to_string(BASELINE).unwrap_or_default();
+    let of = text.lines().find_map(|line| line.strip_prefix("# By ")).unwrap_or("no compiler");
+    if of != compiler() {
+        return println!("not checked: the baseline is by {of}, and here is {}; bless it anew", compiler());
+    }
     let known = baseline();
     let mut grown = Vec::new();
     println!("instructions a frame, beside the baseline");
@@ -297,8 +308,9 @@ fn check() {
 }
 
 fn bless() {
-    let mut text = String::from(
-        "# Instructions a frame, by `cargo bench -p pontoon-benches --bench paths -- --bless`.\n",
+    let mut text = format!(
+        "# Instructions a frame, by `cargo bench -p pontoon-benches --bench paths -- --bless`.\n# By {}\n",
+        compiler()
     );
     for (name, _) in PATHS {
         let _ = writeln!(text, "{name}: {:.1}", instructions(name));
