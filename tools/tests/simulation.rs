@@ -44,9 +44,15 @@ fn nothing_goes_wrong_in_any_world() {
     assert_eq!(troubles, BTreeSet::from(Trouble::ALL), "not every trouble took place");
     // They had an effect.
     let dropped = |reason| outcomes.iter().filter_map(|it| it.drops.get(reason)).sum::<u64>();
-    for reason in
-        ["guard-arp", "guard-ipv4", "gateway-address-claimed", "wait-full", "port-down", "fragments-full"]
-    {
+    for reason in [
+        "guard-arp",
+        "guard-ipv4",
+        "gateway-address-claimed",
+        "wait-full",
+        "port-down",
+        "fragments-full",
+        "broadcast-storm",
+    ] {
         assert!(dropped(reason) > 0, "nothing was dropped as {reason}");
     }
     assert!(outcomes.iter().any(|it| it.evicted > 100), "no flood of sessions filled an endpoint's share");

@@ -389,6 +389,10 @@ impl World {
         let port = self.add_port(switch, Some(lan), Some(own), (link, 1));
         if let Some(Some(port)) = self.switches[switch].snapshot.ports.get_mut(port.index()) {
             port.settings.guard = guarded;
+            if random.chance(300) {
+                // Far more than honest hosts need, and far less than a storm.
+                port.settings.storm.broadcast = random.within(100, 1000) as u32;
+            }
         }
         self.links.push(Link::new([End::Host(number), End::Port(switch, port)], Quality::any(random)));
         self.hosts.push(Host::new(lan, own, guarded, link, (switch, port)));

@@ -142,10 +142,13 @@ pub(super) fn is_arp_request_for(frame: &[u8], address: Ipv4Addr) -> bool {
         && frame.get(38..42) == Some(&address.octets())
 }
 
-/// Who opens a TCP connection with this frame, if it does: address, port and first sequence number.
-pub(super) fn opening_client(frame: &[u8]) -> Option<(Ipv4Addr, u16, i32)> {
+/// Who opens a TCP connection to `server` with this frame, if it does: address, port and first sequence number.
+pub(super) fn opening_client(frame: &[u8], server: Ipv4Addr) -> Option<(Ipv4Addr, u16, i32)> {
     let packet = Ipv4Packet::new_checked(frame.get(14..)?).ok().filter(|_| frame[12..14] == [8, 0])?;
     let segment = TcpPacket::new_checked(packet.payload()).ok()?;
-    let opens = packet.next_header() == IpProtocol::Tcp && segment.syn() && !segment.ack();
+    let opens = packet.dst_addr() == server
+        && packet.next_header() == IpProtocol::Tcp
+        && segment.syn()
+        && !segment.ack();
     opens.then(|| (packet.src_addr(), segment.src_port(), segment.seq_number().0))
 }

@@ -63,6 +63,8 @@ struct Server {
     socket: SocketHandle,
     /// How many bytes of which stream the client wants, and how many have been given.
     serving: Option<(u32, u32, u32)>,
+    /// Since when it has a client.
+    serves_since: Option<Micros>,
     /// How many bytes the client has not acknowledged, and since when it is so many.
     unheard: (usize, Micros),
 }
@@ -101,26 +103,35 @@ impl Station {
     }
 
     /// A frame has come.
-    pub(super) fn receive(&mut self, bytes: Rc<[u8]>) {
-        if !self.has_come_before(&bytes) {
+    pub(super) fn receive(&mut self, now: Micros, bytes: Rc<[u8]>) {
+        if !self.opens_again(now, &bytes) {
             self.nic.received.push_back(bytes);
         }
     }
 
-    /// Whether a client asks again whom a socket already serves: smoltcp 0.14 gives his SYN to any socket that listens, and breaks both
-    /// connections.
-    fn has_come_before(&mut self, frame: &[u8]) -> bool {
-        let Some(client) = frames::opening_client(frame) else { return false };
-        if self.clients.contains(&client) {
-            let remote = Some(IpEndpoint::new(client.0.into(), client.1));
-            let serves =
-                |it: &Server| self.sockets.get::<tcp::Socket<'_>>(it.socket).remote_endpoint() == remote;
-            return self.servers.iter().any(serves);
+    /// Whether a client wants to begin whom a socket already serves: smoltcp 0.14 may give his SYN to any socket that listens. It has come twice,
+    /// or he has begun anew long after: then whom the socket served is gone, and it ends.
+    fn opens_again(&mut self, now: Micros, frame: &[u8]) -> bool {
+        let own = self.interface.ipv4_addr().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let Some(client) = frames::opening_client(frame, own) else { return false };
+        let is_known = self.clients.contains(&client);
+        if !is_known {
+            if self.clients.len() == CLIENTS {
+                self.clients.pop_front();
+            }
+            self.clients.push_back(client);
         }
-        if self.clients.len() == CLIENTS {
-            self.clients.pop_front();
+        let remote = Some(IpEndpoint::new(client.0.into(), client.1));
+        for server in &self.servers {
+            let socket = self.sockets.get_mut::<tcp::Socket<'_>>(server.socket);
+            if socket.remote_endpoint() == remote {
+                let is_stale = server.serves_since.is_some_and(|since| now > since + STALE_AFTER);
+                if is_stale {
+                    socket.abort();
+                }
+                return is_known || is_stale;
+            }
         }
-        self.clients.push_back(client);
         false
     }
 
@@ -152,7 +163,12 @@ impl Station {
             let mut socket = tcp_socket();
             // Fails for port 0 only.
             let _ = socket.listen(SERVICE);
-            self.servers.push(Server { socket: self.sockets.add(socket), serving: None, unheard: (0, 0) });
+            self.servers.push(Server {
+                socket: self.sockets.add(socket),
+                serving: None,
+                serves_since: None,
+                unheard: (0, 0),
+            });
         }
         did
     }
@@ -219,6 +235,10 @@ impl Server {
         if socket.send_queue() != self.unheard.0 {
             self.unheard = (socket.send_queue(), now);
         }
+        self.serves_since = match socket.state() {
+            tcp::State::Listen | tcp::State::SynReceived => None,
+            _ => self.serves_since.or(Some(now)),
+        };
         match self.serving {
             None if socket.recv_queue() >= REQUEST_LEN => {
                 let mut request = [0; REQUEST_LEN];
@@ -261,6 +281,8 @@ impl Server {
     }
 }
 
+/// No copy of the SYN that a client began with is on its way for so long.
+const STALE_AFTER: Micros = SECOND / 2;
 /// A byte that is of no stream: whoever receives it takes no notice.
 pub(super) const NUDGE: u8 = 0xff;
 /// How long a client may be silent before the stack is reminded.

@@ -10,11 +10,11 @@ use pontoon_dataplane::edge::punt::{Answer, Request};
 use pontoon_dataplane::network::Snapshot;
 use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::out::Out;
-use pontoon_dataplane::replay::{Event, What};
 use pontoon_dataplane::step::Core;
+use pontoon_dataplane::trace::describe::describe;
 use pontoon_dataplane::{DropReason, Frame, PortId, Timestamp, Verdict};
 
-use super::agenda::{MILLI, Micros};
+use super::agenda::{MILLI, Micros, SECOND};
 use super::lane::{BATCH, Lane};
 use super::ledger::Ledger;
 use super::link::{Origin, Wire};
@@ -23,6 +23,8 @@ use super::link::{Origin, Wire};
 pub(super) struct Switch {
     pub(super) number: usize,
     pub(super) core: Core,
+    /// How often it was started.
+    pub(super) started: u64,
     /// What is published next.
     pub(super) snapshot: Snapshot,
     /// By port number.
@@ -62,6 +64,7 @@ impl Switch {
         Switch {
             number,
             core: Core::with_seed(0, seed),
+            started: 1,
             snapshot: Snapshot::default(),
             lanes: Vec::new(),
             busy: VecDeque::new(),
@@ -107,6 +110,7 @@ impl Switch {
     /// It starts anew, with nothing but its snapshot.
     pub(super) fn restart(&mut self, now: Micros, seed: u64) {
         self.core = Core::with_seed(0, seed);
+        self.started += 1;
         self.next_tick = Some(Timestamp::ZERO);
         self.ledger = Ledger::default();
         self.held.clear();
@@ -169,9 +173,15 @@ impl Switch {
         let frame = Frame::plain(&wire.bytes);
         let verdict = self.core.step(self.clock(now), port, &frame, &mut self.out);
         self.ledger.decided(verdict);
-        self.tell(now, port, &wire.bytes, What::Decided(verdict), effects);
+        self.tell(now, port, &wire.bytes, ("gets", verdict), effects);
         if verdict == Verdict::HandOver {
             effects.findings.push(format!("switch {} hands a frame over, and has one worker", self.number));
+        }
+        // Switches are joined in a tree.
+        if let Some(seen) = self.core.take_loop() {
+            effects
+                .findings
+                .push(format!("switch {} sees a loop where there is none: {seen:?}", self.number));
         }
         if matches!(verdict, Verdict::Wait(_)) {
             self.held.push((port, wire.bytes.to_vec(), wire.clone()));
@@ -186,7 +196,7 @@ impl Switch {
             let frame = Frame { bytes: &held.bytes, offload: held.offload };
             let verdict = self.core.resume(self.clock(now), held.ingress, &frame, &mut self.out);
             self.ledger.resumed(verdict);
-            self.tell(now, held.ingress, &held.bytes, What::Resumed(verdict), effects);
+            self.tell(now, held.ingress, &held.bytes, ("goes on with", verdict), effects);
             let is_it =
                 |(port, bytes, _): &(PortId, Vec<u8>, Wire)| *port == held.ingress && *bytes == held.bytes;
             let Some(place) = self.held.iter().position(is_it) else {
@@ -269,10 +279,10 @@ impl Switch {
         }
     }
 
-    fn tell(&self, now: Micros, port: PortId, bytes: &[u8], what: What, effects: &mut Effects) {
+    fn tell(&self, now: Micros, port: PortId, bytes: &[u8], decided: (&str, Verdict), effects: &mut Effects) {
         if let Some(told) = &mut effects.told {
-            let event = Event { at: Duration::from_micros(now), port, frame: Frame::plain(bytes), what };
-            told.push(format!("{event}"));
+            let (at, (verb, verdict)) = (now as f64 / SECOND as f64, decided);
+            told.push(format!("{at:13.6} {port} {verb} {}: {verdict}", describe(&Frame::plain(bytes))));
         }
     }
 }

@@ -58,7 +58,8 @@ pub(super) enum Event {
     Serve(usize),
     Tick(usize),
     Wake(usize),
-    Answer(usize, Answer),
+    /// For a switch that was started that often.
+    Answer(usize, u64, Answer),
     Attack(usize),
     /// A fault begins, or ends.
     Fault(usize, bool),
@@ -135,7 +136,11 @@ impl World {
                     self.wake(host);
                 }
             }
-            Event::Answer(switch, answer) => self.tell_edge(switch, &answer),
+            Event::Answer(switch, started, answer) => {
+                if started == self.switches[switch].started {
+                    self.tell_edge(switch, &answer);
+                }
+            }
             Event::Attack(hostile) => self.attack(hostile),
             Event::Fault(fault, begins) => self.fault(fault, begins),
             Event::Inspect => {
@@ -179,7 +184,7 @@ impl World {
         let it = &mut self.hosts[host];
         let hears = !it.is_deaf || frames::is_arp_request_for(&wire.bytes, it.own.1);
         if let Some(station) = it.station.as_mut().filter(|_| hears) {
-            station.receive(wire.bytes);
+            station.receive(self.now, wire.bytes);
             self.wake(host);
         }
     }
@@ -257,7 +262,8 @@ impl World {
         for request in &effects.requests {
             let Some(control) = &mut self.controls[switch] else { continue };
             if let Some(answer) = control.answer(request) {
-                self.agenda.note(self.now + control.patience(), Event::Answer(switch, answer));
+                let started = self.switches[switch].started;
+                self.agenda.note(self.now + control.patience(), Event::Answer(switch, started, answer));
             }
         }
         for finding in &effects.findings {
