@@ -181,7 +181,7 @@ impl Builder {
         self.world.links.push(Link::new([End::Port(root, port), End::Port(0, beyond)], quality));
         let limits = match self.world.tiny {
             true => Limits { sessions: 512, sessions_per_endpoint: 64 },
-            false => Limits { sessions: 8192, sessions_per_endpoint: 512 },
+            false => Limits { sessions: 8192, sessions_per_endpoint: 256 },
         };
         let edge = EdgeConfig {
             uplinks: vec![Uplink {
