@@ -102,7 +102,8 @@ fn start(command: &mut Command) -> Result<Pid, Failure> {
 /// and what the host replaces is bound again.
 fn wait(channel: &Channel, signals: &Signals, etc: &Etc, command: Pid) -> io::Result<u8> {
     let mounts = File::open("/proc/self/mountinfo")?;
-    let mut is_furnished = true;
+    // It tells of changes from here on: what the host has replaced since the command was started is bound again first.
+    let mut is_furnished = etc.repair();
     loop {
         let mut ready = [
             PollFd::new(signals, PollFlags::IN),
