@@ -1,7 +1,7 @@
 //! Makes an input for the target `step` of a capture: the frames come in by one port, at the times that they were seen.
 //!
 //! ```text
-//! cargo run -p pontoon-fuzz --bin seed -- FILE.pcap [PORT] > fuzz/corpus/step/mine
+//! cargo run -p pontoon-fuzz --example seed -- FILE.pcap [PORT] > fuzz/corpus/step/mine
 //! ```
 
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! Runs the seeds of every target, and the corpora that fuzzing has left, and tells which decisions of the core they reach.
 //!
 //! ```text
-//! cargo run -p pontoon-fuzz --bin reach
+//! cargo run -p pontoon-fuzz --example reach
 //! ```
 
 use std::collections::BTreeSet;
