@@ -85,11 +85,11 @@ mod tests {
     fn what_runs_is_seen() {
         let own = [std::process::id()];
         let before = process_seconds(&own);
-        let end = std::time::Instant::now() + std::time::Duration::from_millis(20);
-        while std::time::Instant::now() < end {
-            std::hint::spin_loop();
+        // However busy the machine is: in the end this has worked for a hundredth of a second, which is what is told apart.
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while process_seconds(&own) <= before {
+            assert!(std::time::Instant::now() < end, "20 s of work are not seen");
         }
-        assert!(process_seconds(&own) > before);
         assert!(process_memory_mb(&own) > 0.1);
     }
 }
