@@ -80,18 +80,6 @@ impl Sum {
         !self.0
     }
 
-    /// What is to be added to a sum when 32-bit words of its range, in the machine's byte order, change from the first of each
-    /// pair to the second (RFC 1624, equation 3, for many words at once). Never a plain 0, so that what it is added to does
-    /// not become one either.
-    #[inline]
-    pub fn of_changes<const N: usize>(changes: [(u32, u32); N]) -> Sum {
-        let mut total = 0;
-        for (old, new) in changes {
-            total += u64::from(!old) + u64::from(new);
-        }
-        Sum(fold(total))
-    }
-
     /// What a range adds to the sum of a greater one when every byte of it is zeroed; to be followed by the sum of what
     /// is there instead.
     #[inline]
@@ -121,6 +109,51 @@ impl Add for Sum {
     fn add(self, other: Sum) -> Sum {
         let (sum, carry) = self.0.overflowing_add(other.0);
         Sum(sum + u16::from(carry))
+    }
+}
+
+/// By how much a sum changes when words of its range do (RFC 1624, equation 3, for many words at once): words as they lie in memory, their
+/// carries above them, so that each costs an addition.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes(u64);
+
+impl Changes {
+    /// Nothing changes.
+    pub const NONE: Changes = Changes(0);
+
+    /// A word at a place that is a multiple of two becomes another one.
+    #[inline]
+    pub fn of(old: [u8; 4], new: [u8; 4]) -> Changes {
+        Changes(u64::from(!u32::from_ne_bytes(old)) + u64::from(u32::from_ne_bytes(new)))
+    }
+
+    /// The same, for half a word.
+    #[inline]
+    pub fn of_half(old: [u8; 2], new: [u8; 2]) -> Changes {
+        Changes(u64::from(!u16::from_ne_bytes(old)) + u64::from(u16::from_ne_bytes(new)))
+    }
+
+    /// The checksum after the changes. It becomes 0xffff, which stands for a sum of zero, only when everything is zero.
+    #[inline]
+    pub fn checksum(self, before: [u8; 2]) -> [u8; 2] {
+        let sum = !u16::from_ne_bytes(before);
+        (!fold(self.0 + u64::from(sum))).to_ne_bytes()
+    }
+
+    /// The sum after the changes, as a partial checksum field holds it.
+    #[inline]
+    pub fn partial(self, before: [u8; 2]) -> [u8; 2] {
+        fold(self.0 + u64::from(u16::from_ne_bytes(before))).to_ne_bytes()
+    }
+}
+
+impl Add for Changes {
+    type Output = Changes;
+
+    #[inline]
+    fn add(self, other: Changes) -> Changes {
+        // A packet changes in few places, and there is room for four billion.
+        Changes(self.0 + other.0)
     }
 }
 
@@ -257,6 +290,22 @@ mod tests {
             let old = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
             bytes[at..at + 2].copy_from_slice(&new.to_be_bytes());
             prop_assert_eq!(update(before, old, new), checksum(&bytes));
+        }
+
+        #[test]
+        fn changes_equal_anew(
+            mut bytes in prop::collection::vec(any::<u8>(), 8..100), at in 0usize..48, new in any::<[u8; 4]>(),
+            half in any::<[u8; 2]>(),
+        ) {
+            bytes.extend([0, 1]);
+            let at = (2 * at).min((bytes.len() & !1) - 8);
+            let (before, sum) = (checksum(&bytes).to_be_bytes(), Sum::of(&bytes).partial().to_be_bytes());
+            let (old, rest) = bytes[at..].split_first_chunk_mut::<4>().unwrap();
+            let old_half = rest.first_chunk_mut::<2>().unwrap();
+            let changes = Changes::of(*old, new) + Changes::of_half(*old_half, half);
+            (*old, *old_half) = (new, half);
+            prop_assert_eq!(changes.checksum(before), checksum(&bytes).to_be_bytes());
+            prop_assert_eq!(changes.partial(sum), Sum::of(&bytes).partial().to_be_bytes());
         }
 
         #[test]

@@ -196,6 +196,9 @@ impl Edge {
     ) -> Result<Verdict, DropReason> {
         let packet = packet::Packet::parse(received.view, received.frame)?;
         let mut ingress = ingress::Ingress::from_inside(now, gateway, received, packet, out);
+        if let Some(verdict) = self.go_on(&mut ingress) {
+            return verdict;
+        }
         self.decide_inside(&mut ingress, received)
     }
 

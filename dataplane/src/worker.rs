@@ -513,6 +513,39 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_floods_takes_no_more_than_its_turns() {
+        let (mut worker, _ends) = worker(0);
+        worker.core.adopt(Timestamp::ZERO, Arc::new(snapshot((0..3).map(open_port).collect())));
+        let peers = [0, 1, 2].map(|number| {
+            let (port, peer) = memory::pair(8 * BATCH, Offloads::NONE).unwrap();
+            worker.own(Arc::new(PortIo::new(PortId(number), Device::Memory(port))));
+            peer
+        });
+        let say = |port: usize| {
+            let frame = ethernet(GATEWAY.mac, mac(port as u8 + 2), 0x9000, &[0; 46]);
+            peers[port].send(OwnedFrame { bytes: frame, offload: Offload::NONE }).unwrap();
+        };
+        let received = |worker: &Worker, port: u16| {
+            let snapshot = worker.core.snapshot();
+            snapshot.port(PortId(port)).map_or(0, |port| CounterSum::of(&port.counters).rx.frames)
+        };
+        (0..6 * BATCH).for_each(|_| say(0));
+        say(2);
+        worker.poll(Some(Duration::ZERO));
+        worker.visit_busy_lanes(Timestamp::ZERO);
+        assert_eq!([0, 2].map(|port| received(&worker, port)), [BATCH as u64, 1], "the others wait for a batch");
+        // Who begins to talk meanwhile is heard soon, and from then on in every turn.
+        say(1);
+        worker.poll(Some(Duration::ZERO));
+        for turn in 2..5u64 {
+            say(1);
+            worker.visit_busy_lanes(Timestamp::ZERO);
+            assert_eq!(received(&worker, 0), turn * BATCH as u64);
+            assert_eq!(received(&worker, 1), turn, "all that it had said");
+        }
+    }
+
+    #[test]
     fn a_port_that_control_could_not_be_told_of_is_held_still() {
         let (mut worker, _others) = worker(0);
         let (requests, control) = crossbeam_channel::bounded(1);

@@ -1,6 +1,6 @@
 //! What is measured. Each scenario is written once, for every lab that fits it.
 
-use super::error::BenchError;
+use super::error::{BenchError, joined};
 use super::lab::{Lab, Namespace, Site, Station};
 use super::meter;
 use super::noise::Better::{self, Less, More};
@@ -69,6 +69,7 @@ const GBIT: Metric = metric("gbit_per_s", "throughput", "Gbit/s", Some(More));
 const BY_IPERF3: Metric = metric("iperf3_gbit_per_s", "throughput by iperf3", "Gbit/s", Some(More));
 const CPU_PER_GBIT: Metric = metric("cpu_ms_per_gbit", "CPU", "ms/Gbit", Some(Less));
 const DELIVERED: Metric = metric("delivered_kpps", "delivered", "thousands/s", Some(More));
+const FLOODED: Metric = metric("flood_kpps", "the flood, delivered", "thousands/s", None);
 const LOSS: Metric = metric("loss_percent", "lost", "%", None);
 const CPU_PER_MILLION: Metric = metric("cpu_s_per_million", "CPU", "s/million", Some(Less));
 const P50: Metric = metric("rtt_p50_us", "p50", "µs", Some(Less));
@@ -105,6 +106,7 @@ pub(super) fn all(with_iperf3: bool) -> Vec<Scenario> {
         );
     }
     all.extend([1, 8].map(connections));
+    all.push(overload());
     all.extend([2, 16, 128].map(broadcasts));
     all.extend([2, 32, 128, 512].map(ports));
     all
@@ -212,6 +214,30 @@ fn connections(clients: usize) -> Scenario {
         measure: Box::new(move |lab, time| {
             let opened = connect::measure(lab.first()?, lab.outside()?, clients, time)?;
             Ok(vec![opened.per_second, opened.cpu_us_each].into())
+        }),
+    }
+}
+
+/// What is left to who sends little when another sends as much as it can.
+fn overload() -> Scenario {
+    let streams = Streams { count: 1, congestion: "cubic", direction: Direction::Out };
+    Scenario {
+        name: "overload".to_owned(),
+        title: "TCP, 1 stream, cubic, beside two others' flood of 64-byte frames".to_owned(),
+        site: Site { sandboxes: 4, ..PAIR },
+        metrics: vec![GBIT, FLOODED],
+        congestion: Some("cubic"),
+        quick: false,
+        measure: Box::new(move |lab, time| {
+            let [client, server, flooder, flooded] = &lab.sandboxes[..] else {
+                return Err(BenchError::sentence("the scenario needs four endpoints"));
+            };
+            std::thread::scope(|scope| {
+                let flood = scope.spawn(|| udp::measure(flooder, flooded, udp::SMALLEST_PAYLOAD, time));
+                let flow = tcp::measure(client, server, streams, time);
+                let flood = joined(flood.join())?;
+                Ok(vec![flow?.gbit_per_s, flood.delivered_kpps].into())
+            })
         }),
     }
 }

@@ -12,7 +12,7 @@ use super::packet::{Content, Packet, TcpFlags};
 use super::quote::{self, Quote};
 use super::rewrite::{Change, rewrite};
 use super::rules::{first_match, permits};
-use super::session::{Direction, Hop, Session, SessionId};
+use super::session::{Direction, FlowKey, Hop, Session, SessionId};
 use super::tuple::Tuple;
 use super::way::{Found, endpoint_hop, uplink_hop};
 use crate::addr::MacAddr;
@@ -43,6 +43,31 @@ enum Renewed {
 const HEADERS_LEN: u16 = 40;
 
 impl Edge {
+    /// A packet of a flow whose last packet has just gone through, when the same becomes of this one. That is so if the session can be neither
+    /// opened, nor closed, nor clamped by it, and it can go one hop more.
+    #[inline(always)]
+    pub(super) fn go_on(&mut self, it: &mut Ingress<'_>) -> Option<Result<Verdict, DropReason>> {
+        // What is traced is told step by step.
+        if self.is_dry() || it.packet.ttl <= 1 {
+            return None;
+        }
+        let key = FlowKey::of(&it.packet, it.port.id, it.view.src)?;
+        let (id, direction) = self.sessions.recent(&key)?;
+        let generation = self.generation(it.now);
+        let session = self.sessions.get(id);
+        let (hop, translation) = (*session.hop(direction), session.translation(direction));
+        let tuple = session.translated(direction);
+        let opens = tcp_flags(&it.packet).is_some_and(|flags| flags.has(TcpFlags::SYN));
+        if hop.generation != generation || opens {
+            return None;
+        }
+        let verdict = self.send(it, &tuple, translation, &hop, None);
+        if verdict.is_ok() {
+            self.seen(it, id, direction);
+        }
+        Some(verdict)
+    }
+
     /// A packet of a session that goes in that direction.
     // Always, and so whatever the packets of established sessions pass: as one function they need a sixth less instructions.
     #[inline(always)]
@@ -83,6 +108,11 @@ impl Edge {
         let translated = session.translated(direction);
         let verdict = self.send(it, &translated, translation, &hop, clamp)?;
         self.seen(it, id, direction);
+        if let Some(key) = FlowKey::of(&it.packet, it.port.id, it.view.src)
+            && !self.is_dry()
+        {
+            self.sessions.remember(key, id, direction);
+        }
         Ok(Passed::Done(verdict))
     }
 

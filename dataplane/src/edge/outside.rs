@@ -49,6 +49,9 @@ impl Edge {
             ethertype::IPV4 => match Packet::parse(view, frame) {
                 Ok(packet) => {
                     let mut ingress = Ingress::from_outside(now, errors, outside, packet, out);
+                    if let Some(verdict) = self.go_on(&mut ingress) {
+                        return verdict;
+                    }
                     self.packet_from_outside(&mut ingress)
                 }
                 Err(_) => Ok(HOSTS_OWN),

@@ -182,6 +182,19 @@ impl Packet {
         self.more_fragments || self.fragment_offset != 0
     }
 
+    /// The ports of a packet of TCP or UDP that is whole.
+    #[inline(always)]
+    pub fn ports(&self) -> Option<(u16, u16)> {
+        match self.content {
+            Content::Tcp { src_port, dst_port, .. } | Content::Udp { src_port, dst_port }
+                if !self.is_fragment() =>
+            {
+                Some((src_port, dst_port))
+            }
+            _ => None,
+        }
+    }
+
     /// Where the packet's payload (TCP, UDP, ICMP, a fragment's bytes) starts in the frame.
     #[inline]
     pub fn payload_offset(&self) -> usize {

@@ -23,7 +23,7 @@ use super::packet::{
 };
 use super::tuple::{Protocol, Tuple};
 use crate::addr::MacAddr;
-use crate::checksum::Sum;
+use crate::checksum::{Changes, Sum};
 use crate::frame::{ETHERNET_HEADER_LEN, Frame, ethertype};
 use crate::offload::Offload;
 use crate::out::{MAX_HEADERS_LEN, NewHead};
@@ -181,16 +181,12 @@ pub(super) fn translate_network(
     headers: &mut Headers<'_>,
     (src, dst): (Ipv4Addr, Ipv4Addr),
     hops: u8,
-) -> Result<Sum, DropReason> {
+) -> Result<Changes, DropReason> {
     let (old, new) = headers.first::<IPV4_MIN_HEADER_LEN>().ok_or(DropReason::EdgeMalformed)?;
-    let pseudo =
-        Sum::of_changes([exchange(old, new, 12, src.octets()), exchange(old, new, 16, dst.octets())]);
-    let ttl = old[8].saturating_sub(hops);
-    new[8] = ttl;
-    // The TTL is the upper half of its word.
-    let hop = Sum::of_changes([(u32::from(old[8]) << 8, u32::from(ttl) << 8)]);
-    let sum = Sum::from_checksum(u16::from_be_bytes([old[10], old[11]])) + pseudo + hop;
-    new[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+    let pseudo = exchange(old, new, 12, src.octets()) + exchange(old, new, 16, dst.octets());
+    new[8] = old[8].saturating_sub(hops);
+    let hop = Changes::of_half([old[8], old[9]], [new[8], old[9]]);
+    new[10..12].copy_from_slice(&(pseudo + hop).checksum([old[10], old[11]]));
     Ok(pseudo)
 }
 
@@ -212,7 +208,7 @@ pub(super) fn translate_transport(
     protocol: Protocol,
     headers: &mut Headers<'_>,
     tuple: &Tuple,
-    pseudo: Sum,
+    pseudo: Changes,
     partial: bool,
 ) {
     let Some((old, new)) = headers.first::<SHORT_HEADER_LEN>() else { return };
@@ -220,35 +216,34 @@ pub(super) fn translate_transport(
         Protocol::Tcp | Protocol::Udp => {
             let [a, b] = tuple.src_port.to_be_bytes();
             let [c, d] = tuple.dst_port.to_be_bytes();
-            let own = Sum::of_changes([exchange(old, new, 0, [a, b, c, d])]);
+            let own = exchange(old, new, 0, [a, b, c, d]);
             (if protocol == Protocol::Tcp { TCP_CHECKSUM_AT } else { 6 }, pseudo, own)
         }
         Protocol::Icmp => {
             let ident = if old[0] == icmp::ECHO_REQUEST { tuple.src_port } else { tuple.dst_port };
             let [a, b] = ident.to_be_bytes();
-            (2, Sum::ZERO, Sum::of_changes([exchange(old, new, 4, [a, b, old[6], old[7]])]))
+            (2, Changes::NONE, exchange(old, new, 4, [a, b, old[6], old[7]]))
         }
     };
     let field = checksum_at..checksum_at + 2;
     let (Some(&[a, b]), Some(new)) = (headers.old.get(field.clone()), headers.new.get_mut(field)) else {
         return;
     };
-    let old = u16::from_be_bytes([a, b]);
     let checksum = if partial {
-        (Sum::word(old) + pseudo).partial()
+        pseudo.partial([a, b])
     } else {
-        match (protocol, old, (Sum::from_checksum(old) + pseudo + own).checksum()) {
-            (Protocol::Udp, 0, _) => 0,
-            (Protocol::Udp, _, 0) => 0xffff,
+        match (protocol, [a, b], (pseudo + own).checksum([a, b])) {
+            (Protocol::Udp, [0, 0], _) => [0, 0],
+            (Protocol::Udp, _, [0, 0]) => [0xff, 0xff],
             (_, _, checksum) => checksum,
         }
     };
-    new.copy_from_slice(&checksum.to_be_bytes());
+    new.copy_from_slice(&checksum);
 }
 
-/// Writes four bytes and returns what was there and what is.
+/// Writes four bytes and returns by how much that changes a sum.
 #[inline]
-fn exchange<const N: usize>(old: &[u8; N], new: &mut [u8; N], at: usize, value: [u8; 4]) -> (u32, u32) {
+fn exchange<const N: usize>(old: &[u8; N], new: &mut [u8; N], at: usize, value: [u8; 4]) -> Changes {
     new[at..at + 4].copy_from_slice(&value);
-    (u32::from_be_bytes([old[at], old[at + 1], old[at + 2], old[at + 3]]), u32::from_be_bytes(value))
+    Changes::of([old[at], old[at + 1], old[at + 2], old[at + 3]], value)
 }

@@ -37,6 +37,7 @@ pub mod mapping;
 pub(crate) mod moment;
 mod owners;
 mod queues;
+mod recent;
 mod room;
 mod shares;
 mod show;
@@ -58,11 +59,13 @@ use mapping::{Mappings, Transport};
 use moment::Moment;
 use owners::Owners;
 use queues::{Class, Queues};
+use recent::Recents;
 use shares::Shares;
 use tcp::{State, TcpFlags};
 
 pub use choose::Seeker;
 pub use entry::{Direction, Hop, NewSession, Session};
+pub use recent::FlowKey;
 pub use room::Room;
 
 /// How many sessions one [`Sessions::page`] or [`Sessions::sweep`] looks at: some 50 us.
@@ -133,6 +136,7 @@ pub struct Sessions {
     ports: Ports,
     shares: Shares,
     mappings: Mappings,
+    recents: Recents,
     counted: Counted,
 }
 
@@ -157,6 +161,7 @@ impl Sessions {
             ports: Ports::new(!seed),
             shares: Shares::default(),
             mappings: Mappings::default(),
+            recents: Recents::new(),
             counted: Counted::default(),
         };
         table.configure(limits, timeouts);
@@ -195,7 +200,21 @@ impl Sessions {
     /// A session that was found and has not ended since, to change its hops and generation.
     #[inline]
     pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
-        &mut self.sessions[id.index()]
+        let session = &mut self.sessions[id.index()];
+        self.recents.forget(session);
+        session
+    }
+
+    /// The session of the last packet of that flow, and its direction there, if the session is still what it was.
+    #[inline(always)]
+    pub fn recent(&self, key: &FlowKey) -> Option<(SessionId, Direction)> {
+        self.recents.find(key)
+    }
+
+    /// A packet of that flow went on.
+    #[inline(always)]
+    pub fn remember(&mut self, key: FlowKey, id: SessionId, direction: Direction) {
+        self.recents.remember(key, id, direction);
     }
 
     /// The publication that a session came by.
@@ -334,6 +353,7 @@ impl Sessions {
         details.used = false;
         let lease = details.lease;
         let session = self.sessions[id.index()];
+        self.recents.forget(&session);
         let [original, reply] = &session.tuples;
         for direction in [Direction::Original, Direction::Reply] {
             self.index.remove(self.hasher.hash(session.tuple(direction)), id, direction);

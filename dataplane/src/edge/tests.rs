@@ -5,6 +5,7 @@ mod basic;
 mod hairpin;
 mod links;
 mod origins;
+mod recent;
 mod rehearsal;
 mod resolver;
 mod sessions;
