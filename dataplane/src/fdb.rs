@@ -60,13 +60,12 @@ mod table;
 mod word;
 
 use core::fmt;
-use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
-use std::hash::RandomState;
 
 use crate::addr::MacAddr;
 use crate::id::{MAX_PORTS, PortId};
+use crate::random;
 use crate::time::Timestamp;
 use count::{Counts, Events, add};
 use place::Placed;
@@ -204,8 +203,7 @@ pub struct Fdb {
 impl Fdb {
     /// An empty table with a secret of its own.
     pub fn new(config: FdbConfig) -> Self {
-        // The standard library's source of randomness for hash tables, which is just what this is.
-        Self::with_seed(config, RandomState::new().build_hasher().finish())
+        Self::with_seed(config, random::seed())
     }
 
     /// An empty table whose secret comes from `seed`: two such tables treat the same frames in the same way,

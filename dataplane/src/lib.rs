@@ -35,6 +35,7 @@ pub mod network;
 pub mod offload;
 pub mod out;
 pub mod port;
+mod random;
 pub mod replay;
 pub mod segment;
 pub mod step;

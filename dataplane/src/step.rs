@@ -2,8 +2,6 @@
 
 mod told;
 
-use core::hash::{BuildHasher, Hasher};
-use std::hash::RandomState;
 use std::sync::Arc;
 
 use crate::edge::link::{self, Bridged, Passage};
@@ -15,6 +13,7 @@ use crate::gateway::{GatewayState, Received};
 use crate::guard;
 use crate::network::{Gateway, Network, Place, Port, PortId, Snapshot};
 use crate::out::Out;
+use crate::random;
 use crate::storm::{Loop, Storm};
 use crate::time::Timestamp;
 use crate::trace::decision::Bridging;
@@ -36,8 +35,7 @@ pub struct Core {
 impl Core {
     /// The core of worker number `worker`: that block of each port's counters is its own. Worker 0 has the edge.
     pub fn new(worker: usize) -> Self {
-        // The standard library's source of randomness for hash tables, which is just what this is.
-        Self::with_seed(worker, RandomState::new().build_hasher().finish())
+        Self::with_seed(worker, random::seed())
     }
 
     /// As [`Core::new`], with all that the edge chooses at random following from `seed`, which nobody outside must be able to

@@ -19,13 +19,12 @@
 //! A station cannot have its neighbour's port blocked: frames with another's source do not pass the guard, and which place of the table
 //! a frame has is a secret. On ports without guard whoever hears a frame can send it again, which counts on his own port.
 
-use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::hash::RandomState;
 
 use crate::addr::MacAddr;
 use crate::id::{MAX_PORTS, PortId};
 use crate::network::{Snapshot, StormLimits};
+use crate::random::{self, BytesHasher};
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, FloodCause};
 
@@ -142,7 +141,7 @@ const MEMORY: u64 = 16;
 #[derive(Debug)]
 pub struct Flooded {
     words: Box<[AtomicU64]>,
-    secret: RandomState,
+    hasher: BytesHasher,
 }
 
 const _: () = assert!(MAX_PORTS <= 1 << 12);
@@ -151,8 +150,7 @@ impl Flooded {
     /// A frame came in by `port` and is to be flooded. Returns the port that the very same came in by a moment ago, if that was
     /// another one.
     pub(crate) fn note(&self, now: Timestamp, port: PortId, frame: &[u8]) -> Option<PortId> {
-        let looked_at = &frame[..frame.len().min(LOOKED_AT)];
-        let hash = self.secret.hash_one((frame.len(), looked_at));
+        let hash = self.hasher.hash(frame, LOOKED_AT);
         let time = (now.as_millis() >> 6) & 0xfff;
         let word = hash & !0xff_ffff | u64::from(port.0 & 0xfff) << 12 | time;
         let place = self.words.get(hash as usize % REMEMBERED)?;
@@ -168,7 +166,7 @@ impl Flooded {
 impl Default for Flooded {
     fn default() -> Self {
         let words = (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect();
-        Self { words, secret: RandomState::new() }
+        Self { words, hasher: BytesHasher::new(random::seed()) }
     }
 }
 

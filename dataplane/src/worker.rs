@@ -533,7 +533,11 @@ mod tests {
         say(2);
         worker.poll(Some(Duration::ZERO));
         worker.visit_busy_lanes(Timestamp::ZERO);
-        assert_eq!([0, 2].map(|port| received(&worker, port)), [BATCH as u64, 1], "the others wait for a batch");
+        assert_eq!(
+            [0, 2].map(|port| received(&worker, port)),
+            [BATCH as u64, 1],
+            "the others wait for a batch"
+        );
         // Who begins to talk meanwhile is heard soon, and from then on in every turn.
         say(1);
         worker.poll(Some(Duration::ZERO));

@@ -8,6 +8,10 @@
 #[path = "../src/fdb.rs"]
 mod fdb;
 
+#[allow(dead_code)]
+#[path = "../src/random.rs"]
+mod random;
+
 /// What the table's source finds under `crate::`.
 mod sync {
     pub(crate) mod atomic {

@@ -35,11 +35,11 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 
 use super::config::Timeouts;
-use super::session::index::Random;
 use super::session::list::{Link, List};
 use super::session::mapping::Transport;
 use super::session::moment::Moment;
 use super::tuple::Protocol;
+use crate::random::Random;
 use crate::time::Timestamp;
 
 /// How many ports in use are tried for a new flow.

@@ -31,7 +31,7 @@
 
 mod choose;
 mod entry;
-pub(crate) mod index;
+mod index;
 pub(crate) mod list;
 pub mod mapping;
 pub(crate) mod moment;
@@ -45,12 +45,11 @@ pub mod tcp;
 #[cfg(test)]
 mod tests;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use super::config::{Limits, Timeouts};
 use super::ports::{Lease, Ports};
 use super::tuple::{Protocol, Tuple};
 use crate::id::PortId;
+use crate::random;
 use crate::sys::prefer_huge_pages;
 use crate::time::Timestamp;
 use entry::held;
@@ -143,7 +142,7 @@ pub struct Sessions {
 impl Sessions {
     /// An empty table, keyed at random.
     pub fn new(limits: Limits, timeouts: Timeouts) -> Self {
-        Self::with_seed(limits, timeouts, RandomState::new().build_hasher().finish())
+        Self::with_seed(limits, timeouts, random::seed())
     }
 
     /// An empty table. With the same seed everything happens in the same way, which no peer must be able to foresee.

@@ -1,6 +1,7 @@
 //! The slots and how a key finds its own.
 
 use super::word::Word;
+use crate::random::{Random, fold};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU64, fence};
 use crate::sys::prefer_huge_pages;
@@ -112,8 +113,8 @@ impl Table {
     /// A table of `buckets` (at least one, at most 2^32) empty buckets.
     pub(super) fn new(buckets: usize, seed: u64) -> Self {
         let bucket = || Bucket { slots: core::array::from_fn(|_| Slot::new()) };
-        let mut state = seed;
-        let secret = core::array::from_fn(|_| split_mix(&mut state) | 1);
+        let mut random = Random::new(seed);
+        let secret = core::array::from_fn(|_| random.next() | 1);
         let mut room = Vec::with_capacity(buckets.max(1));
         // A lookup goes anywhere in the table: with small pages it would miss the TLB as often as the cache.
         prefer_huge_pages(room.spare_capacity_mut());
@@ -124,7 +125,7 @@ impl Table {
     #[inline]
     fn hash(&self, key: u64) -> u64 {
         // Once would leave a lattice where neighbouring addresses meet under some secrets.
-        folded_multiply(folded_multiply(key ^ self.secret[0], self.secret[1]), self.secret[2])
+        fold(fold(key ^ self.secret[0], self.secret[1]), self.secret[2])
     }
 
     /// Index of the bucket where an address is most likely.
@@ -245,21 +246,4 @@ impl Table {
     pub(super) fn slots(&self, start: usize, count: usize) -> impl Iterator<Item = &Slot> {
         self.buckets.iter().skip(start).take(count).flat_map(|bucket| &bucket.slots)
     }
-}
-
-/// Multiplies to 128 bits and folds them: every bit of the result depends on every bit of `a`, and without
-/// knowing `b` nobody can tell which keys meet.
-#[inline]
-fn folded_multiply(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): spreads a seed of few bits.
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -6,6 +6,7 @@
 
 use super::{Direction, SessionId};
 use crate::edge::tuple::Tuple;
+use crate::random::{Random, fold};
 use crate::sys::prefer_huge_pages;
 
 /// A keyed hash of tuples.
@@ -38,37 +39,6 @@ impl TupleHasher {
 fn words(octets: [u8; 16]) -> (u64, u64) {
     let all = u128::from_ne_bytes(octets);
     ((all >> 64) as u64, all as u64)
-}
-
-#[inline]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// Random numbers that are good enough to shuffle with (splitmix64).
-#[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// The sequence of `seed`.
-    pub(crate) fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// A number below `bound`, which is not zero.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
-    }
 }
 
 /// Who a slot belongs to, and the hash above it. Zero: nobody.
