@@ -1,29 +1,32 @@
 //! The command line, defined once: parsing, `--help`, shell completions and man pages all come from here.
 
 mod bench;
+mod daemon;
 mod dns;
 mod edge;
+mod endpoint;
+mod fdb;
 mod network;
+mod port;
 mod run;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use pontoon_dataplane::port::Offloads;
-
-use crate::api::types::{DeviceKind, Mac, PortPatch, SandboxRef};
-use crate::dns::upstreams::RESOLV_CONF;
+use clap::{Args, Parser, Subcommand};
 
 pub use bench::BenchArgs;
+pub use daemon::{DaemonArgs, DemoArgs, OffloadRung};
 pub use dns::DnsCommand;
 pub use edge::{
     ConnectionArgs, LinkArgs, LinkCommand, NameServers, NatArgs, NatCommand, PortsArgs, PublishArgs,
     Published, RuleArgs, RuleCommand, RuleListArgs, TraceArgs, UnpublishArgs, UplinkCommand, WhichLink,
     WhoseArgs,
 };
+pub use endpoint::{AttachArgs, DetachArgs, Kind, SandboxArgs};
+pub use fdb::FdbCommand;
 pub use network::{ConnectArgs, CreateArgs, KnownSandboxArgs, NetworkCommand};
+pub use port::{Flag, FlagValue, PortCommand};
 pub use run::{Networks, RunArgs};
 
 /// Where the daemon listens unless told otherwise.
@@ -147,386 +150,12 @@ Exit status: 0 when nothing that the daemon needs lacks for this user, warnings 
     },
 }
 
-/// `pontoon demo`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The demo runs in private namespaces of its own: the host is left exactly as it was, whatever happens.
-As root it needs /dev/net/tun; as an ordinary user it needs user namespaces as well.
-
-Exit status: 0 only if every check passed.")]
-pub struct DemoArgs {
-    /// Leave it up until Ctrl-C, and print commands to try
-    #[arg(long)]
-    pub keep: bool,
-}
-
-/// `pontoon daemon`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-SIGTERM ends the daemon and leaves the endpoints in place: the next start takes them up again, and
-connections go on. With --ephemeral everything that the daemon made is removed when it ends.
-It logs to standard error; PONTOON_LOG=debug (error, warn, info) says how much.
-
-Examples:
-  pontoon daemon
-  pontoon daemon --config /etc/pontoon.toml
-  pontoon --socket /tmp/p.sock daemon --state /tmp/p --ephemeral")]
-pub struct DaemonArgs {
-    /// Make what this TOML file declares, as `pontoon up -f FILE` does
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where the state is kept
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
-    pub state: PathBuf,
-    /// Remove every network and endpoint when the daemon ends
-    #[arg(long)]
-    pub ephemeral: bool,
-    /// Where it is Docker's network and IPAM driver, called as the file is; `off` for nowhere [default: /run/docker/plugins/pontoon.sock
-    /// for the daemon on the usual socket, off for others]
-    #[arg(long, value_name = "SOCKET|off")]
-    pub docker_plugin: Option<PathBuf>,
-    /// Worker threads that move frames; 0 is automatic: what is sensible for the machine [default: automatic]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_hyphen_values = true, value_parser = parse_workers)]
-    pub workers: u16,
-    /// How NAT runs
-    #[command(flatten)]
-    pub nat: NatArgs,
-    /// The file that names the host's resolvers, followed when it changes
-    #[arg(long, value_name = "FILE", default_value = RESOLV_CONF)]
-    pub resolv_conf: PathBuf,
-    /// The most that ports leave to the kernel; each rung below `all` is what some older kernel offers
-    #[arg(long, hide = true, value_enum, default_value_t = OffloadRung::All)]
-    pub offloads: OffloadRung,
-}
-
-/// The rungs that a port falls back by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OffloadRung {
-    /// Everything that the kernel has.
-    All,
-    /// Without UDP super-frames.
-    Tso,
-    /// Without super-frames.
-    Checksum,
-    /// The virtio-net header and no work left to anyone.
-    Header,
-    /// Plain frames.
-    None,
-}
-
-impl From<OffloadRung> for Offloads {
-    fn from(rung: OffloadRung) -> Offloads {
-        let reaches = |lowest: &[OffloadRung]| !lowest.contains(&rung);
-        use OffloadRung::{Checksum, Header, None, Tso};
-        Offloads {
-            uso: reaches(&[Tso, Checksum, Header, None]),
-            tso: reaches(&[Checksum, Header, None]),
-            checksum: reaches(&[Header, None]),
-            vnet_header: reaches(&[None]),
-        }
-    }
-}
-
 /// How to list.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Print names only, one a line
     #[arg(short, long)]
     pub quiet: bool,
-}
-
-/// Which sandbox: one of the two.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct SandboxArgs {
-    /// A named network namespace (as `ip netns` lists them), or the path of one
-    #[arg(long, value_name = "NAME|PATH")]
-    pub netns: Option<String>,
-    /// A process whose network namespace it is
-    #[arg(long, value_name = "PID", allow_hyphen_values = true, value_parser = parse_pid)]
-    pub pid: Option<u32>,
-}
-
-impl SandboxArgs {
-    /// The sandbox as the API names it; clap has seen to it that there is one.
-    pub fn reference(self) -> Option<SandboxRef> {
-        self.netns.map(SandboxRef::Netns).or(self.pid.map(SandboxRef::Pid))
-    }
-}
-
-/// `pontoon attach`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The device is made, put into the namespace, named, given its addresses and a default route via the
-gateway, and brought up, `lo` as well.
-
-Examples:
-  pontoon attach blue --netns web
-  pontoon attach blue --netns /proc/4711/ns/net --name db --ifname net0 --ip 10.88.0.9
-  pontoon attach blue --pid 4711 --mac 02:42:0a:58:00:63 --kind veth --isolated")]
-pub struct AttachArgs {
-    /// The network's name
-    #[arg(value_name = "NETWORK")]
-    pub network: String,
-    /// Which sandbox
-    #[command(flatten)]
-    pub sandbox: SandboxArgs,
-    /// The endpoint's name [default: the namespace's name, or pid-PID]
-    #[arg(long, value_name = "ENDPOINT")]
-    pub name: Option<String>,
-    /// The interface's name inside the namespace [default: the first free one of eth0, eth1, ...]
-    #[arg(long, value_name = "NAME")]
-    pub ifname: Option<String>,
-    /// Its address [default: the next one that is free; none is given again while others are]
-    #[arg(long, value_name = "IP", value_parser = parse_address)]
-    pub ip: Option<IpAddr>,
-    /// Its MAC [default: 02:42 and the address's four bytes]
-    #[arg(long, value_name = "MAC")]
-    pub mac: Option<Mac>,
-    /// A further name for it, in this network only; may be given several times
-    #[arg(long = "alias", value_name = "NAME")]
-    pub aliases: Vec<String>,
-    /// The kind of device
-    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
-    pub kind: Kind,
-    /// Let no frame pass between this endpoint and other isolated ones
-    #[arg(long)]
-    pub isolated: bool,
-    /// Serve names at 127.0.0.11 in the namespace too, as in those that pontoon makes: a program in it that wants port 53 of all
-    /// addresses will not get it
-    #[arg(long)]
-    pub resolver: bool,
-    /// Whom to ask for names of the outside instead of the network's resolvers; may be repeated
-    #[arg(long, value_name = "IP,...")]
-    pub dns: Vec<NameServers>,
-}
-
-/// The kind of an endpoint's device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Kind {
-    /// A TAP device; needs nothing but /dev/net/tun
-    #[default]
-    Tap,
-    /// A veth pair; needs the kernel's veth
-    Veth,
-}
-
-impl From<Kind> for DeviceKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Tap => DeviceKind::Tap,
-            Kind::Veth => DeviceKind::Veth,
-        }
-    }
-}
-
-/// `pontoon detach`.
-#[derive(Debug, Args)]
-pub struct DetachArgs {
-    /// The network's name
-    #[arg(value_name = "NETWORK")]
-    pub network: String,
-    /// The endpoint's name
-    #[arg(value_name = "ENDPOINT")]
-    pub endpoint: String,
-}
-
-/// `pontoon port`.
-#[derive(Debug, Subcommand)]
-pub enum PortCommand {
-    /// Put an existing interface on a network
-    #[command(after_help = "\
-While it is a port the host itself neither hears nor speaks by it, whatever addresses it has there:
-do not give away the interface that you reach this machine by. `port rm` gives it back as it was.
-
-Example:
-  pontoon port add blue --interface eth1")]
-    Add {
-        /// The network's name
-        #[arg(value_name = "NETWORK")]
-        network: String,
-        /// The interface's name
-        #[arg(long, value_name = "IFACE")]
-        interface: String,
-    },
-    /// Take an existing interface off its network and give it back as it was
-    #[command(
-        after_help = "Examples:\n  pontoon port rm blue --interface eth1\n  pontoon port rm blue/eth1",
-        visible_alias = "remove"
-    )]
-    Rm {
-        /// The port (NETWORK/IFACE), or with --interface the network's name
-        #[arg(value_name = "PORT")]
-        port: String,
-        /// The interface's name
-        #[arg(long, value_name = "IFACE")]
-        interface: Option<String>,
-    },
-    /// List ports: endpoints and existing interfaces
-    #[command(visible_alias = "list")]
-    Ls {
-        /// Only the ports of this network
-        #[arg(value_name = "NETWORK")]
-        network: Option<String>,
-        /// How to list
-        #[command(flatten)]
-        list: ListArgs,
-    },
-    /// Change what a port may do
-    #[command(
-        after_help = "Examples:\n  pontoon port set blue/web isolated on\n  pontoon port set blue/eth1 learning off\n  pontoon port set blue/eth1 broadcast-limit 500"
-    )]
-    Set {
-        /// The port: NETWORK/ENDPOINT or NETWORK/IFACE
-        #[arg(value_name = "PORT")]
-        port: String,
-        /// What to change
-        #[arg(value_enum)]
-        flag: Flag,
-        /// Whether it may; for limits how many frames a second, or off
-        #[arg(value_name = "on|off|FRAMES")]
-        value: FlagValue,
-    },
-}
-
-/// A port's flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Flag {
-    /// Source addresses go into the FDB
-    Learning,
-    /// Frames to unknown stations leave by it
-    Flood,
-    /// No frame passes between two isolated ports
-    Isolated,
-    /// A frame may leave by the port that it came from
-    Hairpin,
-    /// Frames must carry the endpoint's own addresses
-    Guard,
-    /// Broadcasts a second that are taken from it
-    BroadcastLimit,
-    /// Frames to groups a second that are taken from it
-    MulticastLimit,
-    /// Frames to unknown stations a second that are taken from it
-    UnknownLimit,
-    /// It is blocked for a while when it is in a loop
-    LoopGuard,
-}
-
-impl Flag {
-    /// The change that sets this flag and leaves the others.
-    ///
-    /// # Errors
-    /// A switch is no number, and a limit not merely on.
-    pub fn patch(self, value: FlagValue) -> Result<PortPatch, String> {
-        let mut patch = PortPatch::default();
-        let switch = match self {
-            Flag::Learning => &mut patch.learning,
-            Flag::Flood => &mut patch.flood,
-            Flag::Isolated => &mut patch.isolated,
-            Flag::Hairpin => &mut patch.hairpin,
-            Flag::Guard => &mut patch.guard,
-            Flag::LoopGuard => &mut patch.loop_guard,
-            Flag::BroadcastLimit => return value.limit(&mut patch.broadcast_limit).map(|()| patch),
-            Flag::MulticastLimit => return value.limit(&mut patch.multicast_limit).map(|()| patch),
-            Flag::UnknownLimit => return value.limit(&mut patch.unknown_limit).map(|()| patch),
-        };
-        *switch = match value {
-            FlagValue::On => Some(true),
-            FlagValue::Off => Some(false),
-            FlagValue::Frames(_) => return Err("this flag is on or off, not a number".to_owned()),
-        };
-        Ok(patch)
-    }
-}
-
-/// What a port's flag is set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlagValue {
-    /// It may.
-    On,
-    /// It may not; of limits: there is none.
-    Off,
-    /// So many frames a second.
-    Frames(u32),
-}
-
-impl FlagValue {
-    fn limit(self, limit: &mut Option<u32>) -> Result<(), String> {
-        *limit = Some(match self {
-            FlagValue::Frames(frames) => frames,
-            FlagValue::Off => 0,
-            FlagValue::On => return Err("a limit is a number of frames a second, or off".to_owned()),
-        });
-        Ok(())
-    }
-}
-
-impl FromStr for FlagValue {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<FlagValue, String> {
-        match text {
-            "on" => Ok(FlagValue::On),
-            "off" => Ok(FlagValue::Off),
-            number => {
-                number.parse().map(FlagValue::Frames).map_err(|_| "write on, off or a number".to_owned())
-            }
-        }
-    }
-}
-
-/// `pontoon fdb`.
-#[derive(Debug, Subcommand)]
-pub enum FdbCommand {
-    /// List entries, as `bridge fdb` does
-    #[command(
-        visible_alias = "list",
-        after_help = "\
-KIND is one of
-  learned  from a frame; moves to another port when a frame comes in there, and ages
-  sticky   learned from a guarded port: no other port can take the address over while it lives
-  static   added by hand; neither moves nor ages"
-    )]
-    Ls {
-        /// Only the entries of this network
-        #[arg(value_name = "NETWORK")]
-        network: Option<String>,
-        /// Print MACs only, one a line
-        #[arg(short, long)]
-        quiet: bool,
-    },
-    /// Add a static entry, which neither ages nor moves
-    #[command(after_help = "Example:\n  pontoon fdb add blue 02:42:0a:58:00:63 eth1")]
-    Add {
-        /// The network's name
-        #[arg(value_name = "NETWORK")]
-        network: String,
-        /// The station
-        #[arg(value_name = "MAC")]
-        mac: Mac,
-        /// The port that it is behind: NETWORK/ENDPOINT, or the endpoint's or interface's name alone
-        #[arg(value_name = "PORT")]
-        port: String,
-    },
-    /// Remove an entry, static or learned
-    #[command(visible_alias = "remove")]
-    Rm {
-        /// The network's name
-        #[arg(value_name = "NETWORK")]
-        network: String,
-        /// The station
-        #[arg(value_name = "MAC")]
-        mac: Mac,
-    },
-    /// Forget all learned entries of a network, or of one of its ports
-    Flush {
-        /// The network's name
-        #[arg(value_name = "NETWORK")]
-        network: String,
-        /// Only the entries of this port
-        #[arg(long, value_name = "PORT")]
-        port: Option<String>,
-    },
 }
 
 /// `pontoon events`.
@@ -572,14 +201,6 @@ pub struct FileArgs {
     pub file: PathBuf,
 }
 
-fn parse_workers(text: &str) -> Result<u16, String> {
-    text.parse().ok().filter(|n| *n <= 256).ok_or_else(|| "give a number, 0 to 256".to_owned())
-}
-
-fn parse_pid(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| "give a process's number, from 1 on".to_owned())
-}
-
 fn parse_address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "write an address without a prefix length, such as 10.88.0.2".to_owned())
 }
@@ -589,6 +210,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::api::types::{PortPatch, SandboxRef};
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())

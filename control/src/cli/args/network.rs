@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
 use super::edge::{self, ConnectionArgs};
-use super::{ListArgs, parse_address, parse_pid};
+use super::endpoint::parse_pid;
+use super::{ListArgs, parse_address};
 use crate::api::types::Mac;
 
 /// `pontoon network`.
