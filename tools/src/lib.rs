@@ -13,6 +13,7 @@ pub mod outside;
 pub mod peek;
 pub mod ping;
 pub mod sim;
+pub mod soak;
 pub mod traffic;
 pub mod transfer;
 pub mod tun;

@@ -1,30 +1,30 @@
 //! Pontoon beside the kernel's bridge, in the quick form: some thousand frames of a few seeds, the fuzzers' seeds, ageing, and all that
 //! is listed as meant. PONTOON_FULL=1 plays a hundred thousand frames a seed.
-//!
-//! Without the privilege to make namespaces every test is reported as ignored, with the reason in its name; with CI=true that is a
-//! failure.
 
 // A test's way to fail.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![allow(missing_docs, unreachable_pub, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use pontoon_dataplane::MacAddr;
 use pontoon_tools::diff::bridges::Ports;
 use pontoon_tools::diff::nat::labs::KernelRouter;
 use pontoon_tools::diff::run::Run;
 use pontoon_tools::diff::{Pair, generate, meant, nat, story};
-use pontoon_tools::lab::Namespace;
+
+mod common;
+
+use common::{full, said, trial};
 
 const PORTS: usize = 4;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // Before any thread is started.
-    let lack = lack();
-    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    // The kernel's own bridge is what pontoon is held against.
+    let bridge_lack = || Pair::new(1, Ports::Packet).err().map(|error| error.to_string());
+    let lack = common::lack().or_else(bridge_lack);
     let nat_lack = lack.clone().or_else(nat_lack);
     let tests: [(&str, fn()); 6] = [
         ("seeds_show_no_difference", seeds_show_no_difference),
@@ -38,45 +38,14 @@ fn main() -> ExitCode {
         ("flows_show_no_difference", flows_show_no_difference),
         ("what_nat_is_meant_to_do_otherwise_it_still_does", what_nat_is_meant_to_do_otherwise_it_still_does),
     ];
-    let trial = |lack: &Option<String>, (name, work): (&str, fn())| match lack.clone() {
-        None => Trial::test(name, move || {
-            work();
-            Ok(())
-        }),
-        Some(reason) if ci => Trial::test(name, move || Err(format!("cannot run: {reason}").into())),
-        // Nothing else of an ignored test is printed.
-        Some(reason) => {
-            Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
-        }
-    };
     let trials = tests.into_iter().map(|test| trial(&lack, test));
     let trials = trials.chain(nat_tests.into_iter().map(|test| trial(&nat_lack, test)));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-/// Moves into private namespaces; what is missing for the tests, if anything is.
-fn lack() -> Option<String> {
-    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
-        return Some(format!("/dev/net/tun: {error}"));
-    }
-    if let Err(error) = pontoon::private::enter() {
-        return Some(error.to_string());
-    }
-    if let Err(error) = Namespace::new("probe") {
-        return Some(error.to_string());
-    }
-    // The kernel's own bridge is what pontoon is held against.
-    Pair::new(1, Ports::Packet).err().map(|error| error.to_string())
-}
-
 /// What is missing for the kernel's NAT, if anything is.
 fn nat_lack() -> Option<String> {
     KernelRouter::new(0, false).err().map(|error| error.to_string())
-}
-
-/// Whether the full counts were asked for.
-fn full() -> bool {
-    std::env::var("PONTOON_FULL").is_ok_and(|value| value == "1")
 }
 
 /// A directory for what is kept, of the test's own.
@@ -166,9 +135,6 @@ fn the_command_says_what_it_found() {
     let run = |arguments: &[&str]| {
         let command = env!("CARGO_BIN_EXE_pontoon-diff");
         Command::new(command).args(arguments).arg("--keep-in").arg(&keep_in).output().unwrap()
-    };
-    let said = |output: &Output| {
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     };
     let same = run(&["--seed", "5", "--frames", "300", "--no-ageing"]);
     assert!(same.status.success() && said(&same).contains("no difference"), "{}", said(&same));

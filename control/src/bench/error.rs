@@ -8,7 +8,7 @@ use crate::netns::NetnsError;
 
 /// Why something could not be built or measured.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BenchError {
+pub enum BenchError {
     /// A namespace.
     #[error(transparent)]
     Namespace(#[from] NetnsError),

@@ -1,12 +1,14 @@
-//! Programs that a contender needs, in the contender's own network namespace. None outlives the bench, however that ends.
+//! Programs that a contender needs, in the contender's own network namespace. None outlives whoever started it, however that ends.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::error::{BenchError, cannot};
 use crate::netns::Netns;
@@ -17,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running program; killed when dropped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
@@ -26,11 +28,10 @@ pub(super) struct Process {
 impl Process {
     /// Starts a program in a namespace. Its standard input stays open while this lives, and what it says goes to a file in `directory`.
     /// Call it from the thread that lives longest: the kernel kills the program when the calling thread ends.
-    pub(super) fn start(
-        mut command: Command,
-        netns: &Netns,
-        directory: &Path,
-    ) -> Result<Process, BenchError> {
+    ///
+    /// # Errors
+    /// The log cannot be written, or the program not be started.
+    pub fn start(mut command: Command, netns: &Netns, directory: &Path) -> Result<Process, BenchError> {
         let name =
             Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -43,15 +44,44 @@ impl Process {
     }
 
     /// Its number.
-    pub(super) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The file that it logs to.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Tells it to end (SIGTERM) and waits until it has.
+    ///
+    /// # Errors
+    /// It has not ended within `patience`.
+    pub fn terminate(&mut self, patience: Duration) -> Result<ExitStatus, BenchError> {
+        // Not waited for yet, so the number is still the child's.
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| matches!(self.child.try_wait(), Ok(None))) {
+            let told = kill_process(pid, Signal::TERM).map_err(std::io::Error::from);
+            told.map_err(cannot(format!("end {}", self.name)))?;
+        }
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().map_err(cannot(format!("wait for {}", self.name)))? {
+                return Ok(status);
+            }
+            if start.elapsed() > patience {
+                let seconds = patience.as_secs();
+                return Err(BenchError::Sentence(format!("{} did not end within {seconds} s", self.name)));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits until `ready` says so.
     ///
     /// # Errors
     /// It ended, with the last line of what it said, or took too long.
-    pub(super) fn wait_until(&mut self, mut ready: impl FnMut() -> bool) -> Result<(), BenchError> {
+    pub fn wait_until(&mut self, mut ready: impl FnMut() -> bool) -> Result<(), BenchError> {
         let start = Instant::now();
         while !ready() {
             if let Ok(Some(status)) = self.child.try_wait() {
