@@ -5,7 +5,6 @@
 
 mod tables;
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,7 +23,9 @@ use crate::port::packet::SockFilter;
 use crate::storm::Loop;
 use crate::time::Timestamp;
 use crate::trace::{KnownRoute, Trace};
-use crate::worker::{Command, Inspect, PortIo, Worker, WorkerSetup, hand_overs, wake_descriptor};
+use crate::worker::{
+    Command, Gone, Inspect, PortIo, Post, Wake, Worker, WorkerSetup, hand_overs, mailbox, settle,
+};
 use tables::Tables;
 
 /// How an engine runs.
@@ -146,25 +147,27 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct WorkerHandle {
-    commands: Sender<Command>,
-    wake: Arc<OwnedFd>,
+    post: Post<Command>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl WorkerHandle {
-    fn start(commands: Sender<Command>, setup: WorkerSetup) -> std::io::Result<Self> {
-        let (number, wake) = (setup.number, Arc::clone(&setup.wake));
+    fn start(post: Post<Command>, setup: WorkerSetup) -> std::io::Result<Self> {
+        let number = setup.number;
         let worker = Worker::new(setup)?;
         let thread =
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
-        Ok(Self { commands, wake, thread: Some(thread) })
+        Ok(Self { post, thread: Some(thread) })
     }
 
     fn tell(&self, command: Command) -> Result<(), EngineError> {
-        self.commands.send(command).map_err(|_| EngineError::WorkerLost)?;
-        // A full eventfd is readable already, which is all that is wanted.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        Ok(())
+        Ok(self.post.tell(command)?)
+    }
+}
+
+impl From<Gone> for EngineError {
+    fn from(Gone: Gone) -> EngineError {
+        EngineError::WorkerLost
     }
 }
 
@@ -179,24 +182,23 @@ impl Engine {
         let epoch = Instant::now();
         let (event_sender, events) = unbounded();
         let (request_sender, requests) = bounded(MAX_WAITING_REQUESTS);
-        let wakes = (0..count).map(|_| wake_descriptor().map(Arc::new)).collect::<Result<Vec<_>, _>>();
+        let wakes = (0..count).map(|_| Wake::new().map(Arc::new)).collect::<Result<Vec<_>, _>>();
         let wakes = wakes.map_err(system)?;
         let hand_overs = hand_overs(&wakes);
         let workers = (wakes.into_iter().zip(hand_overs).enumerate())
             .map(|(number, (wake, handover))| {
-                let (to_worker, commands) = unbounded();
+                let (post, mailbox) = mailbox(wake);
                 let setup = WorkerSetup {
                     number,
-                    commands,
+                    mailbox,
                     events: event_sender.clone(),
                     requests: request_sender.clone(),
                     handover,
-                    wake,
                     epoch,
                     spin: config.spin,
                     niceness: config.niceness,
                 };
-                WorkerHandle::start(to_worker, setup).map_err(system)
+                WorkerHandle::start(post, setup).map_err(system)
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Engine { epoch, workers, events, requests, tables: Mutex::new(Tables::new(count)) })
@@ -482,12 +484,7 @@ impl Engine {
 
     /// Waits until these workers have carried out everything so far.
     fn settle(&self, workers: &[WorkerHandle]) -> Result<(), EngineError> {
-        let (done, all_done) = bounded(workers.len());
-        for worker in workers {
-            worker.tell(Command::Ack(done.clone()))?;
-        }
-        drop(done);
-        workers.iter().try_for_each(|_| all_done.recv()).map_err(|_| EngineError::WorkerLost)
+        Ok(settle(workers.iter().map(|worker| &worker.post), Command::Ack)?)
     }
 
     /// The worker that owns the edge.

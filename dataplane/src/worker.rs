@@ -5,9 +5,12 @@
 //! the two system calls, and nothing is queued here that could grow.
 
 mod command;
+mod doorbell;
 mod egress;
 mod handover;
+mod mailbox;
 mod spin;
+mod wake;
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,9 +19,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Sender, TrySendError};
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::edge::Edge;
@@ -36,7 +39,9 @@ pub(crate) use command::{Command, Inspect};
 use egress::Egress;
 pub(crate) use egress::PortIo;
 pub(crate) use handover::{HandOver, hand_overs};
+pub(crate) use mailbox::{Gone, Mailbox, Post, mailbox, settle};
 use spin::Spin;
+pub(crate) use wake::Wake;
 
 /// Frames read from one port before the next one has its turn. More did not pay (batches above 8 are within noise),
 /// and 32 super-frames are 2 MiB: the longest that a port waits for its neighbour.
@@ -60,19 +65,13 @@ const WAKE: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) struct WorkerSetup {
     pub(crate) number: usize,
-    pub(crate) commands: Receiver<Command>,
+    pub(crate) mailbox: Mailbox<Command>,
     pub(crate) events: Sender<Event>,
     pub(crate) requests: Sender<Request>,
     pub(crate) handover: HandOver,
-    pub(crate) wake: Arc<OwnedFd>,
     pub(crate) epoch: Instant,
     pub(crate) spin: Duration,
     pub(crate) niceness: i32,
-}
-
-/// A descriptor that wakes a worker up.
-pub(crate) fn wake_descriptor() -> io::Result<OwnedFd> {
-    Ok(rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)
 }
 
 /// A port that this worker reads from.
@@ -112,7 +111,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(setup: WorkerSetup) -> io::Result<Worker> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, setup.wake.as_fd(), EventData::new_u64(WAKE), EventFlags::IN)?;
+        epoll::add(&epoll, setup.mailbox.wake().as_fd(), EventData::new_u64(WAKE), EventFlags::IN)?;
         Ok(Worker {
             core: Core::new(setup.number),
             out: Out::new(),
@@ -403,7 +402,7 @@ impl Worker {
         for event in ready {
             let word = event.data.u64();
             if word == WAKE {
-                let _ = rustix::io::read(&self.setup.wake, &mut [0u8; 8]);
+                self.setup.mailbox.wake().heed();
                 // It may be that a frame was handed over, too.
                 self.handed_over |=
                     matches!(&self.setup.handover, HandOver::Take(taker) if taker.has_frames());
@@ -439,18 +438,16 @@ mod tests {
 
     /// A worker that nobody runs, and the ends of others that were made with it.
     fn worker(number: usize) -> (Worker, Vec<HandOver>) {
-        let (_commands, from_control) = crossbeam_channel::unbounded();
         let (events, _events) = crossbeam_channel::unbounded();
         let (requests, _requests) = crossbeam_channel::bounded(1);
-        let wakes = [0, 1].map(|_| Arc::new(wake_descriptor().unwrap()));
+        let wakes = [0, 1].map(|_| Arc::new(Wake::new().unwrap()));
         let mut ends = hand_overs(&wakes);
         let setup = WorkerSetup {
             number,
-            commands: from_control,
+            mailbox: mailbox(Arc::clone(&wakes[number])).1,
             events,
             requests,
             handover: ends.remove(number),
-            wake: Arc::clone(&wakes[number]),
             epoch: Instant::now(),
             spin: Duration::from_secs(3600),
             niceness: 0,

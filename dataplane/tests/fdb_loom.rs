@@ -8,10 +8,6 @@
 #[path = "../src/fdb.rs"]
 mod fdb;
 
-#[allow(dead_code)]
-#[path = "../src/random.rs"]
-mod random;
-
 /// What the table's source finds under `crate::`.
 mod sync {
     pub(crate) mod atomic {
@@ -62,21 +58,11 @@ mod sync {
         }
     }
 }
-mod addr {
-    pub(crate) use pontoon_dataplane::addr::MacAddr;
-}
-mod id {
-    pub(crate) use pontoon_dataplane::id::PortId;
-    pub(crate) const MAX_PORTS: usize = 4;
-}
-mod sys {
-    pub(crate) fn prefer_huge_pages<T>(_: &mut [T]) {}
-}
-mod time {
-    pub(crate) use pontoon_dataplane::time::Timestamp;
-}
+mod explored;
 
 use core::cell::Cell;
+
+use explored::{addr, explore, full, id, random, sys, time};
 
 use addr::MacAddr;
 use fdb::{Fdb, FdbConfig, Learned, Stickiness};
@@ -121,10 +107,6 @@ fn has_watched() -> bool {
     HAS_WATCHED.with(Cell::get)
 }
 
-fn full() -> bool {
-    std::env::var_os("PONTOON_FULL").is_some_and(|value| value == "1")
-}
-
 /// One bucket, and in the full run two.
 fn capacities() -> impl Iterator<Item = usize> {
     [2, 4].into_iter().take(if full() { 2 } else { 1 })
@@ -134,12 +116,6 @@ fn capacities() -> impl Iterator<Item = usize> {
 fn explore_watched(test: impl Fn() + Send + Sync + 'static) {
     HAS_WATCHED.with(|has| has.set(true));
     explore(test);
-}
-
-fn explore(test: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(if full() { 3 } else { 2 });
-    builder.check(test);
 }
 
 /// What holds of any table that nobody is changing.

@@ -53,7 +53,7 @@ impl Worker {
     /// Carries out what control asked for. Returns whether to stop.
     pub(super) fn obey(&mut self) -> bool {
         let now = self.now();
-        while let Ok(command) = self.setup.commands.try_recv() {
+        while let Some(command) = self.setup.mailbox.next() {
             match command {
                 Command::Publish { snapshot, devices } => {
                     self.core.adopt(now, snapshot);

@@ -7,12 +7,12 @@
 //! counted as [`EdgeBusy`](crate::verdict::DropReason::EdgeBusy): waiting would hold up frames that are not for the edge.
 
 use std::mem;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, fence};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::doorbell::Doorbell;
+use super::wake::Wake;
 use crate::id::PortId;
 use crate::port::buffer::Buffer;
 
@@ -37,35 +37,11 @@ pub(crate) enum HandOver {
 }
 
 /// Every worker's end, given what wakes it; the edge's worker is the first.
-pub(crate) fn hand_overs(wakes: &[Arc<OwnedFd>]) -> Vec<HandOver> {
+pub(crate) fn hand_overs(wakes: &[Arc<Wake>]) -> Vec<HandOver> {
     let Some((first, others)) = wakes.split_first() else { return Vec::new() };
     let mut taker = Taker::new(Arc::new(Doorbell::new(Arc::clone(first))));
     let givers: Vec<_> = others.iter().map(|_| HandOver::Give(taker.giver())).collect();
     std::iter::once(HandOver::Take(taker)).chain(givers).collect()
-}
-
-/// Wakes the edge's worker, but only when it sleeps.
-#[derive(Debug)]
-struct Doorbell {
-    asleep: AtomicBool,
-    wake: Arc<OwnedFd>,
-}
-
-impl Doorbell {
-    fn new(wake: Arc<OwnedFd>) -> Doorbell {
-        Doorbell { asleep: AtomicBool::new(false), wake }
-    }
-
-    /// Called by a giver after a frame was queued. The fences of both sides make one of them see the other: either the
-    /// sleeper finds the frame, or the giver finds it asleep.
-    #[inline]
-    fn ring(&self) {
-        fence(SeqCst);
-        if self.asleep.load(Relaxed) && self.asleep.swap(false, SeqCst) {
-            // A full eventfd is readable already, which is all that is wanted.
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        }
-    }
 }
 
 /// The other workers' end of a queue.
@@ -126,18 +102,13 @@ impl Taker {
 
     /// From now on givers wake this worker up. Returns whether it may sleep: nothing has come in between.
     pub(super) fn fall_asleep(&self) -> bool {
-        if self.queues.is_empty() {
-            return true;
-        }
-        self.doorbell.asleep.store(true, SeqCst);
-        fence(SeqCst);
-        !self.has_frames()
+        self.queues.is_empty() || self.doorbell.fall_asleep(|| self.has_frames())
     }
 
     /// The worker looks at its queues by itself again.
     pub(super) fn wake_up(&self) {
         if !self.queues.is_empty() {
-            self.doorbell.asleep.store(false, SeqCst);
+            self.doorbell.wake_up();
         }
     }
 }
@@ -173,17 +144,12 @@ impl Giver {
 mod tests {
     use super::*;
     use crate::frame::Frame;
-    use crate::worker::wake_descriptor;
 
-    fn queue() -> (Taker, Giver, Arc<OwnedFd>) {
-        let wake = Arc::new(wake_descriptor().unwrap());
+    fn queue() -> (Taker, Giver, Arc<Wake>) {
+        let wake = Arc::new(Wake::new().unwrap());
         let mut taker = Taker::new(Arc::new(Doorbell::new(Arc::clone(&wake))));
         let giver = taker.giver();
         (taker, giver, wake)
-    }
-
-    fn rung(wake: &OwnedFd) -> bool {
-        rustix::io::read(wake, &mut [0u8; 8]).is_ok()
     }
 
     #[test]
@@ -214,14 +180,14 @@ mod tests {
         let (taker, mut giver, wake) = queue();
         let mut buffer = Buffer::new();
         giver.give(PortId(0), &mut buffer);
-        assert!(!rung(&wake));
+        assert!(!wake.heed());
         assert!(!taker.fall_asleep(), "a frame waits");
         taker.wake_up();
         taker.take(0).unwrap();
         assert!(taker.fall_asleep());
         giver.give(PortId(0), &mut buffer);
-        assert!(rung(&wake));
+        assert!(wake.heed());
         giver.give(PortId(0), &mut buffer);
-        assert!(!rung(&wake), "it was woken already");
+        assert!(!wake.heed(), "it was woken already");
     }
 }
