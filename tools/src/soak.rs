@@ -199,7 +199,8 @@ struct Things {
     networks: Vec<Network>,
     ports: Vec<Port>,
     names: Vec<DnsName>,
-    stations: Vec<String>,
+    /// Addresses that the FDB has behind ports of others than the stations that stay. Those that stay may have been flushed.
+    strangers: Vec<String>,
     interfaces: Vec<String>,
 }
 
@@ -207,13 +208,14 @@ impl Things {
     fn of(site: &Site, daemon: &Daemon) -> Result<Things, LabError> {
         let client = &daemon.client;
         let known: Vec<FdbEntry> = client.get("/fdb")?;
-        let known = known.iter().map(|entry| format!("{} behind {}", entry.mac, entry.port));
+        let stays = |entry: &&FdbEntry| site.stations().any(|station| station.port == entry.port);
+        let strangers = known.iter().filter(|entry| !stays(entry));
         let interfaces = site.host.run(|| Links::open()?.all())??;
         Ok(Things {
             networks: client.get("/networks")?,
             ports: client.get("/ports")?,
             names: client.get("/dns/names")?,
-            stations: known.collect(),
+            strangers: strangers.map(|entry| format!("{} behind {}", entry.mac, entry.port)).collect(),
             interfaces: interfaces.into_iter().map(|link| link.name).collect(),
         })
     }
