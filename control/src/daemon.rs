@@ -429,6 +429,7 @@ fn watch(manager: &Arc<Manager>) -> Result<Sender<()>, DaemonError> {
                 },
                 recv(clock) -> _ => {
                     manager.drop_orphans();
+                    manager.world().forget_behind_lost_links();
                     manager.retry_publications(Instant::now());
                     manager.retry_blocked(Instant::now());
                     manager.note_uplinks();

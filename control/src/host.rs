@@ -458,6 +458,10 @@ impl World for Host {
         Ok(())
     }
 
+    fn forget_behind_lost_links(&self) {
+        self.engine.forget_behind_lost_links();
+    }
+
     fn forget(&self, network: &str, mac: MacAddr) -> Result<bool, Error> {
         Ok(self.engine.fdb(self.network(network)?)?.remove(mac))
     }

@@ -468,6 +468,8 @@ impl World for FakeWorld {
         Ok(FdbStats::default())
     }
 
+    fn forget_behind_lost_links(&self) {}
+
     fn flush(&self, _: &str, _: Option<&PortName>) -> Result<(), Error> {
         Ok(())
     }

@@ -214,6 +214,9 @@ pub trait World: Send + Sync {
     /// The engine has no such network or port.
     fn flush(&self, network: &str, port: Option<&PortName>) -> Result<(), Error>;
 
+    /// Forgets what was learned behind ports whose link is down.
+    fn forget_behind_lost_links(&self);
+
     /// Forgets one learned address. Returns whether there was one.
     ///
     /// # Errors

@@ -406,6 +406,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Forgets what was learned behind ports whose link is down, as bridges do (net/bridge/br_stp_if.c, br_stp_disable_port); static
+    /// entries stay. No device of all kinds tells of it, so it is looked for when this is called.
+    pub fn forget_behind_lost_links(&self) {
+        // Devices are asked without the lock that control's changes wait for.
+        let stations = self.lock().ports_with_stations();
+        for (io, fdb) in stations.into_iter().filter(|(io, _)| !io.device.has_link()) {
+            fdb.flush_learned(Some(io.id));
+        }
+    }
+
     /// Whether a port is blocked.
     pub fn is_blocked(&self, id: PortId) -> bool {
         self.lock().port(id).is_ok_and(|port| matches!(port.place, Place::Blocked(_)))

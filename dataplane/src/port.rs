@@ -129,6 +129,15 @@ impl Device {
         }
     }
 
+    /// Whether the link is there: the interface is up and has a carrier. Costs a system call or two.
+    pub fn has_link(&self) -> bool {
+        match self {
+            Device::Tap(tap) => tap.has_link(),
+            Device::Packet(packet) => packet.has_link(),
+            Device::Memory(_) | Device::Capture(_) => true,
+        }
+    }
+
     /// Writes the frame that `buffer` holds, its virtio-net header in place.
     ///
     /// # Errors

@@ -139,6 +139,15 @@ pub(crate) fn hardware_address(fd: BorrowedFd<'_>, name: &str) -> io::Result<(u1
     Ok((address.sa_family, [a, b, c, d, e, f]))
 }
 
+/// `SIOCGIFFLAGS`: the interface's `IFF_*` flags.
+pub(crate) fn interface_flags(fd: BorrowedFd<'_>, name: &str) -> io::Result<libc::c_int> {
+    let mut request = interface_request(name, 0)?;
+    // SAFETY: the request reads and writes one ifreq, valid for the call and zero-terminated.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS as _, &raw mut request) })?;
+    // SAFETY: the kernel has filled in this member, and any bytes make flags.
+    Ok(libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags }))
+}
+
 /// Sends one packet by an AF_PACKET socket on an interface without Ethernet header, and says its Ethernet type.
 pub(crate) fn send_packet(
     fd: BorrowedFd<'_>,

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pontoon::api::types::Event;
 use pontoon::link::Links;
@@ -14,11 +15,15 @@ use pontoon_tools::transfer::Transfer;
 use crate::daemon::{Daemon, PONTOON, Station, until};
 use crate::{Test, test};
 
+/// How long one request is waited for where the next may be answered.
+const SHORT: Duration = Duration::from_millis(100);
+
 pub(crate) fn tests() -> Vec<Test> {
     let kinds = ["tap", "veth"];
     let namespace = |kind| test(format!("loss/namespace/{kind}"), move || vanishes(kind, drop));
     let device = |kind| test(format!("loss/device/{kind}"), move || vanishes(kind, delete_device));
-    kinds.into_iter().flat_map(|kind| [namespace(kind), device(kind)]).collect()
+    let link = |kind| test(format!("loss/link/{kind}"), move || link_down(kind));
+    kinds.into_iter().flat_map(|kind| [namespace(kind), device(kind), link(kind)]).collect()
 }
 
 fn delete_device(station: Station) {
@@ -115,6 +120,38 @@ fn vanishes(kind: &str, how: fn(Station)) {
     // Its place is free again, and its address for those who ask for it.
     assert_ne!(daemon.attach("").ip(), address);
     assert_eq!(daemon.attach(&format!("--ip {address}")).ip(), address);
+}
+
+/// Who was behind a link that is down is forgotten, as a bridge does; what was entered by hand stays.
+fn link_down(kind: &str) {
+    let daemon = Daemon::start();
+    daemon.network("");
+    let (one, other) = (daemon.attach(&format!("--kind {kind}")), daemon.attach(""));
+    // A veth's kernel sends nothing for up to a second after its carrier has come (net/core/link_watch.c).
+    let ping = || {
+        let mut pinger = Pinger::new(&other.namespace, one.ip()).unwrap();
+        until("it answers", || pinger.ping(one.ip(), 56, SHORT).unwrap() == Answer::Reply);
+    };
+    let set = |up: bool| {
+        let work = || {
+            let links = Links::open()?;
+            links.set_up(&links.get("eth0")?, up)
+        };
+        one.namespace.run(work).unwrap().unwrap();
+    };
+    ping();
+    daemon.ok(&format!("fdb add blue 02:42:00:00:00:99 {}", one.port()));
+    let behind = |station: &Station| {
+        let entries = daemon.fdb().into_iter().filter(|entry| entry.port == station.port());
+        entries.map(|entry| entry.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(behind(&one).len(), 2);
+    set(false);
+    until("it is forgotten", || behind(&one) == ["static"]);
+    assert_eq!(behind(&other).len(), 1, "its link is up");
+    set(true);
+    ping();
+    assert_eq!(behind(&one).len(), 2);
 }
 
 struct Finally<'a>(&'a AtomicBool);

@@ -174,6 +174,18 @@ impl Tables {
         self.devices.get(id.index()).and_then(Clone::clone).ok_or(EngineError::NoSuchPort(id))
     }
 
+    /// The ports that the FDBs have entries behind, with these FDBs.
+    pub(super) fn ports_with_stations(&self) -> Vec<(Arc<PortIo>, Arc<Fdb>)> {
+        let ports = self.snapshot.ports.iter().flatten();
+        ports
+            .filter_map(|port| {
+                let fdb = &self.snapshot.network(port.place.home()?)?.fdb;
+                let io = self.devices.get(port.id.index())?.as_ref()?;
+                (fdb.port_entries(port.id) > 0).then(|| (Arc::clone(io), Arc::clone(fdb)))
+            })
+            .collect()
+    }
+
     pub(super) fn set_device(&mut self, id: PortId, device: Option<Arc<PortIo>>) {
         if let Some(slot) = self.devices.get_mut(id.index()) {
             *slot = device;

@@ -271,6 +271,14 @@ impl Packet {
         }
     }
 
+    /// Whether the interface is up and has a carrier. When that cannot be found out it is taken to be.
+    pub(super) fn has_link(&self) -> bool {
+        let socket = self.socket.as_fd();
+        let name = rustix::net::netdevice::index_to_name(socket, self.interface_index);
+        let flags = name.map_err(io::Error::from).and_then(|name| sys::interface_flags(socket, &name));
+        flags.map_or(true, |flags| flags & libc::IFF_RUNNING != 0)
+    }
+
     /// Asked through the socket, so in its own network namespace, wherever the thread is.
     pub(super) fn interface_exists(&self) -> bool {
         rustix::net::netdevice::index_to_name(self.socket.as_fd(), self.interface_index).is_ok()

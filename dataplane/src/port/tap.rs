@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -87,6 +88,14 @@ impl Tap {
     /// The system's error.
     pub fn set_persistent(&self, persistent: bool) -> io::Result<()> {
         sys::tun_set_persist(self.fd.as_fd(), persistent)
+    }
+
+    /// Whether the device is up: only then does the driver say that it may be written (drivers/net/tun.c, tun_sock_writeable), for the
+    /// room that it has for frames cannot run out.
+    pub(super) fn has_link(&self) -> bool {
+        let mut descriptors = [PollFd::new(&self.fd, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut descriptors, Some(&now)).map_or(true, |_| descriptors[0].revents().contains(PollFlags::OUT))
     }
 
     /// The offloads in use.

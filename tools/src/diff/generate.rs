@@ -253,6 +253,6 @@ impl Generator {
     fn pull_or_plug(&mut self) {
         let port = self.random.below(self.ports);
         self.down[port] = !self.down[port];
-        self.change(Change::Link { port, up: !self.down[port], forget: true });
+        self.change(Change::Link { port, up: !self.down[port], seen: true });
     }
 }

@@ -7,7 +7,7 @@ use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::frame::{ETHERNET_HEADER_LEN, VLAN_TAG_LEN, ethertype};
 
 use super::frames::{Content, Station, ethernet};
-use super::script::{Change, Event, Script};
+use super::script::{Event, Script};
 use super::wires::{mtu, port_mac};
 
 /// A difference that is meant.
@@ -17,7 +17,7 @@ pub struct Meant {
     pub name: &'static str,
     /// What each does, and why pontoon's way is kept.
     pub reason: &'static str,
-    /// Whether it is about a frame; there are differences that are about none alone.
+    /// Whether it is about a frame.
     about: fn(&Headers) -> bool,
     /// What shows it on ports 0 to 3.
     pub example: fn() -> Script,
@@ -74,17 +74,6 @@ pub const ALL: &[Meant] = &[
                  nor answers, so nobody has that address but whoever is seen to use it: the frame is looked up, and flooded.",
         about: |headers| headers.has_port_mac(),
         example: || vec![frame(0, port_mac(1), &[], &[0; 46])],
-    },
-    Meant {
-        name: "a link that goes down",
-        reason: "The kernel forgets who was behind a port whose link went down. Pontoon keeps them until they age or are heard elsewhere: \
-                 its ports belong to one sandbox each, whose address is nobody else's, and TAP devices do not tell.",
-        about: |_| false,
-        example: || {
-            let link = |up| Event::Change(Change::Link { port: 1, up, forget: false });
-            let to_station = frame(0, station(1).mac, &[], &[0; 46]);
-            vec![frame(1, MacAddr::BROADCAST, &[], &[0; 46]), link(false), to_station]
-        },
     },
 ];
 

@@ -61,8 +61,8 @@ pub enum Change {
         port: usize,
         /// Where it goes.
         up: bool,
-        /// Both bridges forget what they have learned, which only one of them would do by itself: see [`meant`](super::meant).
-        forget: bool,
+        /// Pontoon looks after its links then, as the daemon does once a second.
+        seen: bool,
     },
     /// Time passes.
     Pass(Duration),
@@ -93,9 +93,9 @@ impl fmt::Display for Change {
             Change::AddStatic { mac, port } => write!(f, "static {mac} {port}"),
             Change::RemoveEntry { mac } => write!(f, "forget {mac}"),
             Change::Flush => f.write_str("flush"),
-            Change::Link { port, up, forget } => {
+            Change::Link { port, up, seen } => {
                 write!(f, "link {port} {}", if *up { "up" } else { "down" })?;
-                f.write_str(if *forget { "" } else { " alone" })
+                f.write_str(if *seen { "" } else { " unseen" })
             }
             Change::Pass(time) => write!(f, "pass {}", time.as_millis()),
         }

@@ -12,7 +12,7 @@
 //! forget 02:42:0a:58:00:02
 //! flush
 //! ageing 3000                        # milliseconds, as below
-//! link 1 down                        # or up; both forget what they have learned. `alone`: they are not made to
+//! link 1 down                        # or up. `unseen`: pontoon does not look after its links then
 //! pass 1500
 //! ```
 
@@ -185,8 +185,8 @@ fn change(words: &[&str]) -> Result<Change, String> {
         ["static", mac, port] => Change::AddStatic { mac: value(mac)?, port: value(port)? },
         ["forget", mac] => Change::RemoveEntry { mac: value(mac)? },
         ["flush"] => Change::Flush,
-        ["link", port, to @ ("up" | "down"), ref alone @ ..] if matches!(alone, [] | ["alone"]) => {
-            Change::Link { port: value(port)?, up: to == "up", forget: alone.is_empty() }
+        ["link", port, to @ ("up" | "down"), ref unseen @ ..] if matches!(unseen, [] | ["unseen"]) => {
+            Change::Link { port: value(port)?, up: to == "up", seen: unseen.is_empty() }
         }
         ["pass", time] => Change::Pass(millis(time)?),
         _ => return Err(format!("nobody knows what \"{}\" means", words.join(" "))),

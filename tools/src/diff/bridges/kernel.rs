@@ -95,11 +95,10 @@ impl Bridge for KernelBridge {
                 Ok(())
             }
             Change::Flush => self.kernel.flush_fdb(self.bridge),
-            Change::Link { port, up, forget } => {
+            Change::Link { port, up, .. } => {
                 self.wires.set_up(port, up)?;
                 let index = self.ports[port];
-                eventually("take note of a port's carrier", || Ok(self.kernel.forwards(index)? == up))?;
-                if forget { self.kernel.flush_fdb(self.bridge) } else { Ok(()) }
+                eventually("take note of a port's carrier", || Ok(self.kernel.forwards(index)? == up))
             }
             Change::Pass(_) => Ok(()),
         }
@@ -108,7 +107,7 @@ impl Bridge for KernelBridge {
     fn reset(&mut self) -> Result<(), LabError> {
         for port in 0..self.wires.count() {
             if !self.wires.is_up(port) {
-                self.change(&Change::Link { port, up: true, forget: true })?;
+                self.change(&Change::Link { port, up: true, seen: true })?;
             }
             self.change(&Change::Settings { port, settings: PLAIN })?;
         }

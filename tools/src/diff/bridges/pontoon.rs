@@ -190,11 +190,11 @@ impl Bridge for Pontoon {
             Change::Flush => {
                 fdb.flush_learned(None);
             }
-            Change::Link { port, up, forget } => {
+            Change::Link { port, up, seen } => {
                 self.wires.set_up(port, up)?;
                 self.await_carrier(port, up)?;
-                if forget {
-                    fdb.flush_learned(None);
+                if seen {
+                    self.engine.forget_behind_lost_links();
                 }
             }
             Change::Pass(_) => {}
@@ -205,7 +205,7 @@ impl Bridge for Pontoon {
     fn reset(&mut self) -> Result<(), LabError> {
         for port in 0..self.wires.count() {
             if !self.wires.is_up(port) {
-                self.change(&Change::Link { port, up: true, forget: true })?;
+                self.change(&Change::Link { port, up: true, seen: true })?;
             }
             self.change(&Change::Settings { port, settings: PLAIN })?;
         }
