@@ -133,11 +133,12 @@ fn flows_show_no_difference() {
     let seen = nat::compare(1, count).unwrap();
     assert!(seen.differences.is_empty(), "{}", seen.differences.join("\n"));
     assert!(seen.flows == count && seen.came_out > 4 * count, "{seen:?}");
+    assert!(seen.fragmented > count / 4 && seen.damaged > count / 20, "{seen:?}");
 }
 
 fn what_nat_is_meant_to_do_otherwise_it_still_does() {
     for meant in nat::meant::ALL {
-        let differs = nat::play_one(&meant.example(), true).unwrap();
+        let differs = nat::play_one(&meant.example(), meant.plain).unwrap();
         assert!(differs.is_some(), "{}: nothing differs any more; take it off the list", meant.name);
     }
 }

@@ -142,9 +142,11 @@ fn compare_nat(seed: u64, flows: usize) -> Result<bool, LabError> {
     let seen = nat::compare(seed, flows)?;
     seen.differences.iter().for_each(|told| println!("{told}\n"));
     println!(
-        "{} flows, {} packets in and {} out in {:.1} s: {}",
+        "{} flows, {} packets in ({} in fragments, {} damaged) and {} out in {:.1} s: {}",
         seen.flows,
         seen.packets,
+        seen.fragmented,
+        seen.damaged,
         seen.came_out,
         start.elapsed().as_secs_f64(),
         if seen.differences.is_empty() { "no difference" } else { "they differ" }

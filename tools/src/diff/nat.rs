@@ -1,13 +1,15 @@
 //! NAT beside the kernel's: flows through MASQUERADE and DNAT, and through pontoon's edge, compared packet by packet.
 //!
 //! Each side chooses ports of its own, so what goes in from outside differs where it names them, and what comes out is compared as if
-//! both had chosen the same. Checksums are checked on either side before that. Everything else must be equal to the byte: who gets a
-//! packet, MACs, addresses, TTL, DSCP, identification, payload, and what ICMP errors quote.
+//! both had chosen the same. Checksums are checked on either side before that, and fragments put together. Everything else must be equal to
+//! the byte: who gets a packet, MACs, addresses, TTL, DSCP, identification, payload, and what ICMP errors quote. Of a damaged packet it is
+//! the same to a receiver whether it is dropped on the way or comes with its damage.
 
 pub mod flows;
 pub mod ip;
 pub mod labs;
 pub mod meant;
+pub mod travels;
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -16,7 +18,7 @@ use pontoon_dataplane::frame::ETHERNET_HEADER_LEN;
 use pontoon_dataplane::trace::describe;
 use pontoon_dataplane::{Frame, MacAddr};
 
-use self::flows::{Complaint, Flow, Step};
+use self::flows::{Complaint, Flow, Sent, Step};
 use self::labs::{
     GATEWAY, HOST, HOST_MAC, KernelRouter, OUTSIDE, PontoonRouter, ROUTER_MAC, Router, endpoint,
 };
@@ -39,6 +41,10 @@ pub struct Seen {
     pub flows: usize,
     /// Packets that went in.
     pub packets: usize,
+    /// Of these, in fragments.
+    pub fragmented: usize,
+    /// Of these, damaged.
+    pub damaged: usize,
     /// Packets that came out of both.
     pub came_out: usize,
     /// Differences, told.
@@ -98,7 +104,7 @@ pub fn play_one(flow: &Flow, plain: bool) -> Result<Option<String>, LabError> {
 
 /// The shortest part of a flow that differs by itself, told with how.
 fn shortened(flow: &Flow, told: String) -> Result<String, LabError> {
-    let with = |steps: &[Step]| Flow { steps: steps.to_vec(), ..flow.clone() };
+    let with = |steps: &[Sent]| Flow { steps: steps.to_vec(), ..flow.clone() };
     if play_one(flow, false)?.is_none() {
         return Ok(format!("{told}, among other flows and not alone\n{}", tell(flow)));
     }
@@ -128,11 +134,20 @@ impl Pair {
         for place in 0..longest {
             let mut came = [Vec::new(), Vec::new()];
             for (side, views) in views.iter_mut().enumerate() {
-                let step = |(flow, view): (&Flow, &View)| frame(flow, flow.steps.get(place)?, view);
-                let frames: Vec<(usize, Vec<u8>)> = flows.iter().zip(&*views).filter_map(step).collect();
-                seen.packets += if side == 0 { frames.len() } else { 0 };
+                let mut frames = Vec::new();
+                for (flow, view) in flows.iter().zip(&*views) {
+                    let Some(Sent { step, travels }) = flow.steps.get(place) else { continue };
+                    let Some((end, packet)) = packet(flow, step, view) else { continue };
+                    if side == 0 {
+                        seen.packets += 1;
+                        seen.fragmented += usize::from(!travels.fragments.is_empty());
+                        seen.damaged += usize::from(travels.damage.is_some());
+                    }
+                    let sent = travels.sent(packet);
+                    frames.extend(sent.iter().map(|packet| (end, ethernet(flow, end, packet))));
+                }
                 let router: &mut dyn Router = if side == 0 { &mut self.kernel } else { &mut self.pontoon };
-                came[side] = sorted(flows, views, router.pass(&frames)?, self.plain)?;
+                came[side] = sorted(flows, place, views, router.pass(&frames)?, self.plain)?;
             }
             let [kernel, pontoon] = &came;
             if let Some(which) = kernel.iter().zip(pontoon).position(|(kernel, pontoon)| kernel != pontoon) {
@@ -145,17 +160,17 @@ impl Pair {
     }
 }
 
-/// The frame that a step is, on a side whose view of the flow that is. None: the step needs something that has not happened.
-fn frame(flow: &Flow, step: &Step, view: &View) -> Option<(usize, Vec<u8>)> {
-    let from_outside = |packet: Vec<u8>| (OUTSIDE, ethernet(HOST_MAC, ROUTER_MAC, &packet));
-    let own_mac = MacAddr::from_ipv4(endpoint(flow.inside));
-    let from_inside = |packet: &[u8]| (flow.inside, ethernet(MacAddr::from_ipv4(GATEWAY), own_mac, packet));
+/// The packet that a step is, on a side whose view of the flow that is, and where it goes in. None: the step needs something that has not
+/// happened.
+fn packet(flow: &Flow, step: &Step, view: &View) -> Option<(usize, Vec<u8>)> {
+    let from_outside = |packet: Vec<u8>| (OUTSIDE, packet);
+    let from_inside = |packet: Vec<u8>| (flow.inside, packet);
     let about = |complaint: &Complaint, from: Ipv4Addr, packet: &Option<Vec<u8>>| {
         flows::complain(complaint, from, packet.as_ref()?)
     };
     match step {
-        Step::Out(packet) => Some(from_inside(packet)),
-        Step::Reply(packet) => view.inside.is_some().then(|| from_inside(packet)),
+        Step::Out(packet) => Some(from_inside(packet.clone())),
+        Step::Reply(packet) => view.inside.is_some().then(|| from_inside(packet.clone())),
         Step::In(packet) => Some(from_outside(packet.clone())),
         Step::Back(packet) => {
             let mut packet = packet.clone();
@@ -174,14 +189,16 @@ fn frame(flow: &Flow, step: &Step, view: &View) -> Option<(usize, Vec<u8>)> {
             ip::set_word(&mut packet, place, other);
             flows::complain(complaint, flows::router(flow.number), &packet).map(from_outside)
         }
-        Step::ErrorOut(complaint) => {
-            about(complaint, endpoint(flow.inside), &view.inside).map(|packet| from_inside(&packet))
-        }
+        Step::ErrorOut(complaint) => about(complaint, endpoint(flow.inside), &view.inside).map(from_inside),
     }
 }
 
-/// A frame, padded as a card does.
-fn ethernet(dst: MacAddr, src: MacAddr, packet: &[u8]) -> Vec<u8> {
+/// The frame by which a packet of the flow goes in, padded as a card does.
+fn ethernet(flow: &Flow, end: usize, packet: &[u8]) -> Vec<u8> {
+    let (dst, src) = match end {
+        OUTSIDE => (HOST_MAC, ROUTER_MAC),
+        _ => (MacAddr::from_ipv4(GATEWAY), MacAddr::from_ipv4(endpoint(flow.inside))),
+    };
     let mut bytes = [&dst.0[..], &src.0, &[0x08, 0x00], packet].concat();
     bytes.resize(bytes.len().max(60), 0);
     bytes
@@ -204,22 +221,32 @@ fn port_place(packet: &[u8], towards: Towards) -> Option<usize> {
     }
 }
 
-/// What came out, by flow, each as if the flow's port had been [`CHOSEN`].
+/// What receivers make of what came out at step `place`, by flow, each as if the flow's port had been [`CHOSEN`].
 fn sorted(
     flows: &[Flow],
+    place: usize,
     views: &mut [View],
     arrived: Vec<Vec<Vec<u8>>>,
     plain: bool,
 ) -> Result<Vec<Vec<Came>>, LabError> {
     let mut came = vec![Vec::new(); flows.len()];
-    for (end, mut bytes) in
-        arrived.into_iter().enumerate().flat_map(|(end, all)| all.into_iter().map(move |it| (end, it)))
-    {
+    let received = |frames| if plain { frames } else { travels::received(frames) };
+    let ends = arrived.into_iter().map(received).enumerate();
+    for (end, mut bytes) in ends.flat_map(|(end, all)| all.into_iter().map(move |it| (end, it))) {
         let packet = bytes.get_mut(ETHERNET_HEADER_LEN..).unwrap_or_default();
         let number = flows::number_of(packet).ok_or_else(|| format!("what is this? {bytes:02x?}"))?;
         let Some(which) = flows.iter().position(|flow| flow.number == number) else { continue };
         let packet = &mut bytes[ETHERNET_HEADER_LEN..];
         let (view, sound) = (&mut views[which], ip::is_sound(packet));
+        if let Some(Sent { travels, .. }) = flows[which].steps.get(place).filter(|_| !plain) {
+            // What was wrong may be passed on as long as it stays wrong: no receiver takes it.
+            if travels.damage.is_some() && !sound {
+                continue;
+            }
+            if !travels.fragments.is_empty() && sound {
+                ip::allow_fragments(packet);
+            }
+        }
         if end == OUTSIDE {
             if ip::quote(packet).is_none() {
                 view.outside = Some(packet.to_vec());
@@ -309,8 +336,8 @@ fn differ(place: usize, kernel: &[Came], pontoon: &[Came]) -> String {
 /// A flow in words.
 fn tell(flow: &Flow) -> String {
     let mut told = format!("flow {} of endpoint {}:", flow.number, flow.inside);
-    for (number, step) in flow.steps.iter().enumerate() {
-        let packet = |packet: &[u8]| describe(&Frame::plain(&ethernet(HOST_MAC, ROUTER_MAC, packet)));
+    for (number, Sent { step, travels }) in flow.steps.iter().enumerate() {
+        let packet = |packet: &[u8]| describe(&Frame::plain(&ethernet(flow, OUTSIDE, packet)));
         let words = match step {
             Step::Out(bytes) | Step::Reply(bytes) => format!("from inside {}", packet(bytes)),
             Step::Back(bytes) => format!("from outside, to the port chosen, {}", packet(bytes)),
@@ -320,6 +347,12 @@ fn tell(flow: &Flow) -> String {
             Step::ErrorOut(it) => format!("from inside an ICMP error, {it:?}"),
         };
         let _ = write!(told, "\n  {}: {words}", number + 1);
+        if let Some(damage) = travels.damage {
+            let _ = write!(told, ", with wrong {damage:?}");
+        }
+        if !travels.fragments.is_empty() {
+            let _ = write!(told, ", in fragments {:?}", travels.fragments);
+        }
     }
     told
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::ip;
 use super::labs::{HOST, INSIDE, endpoint};
+use super::travels::{Damage, Travels};
 use crate::diff::random::Random;
 
 /// The published ports of the host, and where they lead: protocol, the host's port, which endpoint, its port.
@@ -30,6 +31,21 @@ pub enum Step {
     Forged(Complaint),
 }
 
+/// A step, and what becomes of its packet on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// What is sent.
+    pub step: Step,
+    /// How it travels.
+    pub travels: Travels,
+}
+
+impl From<Step> for Sent {
+    fn from(step: Step) -> Sent {
+        Sent { step, travels: Travels::default() }
+    }
+}
+
 /// An ICMP error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Complaint {
@@ -39,6 +55,8 @@ pub struct Complaint {
     pub mtu: u16,
     /// How much is quoted of what is behind the IP header.
     pub quoted: usize,
+    /// It is about the first fragment of the packet.
+    pub fragment: bool,
 }
 
 /// A flow.
@@ -53,7 +71,7 @@ pub struct Flow {
     /// The remote's port.
     pub far: u16,
     /// What happens, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Sent>,
 }
 
 /// The address of a flow's remote.
@@ -119,7 +137,7 @@ struct Talk {
     protocol: u8,
     ports: Ports,
     published: bool,
-    steps: Vec<Step>,
+    steps: Vec<Sent>,
 }
 
 const FIN: u8 = 0x01;
@@ -130,13 +148,27 @@ const ACK: u8 = 0x10;
 
 impl Talk {
     fn out(&mut self, transport: &[u8]) {
-        let packet = self.packet(endpoint(self.inside), remote(self.number), transport);
-        self.steps.push(if self.published { Step::Reply(packet) } else { Step::Out(packet) });
+        let step = if self.published { Step::Reply } else { Step::Out };
+        self.send(step, endpoint(self.inside), remote(self.number), transport);
     }
 
     fn back(&mut self, transport: &[u8]) {
-        let packet = self.packet(remote(self.number), HOST, transport);
-        self.steps.push(if self.published { Step::In(packet) } else { Step::Back(packet) });
+        let step = if self.published { Step::In } else { Step::Back };
+        self.send(step, remote(self.number), HOST, transport);
+    }
+
+    fn send(&mut self, step: fn(Vec<u8>) -> Step, src: Ipv4Addr, dst: Ipv4Addr, transport: &[u8]) {
+        let travels = Travels::random(&mut self.random, self.protocol, transport.len());
+        let mut packet = self.packet(src, dst, transport);
+        if !travels.is_plain() && packet[8] < 2 {
+            // Whoever complains quotes what he has got, which is a fragment or the whole.
+            packet[8] = 2;
+            ip::finish(&mut packet);
+        }
+        // Connection tracking expects that what was lost is sent again.
+        let again = self.protocol == ip::TCP && travels.is_lost(transport.len());
+        self.steps.push(Sent { step: step(packet.clone()), travels });
+        self.steps.extend(again.then(|| step(packet).into()));
     }
 
     /// By whoever did not begin, or who did.
@@ -175,12 +207,15 @@ impl Talk {
         let kind = *random.pick(&kinds);
         let mtu = if kind == (3, 4) { random.between(576, 1400) as u16 } else { 0 };
         let quoted = *random.pick(&[0, 7, 8, 8, 20, 28, 64, 500, 1400]);
-        let complaint = Complaint { kind, mtu, quoted };
-        self.steps.push(match random.below(8) {
+        let complaint = Complaint { kind, mtu, quoted, fragment: random.chance(1, 8) };
+        let damages = [Damage::HeaderChecksum, Damage::Checksum, Damage::CutHeader, Damage::TooLong];
+        let damage = random.chance(1, 30).then(|| *random.pick(&damages));
+        let step = match random.below(8) {
             0 => Step::Forged(complaint),
             1..3 => Step::ErrorOut(complaint),
             _ => Step::ErrorBack(complaint),
-        });
+        };
+        self.steps.push(Sent { step, travels: Travels { damage, ..Travels::default() } });
     }
 
     /// Somebody else sends to the flow's port.
@@ -198,13 +233,15 @@ impl Talk {
         };
         let packet = self.packet(coded(66, self.number), HOST, &transport);
         if !self.published {
-            self.steps.push(Step::Back(packet));
+            self.steps.push(Step::Back(packet).into());
         }
     }
 
+    /// Of TCP never more than a segment.
     fn data(&mut self) -> Vec<u8> {
         let len = match self.random.below(4) {
             0 => 0,
+            1 if self.protocol != ip::TCP && self.random.chance(1, 4) => self.random.between(1500, 5000),
             1 => self.random.between(1000, 1400),
             _ => self.random.below(200),
         };
@@ -316,7 +353,11 @@ pub fn complain(complaint: &Complaint, from: Ipv4Addr, packet: &[u8]) -> Option<
     error.extend(from.octets());
     error.extend(ip::src(packet)?.octets());
     error.extend([complaint.kind.0, complaint.kind.1, 0, 0, 0, 0, high, low]);
+    let at = error.len();
     error.extend(&packet[..quoted.min(packet.len())]);
+    if complaint.fragment {
+        error[at + 6] |= 0x20;
+    }
     ip::finish(&mut error);
     Some(error)
 }

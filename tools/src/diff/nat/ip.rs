@@ -63,11 +63,7 @@ pub fn checksum_place(packet: &[u8]) -> Option<usize> {
 /// Writes the length and both checksums anew; a UDP checksum of zero, which is none, stays.
 pub fn finish(packet: &mut [u8]) {
     let Some(at) = header_len(packet) else { return };
-    let len = packet.len() as u16;
-    set_word(packet, 2, len);
-    set_word(packet, 10, 0);
-    let header = !sum(0, &packet[..at]);
-    set_word(packet, 10, header);
+    finish_header(packet, at);
     let Some(place) = checksum_place(packet) else { return };
     if is_fragment(packet) || packet[9] == UDP && word(packet, place) == Some(0) {
         return;
@@ -77,7 +73,24 @@ pub fn finish(packet: &mut [u8]) {
     set_word(packet, place, if transport == 0 && packet[9] == UDP { 0xffff } else { transport });
 }
 
-/// Whether length and checksums are right.
+/// Writes the length and the checksum of a header of `len` bytes anew.
+pub fn finish_header(packet: &mut [u8], len: usize) {
+    let packet_len = packet.len() as u16;
+    set_word(packet, 2, packet_len);
+    set_word(packet, 10, 0);
+    let header = !sum(0, &packet[..len]);
+    set_word(packet, 10, header);
+}
+
+/// Takes "don't fragment" from a packet that was fragmented already. The kernel does not always say it of fragments that it makes anew, and
+/// it concerns routers alone.
+pub fn allow_fragments(packet: &mut [u8]) {
+    let Some(at) = header_len(packet) else { return };
+    packet[6] &= !0x40;
+    finish_header(packet, at);
+}
+
+/// Whether lengths and checksums are right.
 pub fn is_sound(packet: &[u8]) -> bool {
     let Some(at) = header_len(packet) else { return false };
     if word(packet, 2).map(usize::from) != Some(packet.len()) || sum(0, &packet[..at]) != 0xffff {
@@ -87,10 +100,19 @@ pub fn is_sound(packet: &[u8]) -> bool {
         let place = checksum_place(packet);
         packet[9] == UDP && place.and_then(|place| word(packet, place)) == Some(0)
     };
+    let transport = packet.len() - at;
+    let fits = match packet[9] {
+        UDP => word(packet, at + 4).is_some_and(|len| (8..=transport).contains(&len.into())),
+        TCP => {
+            packet.get(at + 12).is_some_and(|words| (20..=transport).contains(&(usize::from(words >> 4) * 4)))
+        }
+        ICMP => transport >= 8,
+        _ => true,
+    };
     is_fragment(packet)
         || checksum_place(packet).is_none()
-        || has_none()
-        || sum(pseudo_header(packet, at), &packet[at..]) == 0xffff
+        || fits && has_none()
+        || fits && sum(pseudo_header(packet, at), &packet[at..]) == 0xffff
 }
 
 /// What goes into the transport's sum besides its bytes (RFC 9293, section 3.1); ICMP has nothing of the kind.
