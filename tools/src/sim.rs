@@ -8,6 +8,7 @@
 //! build: seed ──▶ World ─┬─ agenda: what happens next (`world`)
 //!                        │    station, errand: honest hosts and what they fetch
 //!                        │    hostile, faults: who and what disturbs them
+//!                        │    superframe: what they leave to their devices
 //!                        │    switch, lane, control: cores, served as a worker serves them
 //!                        │    link: loss, delay, duplicates, disorder
 //!                        └─ checks, ledger: what must hold (`trace` keeps what did not)
@@ -26,6 +27,7 @@ mod ledger;
 mod link;
 mod random;
 mod station;
+mod superframe;
 mod switch;
 mod trace;
 mod world;
@@ -87,6 +89,8 @@ pub struct Outcome {
     pub evicted: u64,
     /// Frames for which a port's queue had no room.
     pub overruns: u64,
+    /// Super-frames that left whole, and that were cut.
+    pub super_frames: (u64, u64),
 }
 
 impl Outcome {
@@ -147,6 +151,8 @@ impl world::World {
         let troubles = happened.chain(tiny).collect();
         let attacks = self.hostiles.iter().map(|hostile| (hostile.attack, hostile.sent)).collect();
         let overruns = self.switches.iter().flat_map(|it| &it.lanes).flatten().map(|lane| lane.overrun).sum();
+        let counts = self.switches.iter().map(|it| it.super_frames);
+        let super_frames = counts.fold((0, 0), |(whole, cut), it| (whole + it.0, cut + it.1));
         let edges = self.switches.iter().filter_map(|it| it.core.edge());
         let evicted = edges.map(|edge| edge.stats().evicted_half_open).sum();
         let (hash, findings) = self.trace.end();
@@ -162,6 +168,7 @@ impl world::World {
             drops,
             evicted,
             overruns,
+            super_frames,
         }
     }
 }

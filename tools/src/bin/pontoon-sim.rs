@@ -53,9 +53,13 @@ fn main() -> ExitCode {
     let mut total = Total { alone: arguments.seed.is_some(), ..Total::default() };
     let wanted = seeds.end() - seeds.start() + 1;
     sim::run_all(seeds, options, arguments.at_most.map(Duration::from_secs), |outcome| total.add(&outcome));
-    let Total { worlds, failed, transfers, events, .. } = total;
+    let Total { worlds, failed, transfers, events, super_frames, .. } = total;
     let cut_off = if worlds < wanted { format!(" of {wanted}, for time was up") } else { String::new() };
-    say(&format!("{worlds} worlds{cut_off}; {failed} failed; {transfers} transfers, {events} events"));
+    let (whole, cut) = super_frames;
+    say(&format!(
+        "{worlds} worlds{cut_off}; {failed} failed; {transfers} transfers, {events} events, {} super-frames, {cut} of them cut",
+        whole + cut
+    ));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -68,19 +72,23 @@ struct Total {
     failed: u64,
     transfers: usize,
     events: u64,
+    super_frames: (u64, u64),
 }
 
 impl Total {
     fn add(&mut self, outcome: &Outcome) {
         let Outcome { seed, hash, findings, events, transfers, troubles, attacks, drops, overruns, .. } =
             outcome;
+        let (whole, cut) = outcome.super_frames;
         self.worlds += 1;
         self.failed += u64::from(!findings.is_empty());
         self.transfers += transfers.0;
         self.events += events;
+        self.super_frames = (self.super_frames.0 + whole, self.super_frames.1 + cut);
         if self.alone {
             let (done, restarts) = transfers;
             say(&format!("seed {seed}: trace {hash:016x}, {done} transfers, {restarts} begun anew"));
+            say(&format!("  super-frames: {whole} left whole, {cut} were cut"));
             say(&format!("  disturbed by {troubles:?} and {attacks:?}"));
             say(&format!("  dropped {drops:?}, and {overruns} for which a queue had no room"));
         }

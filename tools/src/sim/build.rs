@@ -14,6 +14,7 @@ use pontoon_dataplane::edge::config::{
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::fdb::{DEFAULT_AGEING, Fdb, FdbConfig};
 use pontoon_dataplane::network::{Gateway, Identity, Network, Place, Port, PortSettings};
+use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::{MacAddr, NetworkId, PortId};
 
 use super::agenda::{Agenda, MILLI, Micros, SECOND};
@@ -291,7 +292,9 @@ impl Builder {
             }
         };
         let again_after = self.random.chance(400).then(|| self.random.within(SECOND, 10 * SECOND));
-        Order { name, address, port, edges, start, size, key, again_after }
+        // There is no gateway for IPv6.
+        let by_ipv6 = edges.is_empty() && self.random.chance(400);
+        Order { name, address, by_ipv6, port, edges, start, size, key, again_after }
     }
 
     fn host_order(
@@ -328,11 +331,8 @@ impl World {
         self.switches[switch].lanes.push(None);
         let network = lan.and_then(|lan| self.networks.get(&(switch, lan))).map(|(network, _)| *network);
         let identity = endpoint.map(|(mac, address)| {
-            Arc::new(Identity {
-                mac,
-                addresses: vec![address.into()],
-                sandbox_addresses: vec![address.into()],
-            })
+            let own = vec![address.into(), frames::ipv6_of(address).into()];
+            Arc::new(Identity { mac, addresses: own.clone(), sandbox_addresses: own })
         });
         let port = Port {
             id,
@@ -350,13 +350,21 @@ impl World {
     /// The port is there from the next snapshot on.
     pub(super) fn put_port(&mut self, switch: usize, port: Port, link: (usize, usize)) {
         let (id, place) = (port.id, port.place);
-        self.switches[switch].lanes[id.index()] = Some(Lane::new(link));
+        self.switches[switch].lanes[id.index()] = Some(Lane::new(link, self.offloads_at(link.0)));
         self.switches[switch].snapshot.ports[id.index()] = Some(port);
         if let Some(network) = place.network() {
             self.change_network(switch, network, |network| {
                 network.members.push(id);
                 network.members.sort_unstable();
             });
+        }
+    }
+
+    /// What can be left to the device at a link: a host's, if there is one.
+    fn offloads_at(&self, link: usize) -> Offloads {
+        match self.links.get(link).map(|link| link.ends[0]) {
+            Some(End::Host(host)) => self.hosts[host].offloads,
+            _ => Offloads::NONE,
         }
     }
 
@@ -395,23 +403,31 @@ impl World {
             }
         }
         self.links.push(Link::new([End::Host(number), End::Port(switch, port)], Quality::any(random)));
-        self.hosts.push(Host::new(lan, own, guarded, link, (switch, port)));
+        let offloads = match random.within(0, 5) {
+            0..2 => Offloads::ALL,
+            2 => Offloads { tso: false, uso: false, ..Offloads::ALL },
+            _ => Offloads::NONE,
+        };
+        if let Some(lane) = self.switches[switch].lane(port) {
+            lane.offloads = offloads;
+        }
+        let mut host = Host::new(lan, own, guarded, link, (switch, port));
+        host.offloads = offloads;
+        self.hosts.push(host);
         number
     }
 
     /// The host has a stack. It asks the name server of the LAN `asks`, or is one and has a `zone`.
     pub(super) fn give_stack(&mut self, host: usize, asks: usize, zone: Option<Zone>, random: &mut Random) {
         let Host { lan, own: (mac, address), .. } = self.hosts[host];
+        let servers = self.members(asks).take(NAME_SERVERS).filter(|server| *server != host);
+        let name_server = servers.last().map_or(address, |server| self.hosts[server].own.1);
+        let by_ipv6 = asks == lan && random.chance(300);
         let identity = station::Identity {
             mac,
             address,
             gateway: self.lans[lan].gateway.map(|(_, address)| address),
-            name_server: self
-                .members(asks)
-                .take(NAME_SERVERS)
-                .filter(|server| *server != host)
-                .last()
-                .map_or(address, |server| self.hosts[server].own.1),
+            name_server: if by_ipv6 { frames::ipv6_of(name_server).into() } else { name_server.into() },
             seed: random.next(),
         };
         self.hosts[host].station = Some(Station::new(identity, zone));

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use pontoon_dataplane::PortId;
 use pontoon_dataplane::frame::{EthernetView, ethertype};
-use smoltcp::wire::{ArpPacket, ArpRepr, Ipv4Address, Ipv4Packet};
+use smoltcp::wire::{
+    ArpPacket, ArpRepr, Icmpv6Packet, IpProtocol, Ipv4Address, Ipv4Packet, Ipv6Address, Ipv6Packet, NdiscRepr,
+};
 
 use super::build::OUTSIDE;
+use super::frames::ipv6_of;
 use super::link::{Origin, Wire};
 use super::switch::Effects;
 use super::world::World;
@@ -21,6 +24,9 @@ struct Claims {
     mac: pontoon_dataplane::MacAddr,
     arp_mac: Option<pontoon_dataplane::MacAddr>,
     address: Option<Ipv4Address>,
+    address6: Option<Ipv6Address>,
+    /// Where neighbour discovery says that an address is.
+    neighbour: Option<(Ipv6Address, pontoon_dataplane::MacAddr)>,
 }
 
 impl Claims {
@@ -30,6 +36,10 @@ impl Claims {
         let mut claims = Claims { mac: view.src, ..Claims::default() };
         if view.ethertype == ethertype::IPV4 {
             claims.address = Ipv4Packet::new_checked(payload).ok().map(|packet| packet.src_addr());
+        } else if view.ethertype == ethertype::IPV6 {
+            let packet = Ipv6Packet::new_checked(payload).ok()?;
+            claims.address6 = Some(packet.src_addr()).filter(|address| !address.is_unspecified());
+            claims.neighbour = discovered(&packet);
         } else if view.ethertype == ethertype::ARP
             && let Ok(ArpRepr::EthernetIpv4 { source_hardware_addr, source_protocol_addr, .. }) =
                 ArpRepr::parse(&ArpPacket::new_checked(payload).ok()?)
@@ -40,6 +50,20 @@ impl Claims {
         claims.address = claims.address.filter(|address| !address.is_unspecified());
         Some(claims)
     }
+}
+
+/// What a message of neighbour discovery says of whom it names, if it does: an advertisement of its target, a question of its sender.
+fn discovered(packet: &Ipv6Packet<&[u8]>) -> Option<(Ipv6Address, pontoon_dataplane::MacAddr)> {
+    if packet.next_header() != IpProtocol::Icmpv6 {
+        return None;
+    }
+    let icmp = Icmpv6Packet::new_checked(packet.payload()).ok()?;
+    let (address, mac) = match NdiscRepr::parse(&icmp).ok()? {
+        NdiscRepr::NeighborAdvert { target_addr, lladdr, .. } => (target_addr, lladdr?),
+        NdiscRepr::NeighborSolicit { lladdr, .. } => (packet.src_addr(), lladdr?),
+        _ => return None,
+    };
+    Some((address, pontoon_dataplane::MacAddr(mac.as_bytes().try_into().ok()?)))
 }
 
 impl World {
@@ -90,6 +114,13 @@ impl World {
             }
             if let Some(claimed) = claims.address.filter(|it| *it != address) {
                 lies.push(format!("it says that it is {claimed}"));
+            }
+            let address6 = ipv6_of(address);
+            if let Some(claimed) = claims.address6.filter(|it| *it != address6) {
+                lies.push(format!("it says that it is {claimed}"));
+            }
+            if let Some((claimed, at)) = claims.neighbour.filter(|it| *it != (address6, mac)) {
+                lies.push(format!("it says that {claimed} is at {at}"));
             }
         }
         (!lies.is_empty()).then(|| lies.join(", "))

@@ -10,6 +10,7 @@ use smoltcp::socket::{dns, tcp};
 use smoltcp::wire::{DnsQueryType, IpAddress};
 
 use super::agenda::{Micros, SECOND};
+use super::frames;
 use super::station::{NUDGE, byte_of, request};
 
 /// How long a connection that may be broken is silent before it is given up.
@@ -20,6 +21,8 @@ pub(super) struct Errand {
     pub(super) name: String,
     /// The right answer to that question.
     pub(super) address: Ipv4Addr,
+    /// It is fetched by IPv6: from the address that stands for the one that the name has.
+    by_ipv6: bool,
     pub(super) port: u16,
     pub(super) size: u32,
     pub(super) key: u32,
@@ -48,8 +51,8 @@ enum Phase {
     Later(Micros),
     Asking(dns::QueryHandle),
     /// Knows the address, connects then.
-    Found(Ipv4Addr, Micros),
-    Fetching(Ipv4Addr, SocketHandle),
+    Found(IpAddress, Micros),
+    Fetching(IpAddress, SocketHandle),
     Done,
 }
 
@@ -66,6 +69,7 @@ pub(super) enum Need {
 pub(super) struct Order {
     pub(super) name: String,
     pub(super) address: Ipv4Addr,
+    pub(super) by_ipv6: bool,
     pub(super) port: u16,
     pub(super) edges: Vec<usize>,
     pub(super) start: Micros,
@@ -77,10 +81,11 @@ pub(super) struct Order {
 
 impl Errand {
     pub(super) fn new(order: Order) -> Errand {
-        let Order { name, address, port, edges, start, size, key, again_after } = order;
+        let Order { name, address, by_ipv6, port, edges, start, size, key, again_after } = order;
         Errand {
             name,
             address,
+            by_ipv6,
             port,
             size,
             key,
@@ -162,7 +167,11 @@ impl Errand {
                 if found[..] != [IpAddress::Ipv4(self.address)] {
                     self.fail(format!("{} is {found:?} by DNS, and not {}", self.name, self.address));
                 }
-                self.phase = Phase::Found(self.address, now);
+                let address = match self.by_ipv6 {
+                    true => frames::ipv6_of(self.address).into(),
+                    false => self.address.into(),
+                };
+                self.phase = Phase::Found(address, now);
             }
         }
         true

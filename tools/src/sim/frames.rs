@@ -1,17 +1,25 @@
 //! Frames byte by byte, for those who send what no honest stack would.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::checksum::checksum;
 use pontoon_dataplane::frame::ethertype;
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, IpAddress, IpProtocol, Ipv4Packet, TcpPacket,
-    UdpPacket,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, IPV6_HEADER_LEN, Icmpv6Packet, Icmpv6Repr, IpAddress,
+    IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
+    TcpPacket, UdpPacket,
 };
 
 /// A station's two addresses.
 pub(super) type Station = (MacAddr, Ipv4Addr);
+
+/// The IPv6 address of whoever has that IPv4 address; a LAN's are a /64.
+pub(super) fn ipv6_of(address: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, last] = address.octets().map(u16::from);
+    Ipv6Addr::new(0xfd00, a, b, c, 0, 0, 0, last)
+}
 
 /// Ethernet, padded to the shortest frame there is.
 pub(super) fn ethernet(dst: MacAddr, src: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<u8> {
@@ -47,6 +55,29 @@ pub(super) fn arp(
 
 /// Where a fragment belongs in its packet: identification, bytes before it, and whether more follow.
 pub(super) type Piece = (u16, u16, bool);
+
+/// A neighbour advertisement, to everybody, that says that `stolen` is at `liar` (RFC 4861, section 4.4).
+pub(super) fn advertisement(liar: MacAddr, from: Ipv6Addr, stolen: Ipv6Addr) -> Vec<u8> {
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let message = Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert {
+        flags: NdiscNeighborFlags::OVERRIDE,
+        target_addr: stolen,
+        lladdr: Some(RawHardwareAddress::from_bytes(&liar.0)),
+    });
+    let mut bytes = vec![0; IPV6_HEADER_LEN + message.buffer_len()];
+    let header = Ipv6Repr {
+        src_addr: from,
+        dst_addr: group,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: message.buffer_len(),
+        hop_limit: 255,
+    };
+    let mut packet = Ipv6Packet::new_unchecked(&mut bytes[..]);
+    header.emit(&mut packet);
+    let mut icmp = Icmpv6Packet::new_unchecked(packet.payload_mut());
+    message.emit(&from, &group, &mut icmp, &ChecksumCapabilities::default());
+    ethernet(MacAddr([0x33, 0x33, 0, 0, 0, 1]), liar, ethertype::IPV6, &bytes)
+}
 
 /// An IPv4 packet, or a piece of one.
 pub(super) fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, piece: Piece, payload: &[u8]) -> Vec<u8> {
@@ -143,12 +174,21 @@ pub(super) fn is_arp_request_for(frame: &[u8], address: Ipv4Addr) -> bool {
 }
 
 /// Who opens a TCP connection to `server` with this frame, if it does: address, port and first sequence number.
-pub(super) fn opening_client(frame: &[u8], server: Ipv4Addr) -> Option<(Ipv4Addr, u16, i32)> {
-    let packet = Ipv4Packet::new_checked(frame.get(14..)?).ok().filter(|_| frame[12..14] == [8, 0])?;
-    let segment = TcpPacket::new_checked(packet.payload()).ok()?;
-    let opens = packet.dst_addr() == server
-        && packet.next_header() == IpProtocol::Tcp
-        && segment.syn()
-        && !segment.ack();
-    opens.then(|| (packet.src_addr(), segment.src_port(), segment.seq_number().0))
+pub(super) fn opening_client(frame: &[u8], server: Ipv4Addr) -> Option<(IpAddr, u16, i32)> {
+    let payload = frame.get(14..)?;
+    let (src, dst, protocol, bytes): (IpAddr, IpAddr, _, _) = match &frame[12..14] {
+        [8, 0] => {
+            let packet = Ipv4Packet::new_checked(payload).ok()?;
+            (packet.src_addr().into(), packet.dst_addr().into(), packet.next_header(), packet.payload())
+        }
+        [0x86, 0xdd] => {
+            let packet = Ipv6Packet::new_checked(payload).ok()?;
+            (packet.src_addr().into(), packet.dst_addr().into(), packet.next_header(), packet.payload())
+        }
+        _ => return None,
+    };
+    let segment = TcpPacket::new_checked(bytes).ok().filter(|_| protocol == IpProtocol::Tcp)?;
+    let is_server = dst == server || dst == ipv6_of(server);
+    let opens = is_server && segment.syn() && !segment.ack();
+    opens.then(|| (src, segment.src_port(), segment.seq_number().0))
 }

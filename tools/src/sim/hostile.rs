@@ -2,6 +2,7 @@
 
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::frame::ethertype;
+use pontoon_dataplane::offload::Offload;
 use smoltcp::wire::ArpOperation;
 
 use super::agenda::{MILLI, Micros, SECOND};
@@ -18,7 +19,7 @@ pub enum Attack {
     MacFlood,
     /// ARP that says that it is the gateway.
     PoisonGateway,
-    /// ARP that says that it is a neighbour.
+    /// ARP and neighbour discovery that say that it is a neighbour.
     PoisonNeighbour,
     /// Connections through NAT that it never completes, and some in others' names.
     SessionFlood,
@@ -133,7 +134,7 @@ impl World {
         let next = self.now + hostile.every;
         if let Some(frame) = frame {
             hostile.sent += 1;
-            self.send_from(host, frame);
+            self.send_from(host, frame, Offload::NONE);
         }
         self.agenda.note(next, Event::Attack(number));
     }
@@ -146,7 +147,7 @@ impl World {
         let Some(number) = self.hostiles.iter().position(rogue) else { return };
         let Some(lie) = forged_answer(question, self.hosts[self.hostiles[number].host].own) else { return };
         self.hostiles[number].sent += 1;
-        self.send_from(self.hostiles[number].host, lie);
+        self.send_from(self.hostiles[number].host, lie, Offload::NONE);
     }
 }
 
@@ -209,7 +210,11 @@ impl Hostile {
     /// ARP that says that `stolen` is at the hostile host's MAC, in one of the forms that stacks believe.
     fn poison(&mut self, own: Station, stolen: std::net::Ipv4Addr, victim: Station) -> Vec<u8> {
         let lie = (own.0, stolen);
-        match self.random.index(3) {
+        match self.random.index(4) {
+            3 => {
+                let [from, stolen] = [own.1, stolen].map(frames::ipv6_of);
+                frames::advertisement(own.0, from, stolen)
+            }
             0 => frames::arp_reply(own.0, lie, victim),
             1 => frames::arp(ArpOperation::Request, MacAddr::BROADCAST, own.0, lie, (MacAddr::ZERO, stolen)),
             _ => frames::arp(ArpOperation::Request, victim.0, own.0, lie, (MacAddr::ZERO, victim.1)),

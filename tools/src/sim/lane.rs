@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use pontoon_dataplane::port::Offloads;
+
 use super::agenda::Micros;
 use super::link::Wire;
 
@@ -21,6 +23,8 @@ const SLACK: usize = 2 * BATCH;
 pub(super) struct Lane {
     /// The link that it is at, and which end of it.
     pub(super) link: (usize, usize),
+    /// What its device can be left to do.
+    pub(super) offloads: Offloads,
     pub(super) up: bool,
     /// It is among those that the worker visits.
     pub(super) busy: bool,
@@ -34,9 +38,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(link: (usize, usize)) -> Lane {
+    pub(super) fn new(link: (usize, usize), offloads: Offloads) -> Lane {
         Lane {
             link,
+            offloads,
             up: true,
             busy: false,
             queue: VecDeque::new(),

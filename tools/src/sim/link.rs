@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use pontoon_dataplane::PortId;
+use pontoon_dataplane::offload::Offload;
+use pontoon_dataplane::{Frame, PortId};
 
 use super::agenda::{MILLI, Micros};
 use super::random::Random;
@@ -11,9 +12,16 @@ use super::random::Random;
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     pub(super) bytes: Rc<[u8]>,
+    pub(super) offload: Offload,
     pub(super) origin: Origin,
     /// A switch has put headers of its own to it: it came from a gateway or an uplink.
     pub(super) routed: bool,
+}
+
+impl Wire {
+    pub(super) fn frame(&self) -> Frame<'_> {
+        Frame { bytes: &self.bytes, offload: self.offload }
+    }
 }
 
 /// Who made a frame.

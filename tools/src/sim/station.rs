@@ -1,7 +1,7 @@
 //! An honest host: a TCP/IP stack that is no part of pontoon (smoltcp), a server, perhaps a name server, and errands.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use pontoon_dataplane::MacAddr;
@@ -9,7 +9,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::{dns, tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpEndpoint, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpEndpoint, Ipv4Cidr, Ipv6Cidr};
 
 use super::agenda::{Micros, SECOND};
 use super::errand::{Errand, Need};
@@ -42,7 +42,7 @@ pub(super) struct Station {
     clients: VecDeque<Client>,
 }
 
-type Client = (Ipv4Addr, u16, i32);
+type Client = (IpAddr, u16, i32);
 
 /// How many clients are remembered.
 const CLIENTS: usize = 64;
@@ -53,7 +53,7 @@ pub(super) struct Identity {
     pub(super) mac: MacAddr,
     pub(super) address: Ipv4Addr,
     pub(super) gateway: Option<Ipv4Addr>,
-    pub(super) name_server: Ipv4Addr,
+    pub(super) name_server: IpAddr,
     pub(super) seed: u64,
 }
 
@@ -78,8 +78,9 @@ impl Station {
         config.random_seed = identity.seed;
         let mut interface = Interface::new(config, &mut nic, Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            // A new interface has room for one address.
+            // A new interface has room for two addresses.
             let _ = addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(identity.address, 24)));
+            let _ = addresses.push(IpCidr::Ipv6(Ipv6Cidr::new(frames::ipv6_of(identity.address), 64)));
         });
         if let Some(gateway) = identity.gateway {
             let _ = interface.routes_mut().add_default_ipv4_route(gateway);

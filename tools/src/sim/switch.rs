@@ -10,6 +10,8 @@ use pontoon_dataplane::edge::punt::{Answer, Request};
 use pontoon_dataplane::network::Snapshot;
 use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::out::Out;
+use pontoon_dataplane::port::Offloads;
+use pontoon_dataplane::segment::{Work, needs_work, segment};
 use pontoon_dataplane::step::Core;
 use pontoon_dataplane::trace::describe::describe;
 use pontoon_dataplane::{DropReason, Frame, PortId, Timestamp, Verdict};
@@ -18,6 +20,7 @@ use super::agenda::{MILLI, Micros, SECOND};
 use super::lane::{BATCH, Lane};
 use super::ledger::Ledger;
 use super::link::{Origin, Wire};
+use super::superframe::is_cut_right;
 
 /// The switch.
 pub(super) struct Switch {
@@ -43,6 +46,8 @@ pub(super) struct Switch {
     /// Who made the frames that wait in the edge.
     held: Vec<(PortId, Vec<u8>, Wire)>,
     pub(super) ledger: Ledger,
+    /// Super-frames that left whole, and that were cut.
+    pub(super) super_frames: (u64, u64),
     /// Answers to ARP are lost: a switch that is broken on purpose.
     pub(super) loses_answers: bool,
 }
@@ -76,6 +81,7 @@ impl Switch {
             out: Out::new(),
             held: Vec::new(),
             ledger: Ledger::default(),
+            super_frames: (0, 0),
             loses_answers: false,
         }
     }
@@ -170,8 +176,7 @@ impl Switch {
     }
 
     fn decide(&mut self, now: Micros, delay: Micros, port: PortId, wire: &Wire, effects: &mut Effects) {
-        let frame = Frame::plain(&wire.bytes);
-        let verdict = self.core.step(self.clock(now), port, &frame, &mut self.out);
+        let verdict = self.core.step(self.clock(now), port, &wire.frame(), &mut self.out);
         self.ledger.decided(verdict);
         self.tell(now, port, &wire.bytes, ("gets", verdict), effects);
         if verdict == Verdict::HandOver {
@@ -215,27 +220,26 @@ impl Switch {
 
     /// Sends what the core has decided about `ingress`, or made by itself.
     fn send(&mut self, delay: Micros, ingress: Option<(PortId, &Wire)>, effects: &mut Effects) {
-        let Switch { number, core, lanes, ledger, out, .. } = self;
-        let mut egress = Egress { number: *number, core, lanes, ledger, delay, effects };
+        let Switch { number, core, lanes, ledger, out, super_frames, .. } = self;
+        let mut egress = Egress { number: *number, core, lanes, ledger, super_frames, delay, effects };
         if let Some((port, wire)) = ingress {
             for &copy in out.copies() {
                 egress.check_copy(port, copy);
                 egress.send(copy, wire.clone());
             }
             if let Some(rewritten) = out.rewritten() {
-                let bytes: Rc<[u8]> = rewritten.assemble(&Frame::plain(&wire.bytes)).into();
-                if rewritten.offload != Offload::NONE {
+                let bytes: Rc<[u8]> = rewritten.assemble(&wire.frame()).into();
+                let offload = rewritten.offload;
+                if wire.offload == Offload::NONE && offload != Offload::NONE {
                     egress.find("leaves a plain frame unfinished");
                 }
-                egress.send(rewritten.egress, Wire { bytes, origin: wire.origin, routed: true });
+                egress.send(rewritten.egress, Wire { bytes, offload, origin: wire.origin, routed: true });
             }
         }
         for (port, frame) in out.made() {
             if !(self.loses_answers && frame.bytes.get(12..14) == Some(&[8, 6])) {
-                egress.send(
-                    port,
-                    Wire { bytes: frame.bytes.into(), origin: Origin::Switch(*number), routed: true },
-                );
+                let (bytes, origin) = (frame.bytes.into(), Origin::Switch(*number));
+                egress.send(port, Wire { bytes, offload: frame.offload, origin, routed: true });
             }
         }
         effects.requests.extend_from_slice(out.requests());
@@ -293,6 +297,7 @@ struct Egress<'a> {
     core: &'a Core,
     lanes: &'a [Option<Lane>],
     ledger: &'a mut Ledger,
+    super_frames: &'a mut (u64, u64),
     delay: Micros,
     effects: &'a mut Effects,
 }
@@ -315,7 +320,29 @@ impl Egress<'_> {
         }
     }
 
+    /// As its device takes it.
     fn send(&mut self, egress: PortId, wire: Wire) {
+        let offloads = self.lanes.get(egress.index()).and_then(Option::as_ref).map(|lane| lane.offloads);
+        let offloads = offloads.unwrap_or(Offloads::NONE);
+        if needs_work(&wire.offload, offloads) == Work::Nothing {
+            self.super_frames.0 += u64::from(wire.offload.is_super_frame());
+            return self.send_one(egress, wire);
+        }
+        self.super_frames.1 += u64::from(wire.offload.is_super_frame());
+        let (mut frames, mut left) = (Vec::new(), Offload::NONE);
+        let cut = segment(&wire.frame(), offloads, &mut Vec::new(), &mut |frame| {
+            frames.push(frame.bytes.to_vec());
+            left = frame.offload;
+        });
+        if cut != Ok(frames.len()) || !is_cut_right(&wire.frame(), &frames) {
+            self.find(&format!("cuts a frame by {egress} otherwise than it must be: {cut:?}"));
+        }
+        for bytes in frames {
+            self.send_one(egress, Wire { bytes: bytes.into(), offload: left, ..wire });
+        }
+    }
+
+    fn send_one(&mut self, egress: PortId, wire: Wire) {
         let Some(port) = self.core.snapshot().port(egress) else {
             return self.find(&format!("sends by {egress}, which is gone"));
         };

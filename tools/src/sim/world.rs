@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use pontoon_dataplane::edge::punt::Answer;
 use pontoon_dataplane::fdb::FdbConfig;
+use pontoon_dataplane::offload::Offload;
+use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::{NetworkId, PortId};
 
-use super::agenda::{Agenda, Micros, SECOND};
+use super::agenda::{Agenda, MILLI, Micros, SECOND};
 use super::control::Control;
 use super::faults::Fault;
 use super::frames;
@@ -15,11 +17,14 @@ use super::hostile::Hostile;
 use super::link::{End, Link, Origin, Wire};
 use super::random::Random;
 use super::station::Station;
+use super::superframe;
 use super::switch::{Effects, Switch};
 use super::trace::Trace;
 
 /// How long honest hosts may take once all is quiet.
 const PATIENCE: Micros = 600 * SECOND;
+/// How long a host that leaves work to its device waits for more to come: then it has more to send in one go.
+const MODERATION: Micros = 2 * MILLI;
 /// How often tables and counters are looked at.
 const INSPECTION: Micros = SECOND / 4;
 
@@ -43,6 +48,8 @@ pub(super) struct Host {
     /// The link that it is at; it is end number 0.
     pub(super) link: usize,
     pub(super) place: (usize, PortId),
+    /// What it leaves to its device.
+    pub(super) offloads: Offloads,
     /// Its stack; a hostile host has none, nor one that is deaf.
     pub(super) station: Option<Station>,
     /// It answers ARP for its address and nothing else.
@@ -97,7 +104,18 @@ impl Host {
         link: usize,
         place: (usize, PortId),
     ) -> Host {
-        Host { lan, own, guarded, link, place, station: None, is_deaf: false, wakes: None, is_done: false }
+        Host {
+            lan,
+            own,
+            guarded,
+            link,
+            place,
+            offloads: Offloads::NONE,
+            station: None,
+            is_deaf: false,
+            wakes: None,
+            is_done: false,
+        }
     }
 }
 
@@ -168,7 +186,8 @@ impl World {
             End::Port(switch, port) => {
                 let kernel = self.controls[switch].as_ref().filter(|control| control.uplink == port);
                 if let Some(answer) = kernel.and_then(|control| control.kernel(&wire.bytes)) {
-                    let answer = Wire { bytes: answer.into(), origin: Origin::Switch(switch), routed: true };
+                    let (bytes, origin) = (answer.into(), Origin::Switch(switch));
+                    let answer = Wire { bytes, offload: Offload::NONE, origin, routed: true };
                     self.transmit(link, end, 0, &answer);
                 }
                 let mut effects = self.effects();
@@ -181,11 +200,22 @@ impl World {
     }
 
     fn deliver(&mut self, host: usize, wire: Wire) {
+        let bytes = match superframe::receive(&wire.bytes, wire.offload) {
+            Ok(bytes) => Rc::from(bytes),
+            Err(what) => return self.find(&format!("host {host} gets {what}")),
+        };
         let it = &mut self.hosts[host];
         let hears = !it.is_deaf || frames::is_arp_request_for(&wire.bytes, it.own.1);
         if let Some(station) = it.station.as_mut().filter(|_| hears) {
-            station.receive(self.now, wire.bytes);
-            self.wake(host);
+            station.receive(self.now, bytes);
+            if !it.offloads.tso {
+                return self.wake(host);
+            }
+            let at = self.now + MODERATION;
+            if it.wakes.is_none_or(|wakes| at < wakes) {
+                it.wakes = Some(at);
+                self.agenda.note(at, Event::Wake(host));
+            }
         }
     }
 
@@ -209,15 +239,15 @@ impl World {
         for failure in failures {
             self.find(&format!("host {number}: {failure}"));
         }
-        for bytes in sent {
-            self.send_from(number, bytes);
+        for (bytes, offload) in superframe::hand_over(sent, self.hosts[number].offloads) {
+            self.send_from(number, bytes, offload);
         }
     }
 
     /// A host sends a frame.
-    pub(super) fn send_from(&mut self, host: usize, bytes: Vec<u8>) {
+    pub(super) fn send_from(&mut self, host: usize, bytes: Vec<u8>, offload: Offload) {
         self.overhear(host, &bytes);
-        let wire = Wire { bytes: Rc::from(bytes), origin: Origin::Host(host), routed: false };
+        let wire = Wire { bytes: Rc::from(bytes), offload, origin: Origin::Host(host), routed: false };
         self.transmit(self.hosts[host].link, 0, 0, &wire);
     }
 

@@ -124,7 +124,7 @@ fn pseudo_header(packet: &[u8], at: usize) -> u32 {
 }
 
 /// The sum in one's complement (RFC 1071).
-fn sum(start: u32, bytes: &[u8]) -> u16 {
+pub fn sum(start: u32, bytes: &[u8]) -> u16 {
     let words =
         bytes.chunks(2).map(|two| u32::from(two[0]) << 8 | two.get(1).map_or(0, |low| u32::from(*low)));
     let mut sum = words.fold(start, u32::wrapping_add);
