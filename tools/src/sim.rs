@@ -91,6 +91,8 @@ pub struct Outcome {
     pub overruns: u64,
     /// Super-frames that left whole, and that were cut.
     pub super_frames: (u64, u64),
+    /// Frames that one worker handed over to another.
+    pub handed_over: u64,
 }
 
 impl Outcome {
@@ -153,7 +155,7 @@ impl world::World {
         let overruns = self.switches.iter().flat_map(|it| &it.lanes).flatten().map(|lane| lane.overrun).sum();
         let counts = self.switches.iter().map(|it| it.super_frames);
         let super_frames = counts.fold((0, 0), |(whole, cut), it| (whole + it.0, cut + it.1));
-        let edges = self.switches.iter().filter_map(|it| it.core.edge());
+        let edges = self.switches.iter().filter_map(|it| it.edge());
         let evicted = edges.map(|edge| edge.stats().evicted_half_open).sum();
         let (hash, findings) = self.trace.end();
         Outcome {
@@ -169,6 +171,7 @@ impl world::World {
             evicted,
             overruns,
             super_frames,
+            handed_over: self.switches.iter().map(|it| it.handed_over).sum(),
         }
     }
 }

@@ -59,6 +59,8 @@ fn nothing_goes_wrong_in_any_world() {
     let [whole, cut] = [|it: &Outcome| it.super_frames.0, |it: &Outcome| it.super_frames.1];
     assert!(outcomes.iter().map(whole).sum::<u64>() > 20, "super-frames pass whole");
     assert!(outcomes.iter().map(cut).sum::<u64>() > 100, "super-frames are cut");
+    let handed_over: u64 = outcomes.iter().map(|it| it.handed_over).sum();
+    assert!(handed_over > 1000, "second workers hand over only {handed_over} frames");
     assert!(outcomes.iter().any(|it| it.evicted > 100), "no flood of sessions filled an endpoint's share");
     assert!(outcomes.iter().any(|it| it.overruns > 1000), "no storm was more than a switch could serve");
     assert!(outcomes.iter().any(|it| it.transfers.1 > 0), "no connection had to be begun anew");

@@ -7,7 +7,6 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pontoon_dataplane::counters::PortCounters;
 use pontoon_dataplane::edge::config::{
     EdgeConfig, Limits, Mapping, NetworkEdge, Publication, Timeouts, Uplink,
 };
@@ -27,7 +26,7 @@ use super::lane::Lane;
 use super::link::{End, Link, Quality};
 use super::random::Random;
 use super::station::{self, SERVICE, Station, Zone};
-use super::switch::Switch;
+use super::switch::{Switch, WORKERS, counters};
 use super::trace::Trace;
 use super::world::{Host, Lan, World};
 use super::{Options, Sabotage};
@@ -125,7 +124,8 @@ impl Builder {
     fn switch(&mut self) -> usize {
         let number = self.world.switches.len();
         let cost = self.random.within(20, 60);
-        let mut switch = Switch::new(number, self.random.next(), cost);
+        let workers = self.random.within(1, WORKERS as u64) as usize;
+        let mut switch = Switch::new(number, self.random.next(), cost, workers);
         switch.loses_answers = self.options.sabotage == Some(Sabotage::LostAnswers);
         // Clocks of different machines differ.
         switch.jumped = Duration::from_millis(self.random.within(0, 100_000));
@@ -341,7 +341,7 @@ impl World {
             identity,
             own_mac: None,
             mtu: 1500,
-            counters: Arc::from([PortCounters::default()]),
+            counters: counters(),
         };
         self.put_port(switch, port, link);
         id

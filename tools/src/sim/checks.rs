@@ -137,8 +137,7 @@ impl World {
 
     pub(super) fn check_books(&mut self, switch: usize) {
         let it = &self.switches[switch];
-        let waiting = it.core.edge().map_or(0, |edge| edge.stats().waiting.into());
-        if let Err(what) = it.ledger.check(waiting) {
+        if let Err(what) = it.ledger.check(it.waiting()) {
             self.find(&format!("the counters of switch {switch} do not add up: {what}"));
         }
     }
@@ -165,7 +164,7 @@ impl World {
 
     fn check_sessions(&mut self, switch: usize) {
         let it = &self.switches[switch];
-        let (Some(edge), Some(control)) = (it.core.edge(), &self.controls[switch]) else { return };
+        let (Some(edge), Some(control)) = (it.edge(), &self.controls[switch]) else { return };
         let (stats, limits) = (edge.stats(), it.snapshot.edge.limits);
         let most = stats.per_endpoint.iter().map(|(_, sessions)| *sessions).max().unwrap_or(0);
         let mut findings = Vec::new();
@@ -223,7 +222,7 @@ impl World {
                 findings.push(format!("{entries} addresses are left in the FDB of {:?}", network.id));
             }
         }
-        let stats = it.core.edge().map(|edge| edge.stats()).unwrap_or_default();
+        let stats = it.edge().map(|edge| edge.stats()).unwrap_or_default();
         if (stats.sessions, stats.waiting, stats.ports_used) != (0, 0, (0, 0)) {
             findings.push(format!("after all is over there is {stats:?}"));
         }

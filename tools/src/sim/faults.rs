@@ -4,7 +4,6 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use pontoon_dataplane::PortId;
-use pontoon_dataplane::counters::PortCounters;
 use pontoon_dataplane::edge::config::{Action, Publication, Rule};
 use pontoon_dataplane::edge::punt::Answer;
 use pontoon_dataplane::edge::tuple::Protocol;
@@ -15,6 +14,7 @@ use super::agenda::{Micros, SECOND};
 use super::build::some_time;
 use super::hostile::Attack;
 use super::random::Random;
+use super::switch::counters;
 use super::world::{Event, World};
 
 /// Kinds of trouble.
@@ -206,7 +206,7 @@ impl World {
         for network in self.switches[switch].snapshot.networks.iter().flatten() {
             network.fdb.flush_port(id);
         }
-        let stats = self.switches[switch].core.edge().map(|edge| edge.stats()).unwrap_or_default();
+        let stats = self.switches[switch].edge().map(|edge| edge.stats()).unwrap_or_default();
         if stats.per_endpoint.iter().any(|(owner, _)| *owner == id) {
             self.find(&format!("switch {switch} keeps sessions of {id}, which is gone"));
         }
@@ -218,7 +218,7 @@ impl World {
         let Fault { switch, until, .. } = self.faults[number];
         let Some((port, link)) = self.faults[number].removed.take() else { return };
         self.links[link.0].up = true;
-        self.put_port(switch, Port { counters: Arc::from([PortCounters::default()]), ..port }, link);
+        self.put_port(switch, Port { counters: counters(), ..port }, link);
         let publications = std::mem::take(&mut self.faults[number].unpublished);
         self.change_edge(switch, |edge| edge.publications.extend(publications));
         self.switches[switch].publish(self.now);
@@ -302,10 +302,7 @@ impl World {
     fn sessions(&self, switch: usize) -> Vec<SessionView> {
         let switch = &self.switches[switch];
         let clock = switch.clock(self.now);
-        switch
-            .core
-            .edge()
-            .map_or(Vec::new(), |edge| edge.page(clock, SessionFilter::default(), 0, usize::MAX).0)
+        switch.edge().map_or(Vec::new(), |edge| edge.page(clock, SessionFilter::default(), 0, usize::MAX).0)
     }
 
     fn restart(&mut self, number: usize) {
@@ -315,7 +312,7 @@ impl World {
             network.fdb.flush_learned(None);
         }
         for port in self.switches[switch].snapshot.ports.iter_mut().flatten() {
-            port.counters = Arc::from([PortCounters::default()]);
+            port.counters = counters();
         }
         self.switches[switch].restart(self.now, detail);
         self.begin_control(switch);

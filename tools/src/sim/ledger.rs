@@ -19,7 +19,7 @@ pub(super) struct Ledger {
     pub(super) decided: BTreeMap<&'static str, u64>,
     /// Decisions about frames that had waited, and how many of them were drops.
     resumed: (u64, u64),
-    /// How often a frame had to wait.
+    /// How often a frame had to wait, in the edge or on its way there.
     waited: u64,
     /// Drops at once but for [`LATE`] reasons, and those.
     dropped: (u64, u64),
@@ -59,7 +59,8 @@ impl Ledger {
             Verdict::Drop(_) => self.dropped.0 += 1,
             _ => {}
         }
-        self.waited += u64::from(matches!(verdict, Verdict::Wait(_)));
+        // What is handed over waits for the other worker.
+        self.waited += u64::from(matches!(verdict, Verdict::Wait(_) | Verdict::HandOver));
         self.fragments += u64::from(verdict == Verdict::Taken(Taken::Fragment));
     }
 

@@ -1,10 +1,15 @@
-//! A switch: the production core, served as a worker serves its ports, with finite time for each frame.
+//! A switch: production cores, one for each worker, that serve ports as workers do, with finite time for each frame.
+//!
+//! Workers share the FDB, counters and what was flooded, as in production; what a switch's second worker hands over goes through a bounded queue
+//! to the first, which has the edge. Each is at work when virtual time says so, a batch at a time: which of them is first follows from the
+//! seed. Memory orders between them are loom's to check.
 
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pontoon_dataplane::counters::PortCounters;
 use pontoon_dataplane::edge::Edge;
 use pontoon_dataplane::edge::punt::{Answer, Request};
 use pontoon_dataplane::network::Snapshot;
@@ -25,23 +30,24 @@ use super::superframe::is_cut_right;
 /// The switch.
 pub(super) struct Switch {
     pub(super) number: usize,
-    pub(super) core: Core,
+    /// By worker.
+    workers: Vec<Worker>,
+    /// On their way from the second worker to the edge.
+    handed: VecDeque<(PortId, Wire)>,
+    /// Frames that were handed over.
+    pub(super) handed_over: u64,
     /// How often it was started.
     pub(super) started: u64,
     /// What is published next.
     pub(super) snapshot: Snapshot,
     /// By port number.
     pub(super) lanes: Vec<Option<Lane>>,
-    busy: VecDeque<PortId>,
-    /// It is at work: a visit to the next lane is on the agenda.
-    pub(super) is_serving: bool,
     /// How long one frame takes.
     pub(super) cost: Micros,
     /// How far its clock is ahead.
     pub(super) jumped: Duration,
     /// When a tick is on the agenda.
     pub(super) tick_at: Option<Micros>,
-    next_tick: Option<Timestamp>,
     out: Out,
     /// Who made the frames that wait in the edge.
     held: Vec<(PortId, Vec<u8>, Wire)>,
@@ -52,12 +58,40 @@ pub(super) struct Switch {
     pub(super) loses_answers: bool,
 }
 
+/// A worker.
+struct Worker {
+    core: Core,
+    busy: VecDeque<PortId>,
+    /// It is at work: its next visit is on the agenda.
+    is_serving: bool,
+    next_tick: Option<Timestamp>,
+}
+
+impl Worker {
+    fn new(number: usize, seed: u64) -> Worker {
+        let core = Core::with_seed(number, seed);
+        Worker { core, busy: VecDeque::new(), is_serving: false, next_tick: Some(Timestamp::ZERO) }
+    }
+}
+
+/// Frames that may be on their way from one worker to another (`worker/handover.rs`).
+const DEPTH: usize = 256;
+/// Workers that a switch may have.
+pub(super) const WORKERS: usize = 2;
+
+/// Counters of a new port.
+pub(super) fn counters() -> Arc<[PortCounters]> {
+    (0..WORKERS).map(|_| PortCounters::default()).collect()
+}
+
 /// What a switch did.
 #[derive(Default)]
 pub(super) struct Effects {
     /// Frames that leave, and how long after now.
     pub(super) sent: Vec<(Micros, PortId, Wire)>,
     pub(super) requests: Vec<Request>,
+    /// The first worker has to be woken.
+    pub(super) wakes_edge: bool,
     /// What must not happen.
     pub(super) findings: Vec<String>,
     /// What happened, for people; only if wanted.
@@ -65,25 +99,34 @@ pub(super) struct Effects {
 }
 
 impl Switch {
-    pub(super) fn new(number: usize, seed: u64, cost: Micros) -> Switch {
+    pub(super) fn new(number: usize, seed: u64, cost: Micros, workers: usize) -> Switch {
         Switch {
             number,
-            core: Core::with_seed(0, seed),
+            workers: (0..workers).map(|worker| Worker::new(worker, seed)).collect(),
+            handed: VecDeque::new(),
+            handed_over: 0,
             started: 1,
             snapshot: Snapshot::default(),
             lanes: Vec::new(),
-            busy: VecDeque::new(),
-            is_serving: false,
             cost,
             jumped: Duration::ZERO,
             tick_at: None,
-            next_tick: Some(Timestamp::ZERO),
             out: Out::new(),
             held: Vec::new(),
             ledger: Ledger::default(),
             super_frames: (0, 0),
             loses_answers: false,
         }
+    }
+
+    /// Its edge, which the first worker has.
+    pub(super) fn edge(&self) -> Option<&Edge> {
+        self.workers.first()?.core.edge()
+    }
+
+    /// The worker that reads a port.
+    fn reader(&self, port: PortId) -> usize {
+        port.index() % self.workers.len()
     }
 
     /// What its clock shows.
@@ -98,8 +141,8 @@ impl Switch {
     }
 
     fn due_by_clock(&self) -> Option<Timestamp> {
-        let since = self.core.edge().and_then(Edge::due);
-        [self.next_tick, since].into_iter().flatten().min()
+        let ticks = self.workers.iter().filter_map(|worker| worker.next_tick);
+        ticks.chain(self.edge().and_then(Edge::due)).min()
     }
 
     /// Its core decides by the changed snapshot from now on.
@@ -107,26 +150,33 @@ impl Switch {
         self.snapshot.generation += 1;
         self.ledger.know_ports(&self.snapshot);
         let before = self.waiting();
-        self.core.adopt(self.clock(now), Arc::new(self.snapshot.clone()));
-        let there = |port: PortId| self.core.snapshot().port(port).is_some();
+        let (clock, snapshot) = (self.clock(now), Arc::new(self.snapshot.clone()));
+        for worker in &mut self.workers {
+            worker.core.adopt(clock, Arc::clone(&snapshot));
+        }
+        let there = |port: PortId| snapshot.port(port).is_some();
         self.held.retain(|(port, ..)| there(*port));
+        self.handed.retain(|(port, _)| there(*port));
         self.ledger.forgotten += before - self.waiting();
     }
 
     /// It starts anew, with nothing but its snapshot.
     pub(super) fn restart(&mut self, now: Micros, seed: u64) {
-        self.core = Core::with_seed(0, seed);
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            // Its next visit stays on the agenda.
+            *worker = Worker { is_serving: worker.is_serving, ..Worker::new(number, seed) };
+        }
         self.started += 1;
-        self.next_tick = Some(Timestamp::ZERO);
         self.ledger = Ledger::default();
         self.held.clear();
-        self.busy.clear();
+        self.handed.clear();
         self.lanes.iter_mut().flatten().for_each(Lane::clear);
         self.publish(now);
     }
 
-    fn waiting(&self) -> u64 {
-        self.core.edge().map_or(0, |edge| edge.stats().waiting.into())
+    /// Frames that wait in the edge, or on their way to it.
+    pub(super) fn waiting(&self) -> u64 {
+        self.handed.len() as u64 + self.edge().map_or(0, |edge| u64::from(edge.stats().waiting))
     }
 
     /// The lane of a port.
@@ -134,20 +184,27 @@ impl Switch {
         self.lanes.get_mut(port.index())?.as_mut()
     }
 
-    /// A frame has come to the port's queue. Returns whether the worker has to be woken.
-    pub(super) fn arrive(&mut self, now: Micros, port: PortId, wire: Wire, effects: &mut Effects) -> bool {
-        let share = self.share();
+    /// A frame has come to the port's queue. Returns the worker that has to be woken.
+    pub(super) fn arrive(
+        &mut self,
+        now: Micros,
+        port: PortId,
+        wire: Wire,
+        effects: &mut Effects,
+    ) -> Option<usize> {
+        let (share, reader) = (self.share(), self.reader(port));
         let number = self.number;
-        let Some(lane) = self.lane(port).filter(|lane| lane.up) else { return false };
+        let lane = self.lane(port).filter(|lane| lane.up)?;
         if let Err(finding) = lane.take_in(now, share, wire) {
             effects.findings.extend(finding.map(|what| format!("switch {number}, {port}: {what}")));
-            return false;
+            return None;
         }
-        if !lane.busy {
-            lane.busy = true;
-            self.busy.push_back(port);
+        let is_new = !std::mem::replace(&mut lane.busy, true);
+        let worker = &mut self.workers[reader];
+        if is_new {
+            worker.busy.push_back(port);
         }
-        !std::mem::replace(&mut self.is_serving, true)
+        (!std::mem::replace(&mut worker.is_serving, true)).then_some(reader)
     }
 
     /// How long a frame takes at the least rate that a port can count on: when all others are busy as well.
@@ -155,35 +212,76 @@ impl Switch {
         self.cost * self.lanes.iter().flatten().count() as u64
     }
 
-    /// Visits the next lane, as the worker does. Returns how long that took; none: there is nothing more to do.
-    pub(super) fn serve(&mut self, now: Micros, effects: &mut Effects) -> Option<Micros> {
-        let Some(port) = self.busy.pop_front() else {
-            self.is_serving = false;
-            return None;
+    /// A worker visits its next lane, and before that what was handed over to it. Returns how long that took; none: there is nothing more to do.
+    pub(super) fn serve(&mut self, now: Micros, worker: usize, effects: &mut Effects) -> Option<Micros> {
+        let mut served = if worker == 0 { self.take_handed(now, effects) } else { 0 };
+        let Some(port) = self.workers[worker].busy.pop_front() else {
+            self.workers[worker].is_serving = served > 0;
+            return (served > 0).then_some(served as u64 * self.cost);
         };
-        let mut served = 0;
-        while served < BATCH {
+        let before = served;
+        while served < before + BATCH {
             let Some(wire) = self.lane(port).and_then(Lane::take_out) else { break };
-            self.decide(now, served as u64 * self.cost, port, &wire, effects);
+            self.decide(now, served as u64 * self.cost, (worker, port), &wire, effects);
             served += 1;
         }
-        if served > 0 {
-            self.busy.push_back(port);
+        if served > before {
+            self.workers[worker].busy.push_back(port);
         } else if let Some(lane) = self.lane(port) {
             lane.busy = false;
         }
         Some(served as u64 * self.cost)
     }
 
-    fn decide(&mut self, now: Micros, delay: Micros, port: PortId, wire: &Wire, effects: &mut Effects) {
-        let verdict = self.core.step(self.clock(now), port, &wire.frame(), &mut self.out);
+    /// The first worker goes on with what was handed over. Returns how many frames that were.
+    fn take_handed(&mut self, now: Micros, effects: &mut Effects) -> usize {
+        let mut taken = 0;
+        while taken < BATCH {
+            let Some((port, wire)) = self.handed.pop_front() else { break };
+            let clock = self.clock(now);
+            let verdict = self.workers[0].core.resume(clock, port, &wire.frame(), &mut self.out);
+            self.ledger.resumed(verdict);
+            self.tell(now, port, &wire.bytes, ("takes over", verdict), effects);
+            if matches!(verdict, Verdict::Wait(_)) {
+                self.held.push((port, wire.bytes.to_vec(), wire.clone()));
+            }
+            self.send(0, taken as u64 * self.cost, Some((port, &wire)), effects);
+            self.let_waiting_go_on(now, effects);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// A frame is for the edge, and its reader is another worker.
+    fn hand_over(&mut self, worker: usize, port: PortId, wire: &Wire, effects: &mut Effects) {
+        if worker == 0 {
+            effects.findings.push(format!("switch {} hands a frame over to itself", self.number));
+        } else if self.handed.len() < DEPTH {
+            self.handed.push_back((port, wire.clone()));
+            self.handed_over += 1;
+            effects.wakes_edge |= !std::mem::replace(&mut self.workers[0].is_serving, true);
+        } else if let Some(it) = self.snapshot.port(port) {
+            self.workers[worker].core.count_drop(it, DropReason::EdgeBusy, wire.bytes.len());
+        }
+    }
+
+    fn decide(
+        &mut self,
+        now: Micros,
+        delay: Micros,
+        (worker, port): (usize, PortId),
+        wire: &Wire,
+        effects: &mut Effects,
+    ) {
+        let clock = self.clock(now);
+        let verdict = self.workers[worker].core.step(clock, port, &wire.frame(), &mut self.out);
         self.ledger.decided(verdict);
         self.tell(now, port, &wire.bytes, ("gets", verdict), effects);
         if verdict == Verdict::HandOver {
-            effects.findings.push(format!("switch {} hands a frame over, and has one worker", self.number));
+            self.hand_over(worker, port, wire, effects);
         }
         // Switches are joined in a tree.
-        if let Some(seen) = self.core.take_loop() {
+        if let Some(seen) = self.workers[worker].core.take_loop() {
             effects
                 .findings
                 .push(format!("switch {} sees a loop where there is none: {seen:?}", self.number));
@@ -191,15 +289,16 @@ impl Switch {
         if matches!(verdict, Verdict::Wait(_)) {
             self.held.push((port, wire.bytes.to_vec(), wire.clone()));
         }
-        self.send(delay, Some((port, wire)), effects);
+        self.send(worker, delay, Some((port, wire)), effects);
         self.let_waiting_go_on(now, effects);
     }
 
     /// What waited goes on with what is known now.
     fn let_waiting_go_on(&mut self, now: Micros, effects: &mut Effects) {
-        while let Some(held) = self.core.next_ready() {
+        while let Some(held) = self.workers[0].core.next_ready() {
             let frame = Frame { bytes: &held.bytes, offload: held.offload };
-            let verdict = self.core.resume(self.clock(now), held.ingress, &frame, &mut self.out);
+            let clock = self.clock(now);
+            let verdict = self.workers[0].core.resume(clock, held.ingress, &frame, &mut self.out);
             self.ledger.resumed(verdict);
             self.tell(now, held.ingress, &held.bytes, ("goes on with", verdict), effects);
             let is_it =
@@ -214,13 +313,20 @@ impl Switch {
                 Verdict::Wait(_) => self.held[place].2.clone(),
                 _ => self.held.remove(place).2,
             };
-            self.send(0, Some((held.ingress, &wire)), effects);
+            self.send(0, 0, Some((held.ingress, &wire)), effects);
         }
     }
 
-    /// Sends what the core has decided about `ingress`, or made by itself.
-    fn send(&mut self, delay: Micros, ingress: Option<(PortId, &Wire)>, effects: &mut Effects) {
-        let Switch { number, core, lanes, ledger, out, super_frames, .. } = self;
+    /// Sends what a worker's core has decided about `ingress`, or made by itself.
+    fn send(
+        &mut self,
+        worker: usize,
+        delay: Micros,
+        ingress: Option<(PortId, &Wire)>,
+        effects: &mut Effects,
+    ) {
+        let Switch { number, workers, lanes, ledger, out, super_frames, .. } = self;
+        let core = &workers[worker].core;
         let mut egress = Egress { number: *number, core, lanes, ledger, super_frames, delay, effects };
         if let Some((port, wire)) = ingress {
             for &copy in out.copies() {
@@ -248,15 +354,18 @@ impl Switch {
     /// Does what time alone causes.
     pub(super) fn tick(&mut self, now: Micros, effects: &mut Effects) {
         let clock = self.clock(now);
-        let again = self.core.tick(clock, &mut self.out);
-        self.next_tick = again.map(|next| next.max(clock + Duration::from_millis(1)));
-        self.send(0, None, effects);
+        for worker in 0..self.workers.len() {
+            let again = self.workers[worker].core.tick(clock, &mut self.out);
+            self.workers[worker].next_tick = again.map(|next| next.max(clock + Duration::from_millis(1)));
+            self.send(worker, 0, None, effects);
+        }
         self.let_waiting_go_on(now, effects);
     }
 
     /// Control tells something.
     pub(super) fn answer(&mut self, now: Micros, answer: &Answer, effects: &mut Effects) {
-        self.core.answer(self.clock(now), answer);
+        let clock = self.clock(now);
+        self.workers[0].core.answer(clock, answer);
         self.let_waiting_go_on(now, effects);
     }
 
@@ -269,6 +378,7 @@ impl Switch {
         mut control: impl FnMut(&Request) -> Option<Answer>,
     ) {
         self.lanes.iter_mut().flatten().for_each(Lane::clear);
+        while self.take_handed(now, effects) > 0 {}
         let end = self.clock(now) + silence;
         while self.clock(now) < end {
             self.tick(now, effects);

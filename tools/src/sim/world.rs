@@ -62,7 +62,8 @@ pub(super) struct Host {
 pub(super) enum Event {
     /// A frame arrives at that end of the link.
     Arrive(usize, usize, Wire),
-    Serve(usize),
+    /// A worker of a switch has its turn.
+    Serve(usize, usize),
     Tick(usize),
     Wake(usize),
     /// For a switch that was started that often.
@@ -147,7 +148,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrive(link, end, wire) => self.arrive(link, end, wire),
-            Event::Serve(switch) => self.serve(switch),
+            Event::Serve(switch, worker) => self.serve(switch, worker),
             Event::Tick(switch) => self.tick(switch),
             Event::Wake(host) => {
                 if self.hosts[host].wakes == Some(self.now) {
@@ -191,8 +192,8 @@ impl World {
                     self.transmit(link, end, 0, &answer);
                 }
                 let mut effects = self.effects();
-                if self.switches[switch].arrive(self.now, port, wire, &mut effects) {
-                    self.agenda.note(self.now, Event::Serve(switch));
+                if let Some(worker) = self.switches[switch].arrive(self.now, port, wire, &mut effects) {
+                    self.agenda.note(self.now, Event::Serve(switch, worker));
                 }
                 self.carry_out(switch, effects);
             }
@@ -251,10 +252,10 @@ impl World {
         self.transmit(self.hosts[host].link, 0, 0, &wire);
     }
 
-    fn serve(&mut self, switch: usize) {
+    fn serve(&mut self, switch: usize, worker: usize) {
         let mut effects = self.effects();
-        if let Some(took) = self.switches[switch].serve(self.now, &mut effects) {
-            self.agenda.note(self.now + took, Event::Serve(switch));
+        if let Some(took) = self.switches[switch].serve(self.now, worker, &mut effects) {
+            self.agenda.note(self.now + took, Event::Serve(switch, worker));
         }
         self.carry_out(switch, effects);
     }
@@ -288,6 +289,9 @@ impl World {
             if let Some((link, end)) = self.switches[switch].lane(*port).map(|lane| lane.link) {
                 self.transmit(link, end, *delay, wire);
             }
+        }
+        if effects.wakes_edge {
+            self.agenda.note(self.now, Event::Serve(switch, 0));
         }
         for request in &effects.requests {
             let Some(control) = &mut self.controls[switch] else { continue };
