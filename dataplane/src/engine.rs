@@ -355,14 +355,18 @@ impl Engine {
         frame: OwnedFrame,
         known: Option<KnownRoute>,
     ) -> Result<Trace, EngineError> {
-        self.inspect(|reply| Inspect::Trace { ingress, frame, known, reply })
+        // Whoever reads the port counts what it floods.
+        let reader = self.lock().reader(ingress);
+        let floods = match self.workers.get(reader).filter(|_| reader != 0) {
+            Some(worker) => Some(ask(worker, |reply| Inspect::Floods { port: ingress, reply })?),
+            None => None,
+        };
+        self.inspect(|reply| Inspect::Trace { ingress, frame, known, floods, reply })
     }
 
     /// One short piece of work of the edge's worker, and what came of it.
-    fn inspect<T>(&self, ask: impl FnOnce(Sender<T>) -> Inspect) -> Result<T, EngineError> {
-        let (reply, answer) = bounded(1);
-        self.edge_worker()?.tell(Command::Inspect(ask(reply)))?;
-        answer.recv().map_err(|_| EngineError::WorkerLost)
+    fn inspect<T>(&self, what: impl FnOnce(Sender<T>) -> Inspect) -> Result<T, EngineError> {
+        ask(self.edge_worker()?, what)
     }
 
     /// Adds a port; frames flow when it returns.
@@ -517,6 +521,13 @@ impl Drop for Engine {
             let _ = thread.join();
         }
     }
+}
+
+/// One short piece of work of a worker, and what came of it.
+fn ask<T>(worker: &WorkerHandle, what: impl FnOnce(Sender<T>) -> Inspect) -> Result<T, EngineError> {
+    let (reply, answer) = bounded(1);
+    worker.tell(Command::Inspect(what(reply)))?;
+    answer.recv().map_err(|_| EngineError::WorkerLost)
 }
 
 /// One worker moves all that two CPUs can produce, for senders and receivers need the rest (measured: two workers on two CPUs

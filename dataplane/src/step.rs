@@ -14,7 +14,7 @@ use crate::guard;
 use crate::network::{Gateway, Network, Place, Port, PortId, Snapshot};
 use crate::out::Out;
 use crate::random;
-use crate::storm::{Loop, Storm};
+use crate::storm::{Loop, PortStorm, Storm};
 use crate::time::Timestamp;
 use crate::trace::decision::Bridging;
 use crate::verdict::{DropReason, FloodCause, Reply, Verdict};
@@ -107,6 +107,11 @@ impl Core {
                 Verdict::Drop(reason)
             }
         }
+    }
+
+    /// What `port` has flooded lately, on the worker that reads it.
+    pub(crate) fn floods(&self, port: PortId) -> PortStorm {
+        self.storm.of(port)
     }
 
     /// A loop that was noticed. To be asked after a frame was dropped as [`DropReason::Loop`]; each is told once.
@@ -276,14 +281,16 @@ impl<const DRY: bool> Turn<'_, DRY> {
         view: &EthernetView,
         cause: FloodCause,
     ) -> Result<(), DropReason> {
-        if DRY {
-            return Ok(());
-        }
+        // A trace has a copy of the buckets, and the network does not remember its frame.
         self.storm.take(self.now, port.id, cause, &port.settings.storm)?;
         if !port.settings.loop_guard || !port.is_member() {
             return Ok(());
         }
-        if let Some(other) = network.flooded.note(self.now, port.id, self.frame.bytes) {
+        let came_back = match DRY {
+            true => network.flooded.rehearse(self.now, port.id, self.frame.bytes),
+            false => network.flooded.note(self.now, port.id, self.frame.bytes),
+        };
+        if let Some(other) = came_back {
             self.storm.came_back(self.now, Loop { port: port.id, other, station: view.src });
         }
         if self.storm.is_looping(self.now, port.id) { Err(DropReason::Loop) } else { Ok(()) }

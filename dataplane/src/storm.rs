@@ -44,15 +44,16 @@ pub struct Loop {
 }
 
 /// One worker's buckets, and its counts of frames that came back.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Storm {
     ports: Vec<PortStorm>,
     /// Not yet told.
     seen: Option<Loop>,
 }
 
+/// What a port has flooded lately.
 #[derive(Debug, Clone, Copy, Default)]
-struct PortStorm {
+pub(crate) struct PortStorm {
     /// By cause: when all that has passed so far is paid for at the limit's rate, in nanoseconds since the clock's start.
     paid_at_ns: [u64; 3],
     /// The second in which frames were counted that came back.
@@ -71,6 +72,21 @@ impl Storm {
                 *storm = PortStorm::default();
             }
         }
+    }
+
+    /// What `port` has flooded lately.
+    pub(crate) fn of(&self, port: PortId) -> PortStorm {
+        self.ports.get(port.index()).copied().unwrap_or_default()
+    }
+
+    /// A copy that a frame may change that does not really come. What its port has flooded is `floods` where another worker reads the
+    /// port and knows that.
+    pub(crate) fn rehearsal(&self, port: PortId, floods: Option<PortStorm>) -> Storm {
+        let mut copy = self.clone();
+        if let (Some(storm), Some(floods)) = (copy.ports.get_mut(port.index()), floods) {
+            *storm = floods;
+        }
+        copy
     }
 
     /// Whether one more frame may be flooded for this cause; if so it is taken from the bucket.
@@ -150,17 +166,32 @@ impl Flooded {
     /// A frame came in by `port` and is to be flooded. Returns the port that the very same came in by a moment ago, if that was
     /// another one.
     pub(crate) fn note(&self, now: Timestamp, port: PortId, frame: &[u8]) -> Option<PortId> {
+        let (place, word) = self.place(now, port, frame)?;
+        let before = place.load(Relaxed);
+        place.store(word, Relaxed);
+        came_in_by(before, word).filter(|&other| other != port)
+    }
+
+    /// As [`Flooded::note`], of a frame that does not really come: it is not remembered.
+    pub(crate) fn rehearse(&self, now: Timestamp, port: PortId, frame: &[u8]) -> Option<PortId> {
+        let (place, word) = self.place(now, port, frame)?;
+        came_in_by(place.load(Relaxed), word).filter(|&other| other != port)
+    }
+
+    /// Where a frame is remembered, and as what.
+    fn place(&self, now: Timestamp, port: PortId, frame: &[u8]) -> Option<(&AtomicU64, u64)> {
         let hash = self.hasher.hash(frame, LOOKED_AT);
         let time = (now.as_millis() >> 6) & 0xfff;
         let word = hash & !0xff_ffff | u64::from(port.0 & 0xfff) << 12 | time;
-        let place = self.words.get(hash as usize % REMEMBERED)?;
-        let before = place.load(Relaxed);
-        place.store(word, Relaxed);
-        let is_same = before != 0 && (before ^ word) >> 24 == 0;
-        let is_fresh = time.wrapping_sub(before) & 0xfff <= MEMORY;
-        let other = PortId((before >> 12) as u16 & 0xfff);
-        (is_same && is_fresh && other != port).then_some(other)
+        Some((self.words.get(hash as usize % REMEMBERED)?, word))
     }
+}
+
+/// The port that the frame of `before` came in by, if `word` is of the same frame a moment later.
+fn came_in_by(before: u64, word: u64) -> Option<PortId> {
+    let is_same = before != 0 && (before ^ word) >> 24 == 0;
+    let is_fresh = word.wrapping_sub(before) & 0xfff <= MEMORY;
+    (is_same && is_fresh).then_some(PortId((before >> 12) as u16 & 0xfff))
 }
 
 impl Default for Flooded {

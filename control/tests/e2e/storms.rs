@@ -1,6 +1,8 @@
 //! Storms: two interfaces of one network that lead to the same switch, and a station that does not stop.
 
-use pontoon::api::types::{Port, PortStats, Stats};
+use std::net::Ipv4Addr;
+
+use pontoon::api::types::{Port, PortStats, Stats, Trace};
 use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
 use pontoon_dataplane::network::DEFAULT_AGEING;
@@ -19,6 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("storms/loop", || looped("")),
         test("storms/loop-between-workers", || looped("--workers 3")),
         test("storms/limits", limits),
+        test("storms/trace", traced),
     ]
 }
 
@@ -94,6 +97,7 @@ fn looped(options: &str) {
     let other = if cable == "loop0" { "blue/loop1" } else { "blue/loop0" };
     assert!(line.contains(port) && line.contains(other) && line.contains("10 s"), "{line}");
     assert!(daemon.ok("port ls").lines().any(|line| line.contains(port) && line.contains("BLOCKED")));
+    assert_eq!(dropped(&daemon, port, a.ip()).as_deref(), Some("loop"));
     // Whatever went in circles has come to its end there, and everybody else goes on.
     assert!(counters(&daemon, port).drops.contains_key("loop"));
     assert_eq!((ping(a, b), ping(b, a)), (Answer::Reply, Answer::Reply));
@@ -147,4 +151,29 @@ fn limits() {
     assert_eq!(daemon.dropped(&a, "broadcast-storm"), before);
     let refused = daemon.ask(&["port", "set", &a.port(), "learning", "5"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("on or off"), "{refused:?}");
+}
+
+/// Whichever worker reads the port, a trace says what its limit does to a broadcast now.
+fn traced() {
+    let daemon = Daemon::start_with(&["--workers", "3"]);
+    daemon.network("");
+    let stations = [0; 3].map(|_| daemon.attach(""));
+    for station in &stations {
+        assert_eq!(dropped(&daemon, &station.port(), station.ip()), None, "the bucket is full");
+        daemon.ok(&format!("port set {} broadcast-limit 1", station.port()));
+        let mouth = Peek::open(&station.namespace, "eth0").unwrap();
+        until("a trace says that the bucket is empty", || {
+            (0..50).for_each(|_| mouth.send(&plain(MacAddr::BROADCAST, station.mac().0, mark(1))).unwrap());
+            dropped(&daemon, &station.port(), station.ip()).as_deref() == Some("broadcast-storm")
+        });
+    }
+}
+
+/// Why a broadcast that came in by the port would be dropped.
+fn dropped(daemon: &Daemon, port: &str, from: Ipv4Addr) -> Option<String> {
+    let port = port.strip_prefix("blue/").unwrap();
+    let packet = format!("udp {from}:9 > 10.88.0.255:9");
+    let answer = daemon.ask(&["trace", "blue", "--from", port, &packet, "--json"]);
+    assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{packet}");
+    serde_json::from_str::<Trace>(&answer.stdout).unwrap().drop
 }

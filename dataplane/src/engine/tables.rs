@@ -208,6 +208,11 @@ impl Tables {
         }
     }
 
+    /// The worker that reads a port.
+    pub(super) fn reader(&self, port: PortId) -> usize {
+        self.owners.get(port.index()).copied().unwrap_or_default()
+    }
+
     fn least_busy_worker(&self) -> usize {
         let mut load = vec![0usize; self.workers];
         for port in self.snapshot.ports.iter().flatten() {

@@ -11,6 +11,7 @@ use crate::id::PortId;
 use crate::network::{Network, Port};
 use crate::out::Out;
 use crate::port::memory::OwnedFrame;
+use crate::storm::PortStorm;
 use crate::time::Timestamp;
 use crate::trace::decision::{Bridging, Decision, Guard, LeftOut};
 use crate::trace::{KnownRoute, Leaving, Trace};
@@ -26,6 +27,18 @@ impl Core {
         frame: &Frame<'_>,
         known: Option<KnownRoute>,
     ) -> Trace {
+        self.trace_flooding(now, ingress, frame, known, None)
+    }
+
+    /// As [`Core::trace`] for a port that another worker reads, which knows what the port has flooded lately.
+    pub(crate) fn trace_flooding(
+        &mut self,
+        now: Timestamp,
+        ingress: PortId,
+        frame: &Frame<'_>,
+        known: Option<KnownRoute>,
+        floods: Option<PortStorm>,
+    ) -> Trace {
         let mut out = Out::new();
         let mut gateway = self.gateway.rehearsal();
         if let Some(edge) = &mut self.edge {
@@ -36,7 +49,7 @@ impl Core {
                 let edge = self.edge.as_deref_mut();
                 let (worker, snapshot) = (self.worker, &self.snapshot);
                 let (gateway, out, hints) = (&mut gateway, &mut out, &mut [Hint::default(); 2]);
-                let storm = &mut self.storm;
+                let storm = &mut self.storm.rehearsal(ingress, floods);
                 Turn::<true> { worker, snapshot, gateway, storm, edge, hints, now, frame, out }.decide(port)
             }
             None => Err(DropReason::UnknownPort),

@@ -12,6 +12,7 @@ use crate::edge::punt::Answer;
 use crate::edge::view::{EdgeStats, SessionFilter, SessionView};
 use crate::network::{NetworkId, PortId, Snapshot};
 use crate::port::memory::OwnedFrame;
+use crate::storm::PortStorm;
 use crate::time::Timestamp;
 use crate::trace::{KnownRoute, Trace};
 
@@ -36,7 +37,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// What control wants of the edge; carried out by its worker in one short piece, the answer sent with where to go on.
+/// What control wants of the edge, or of another worker; carried out there in one short piece, the answer sent with where to go on.
 #[derive(Debug)]
 pub(crate) enum Inspect {
     /// A page of sessions.
@@ -46,7 +47,15 @@ pub(crate) enum Inspect {
     /// How much is used.
     Stats { reply: Sender<EdgeStats> },
     /// Follow a frame without sending it.
-    Trace { ingress: PortId, frame: OwnedFrame, known: Option<KnownRoute>, reply: Sender<Trace> },
+    Trace {
+        ingress: PortId,
+        frame: OwnedFrame,
+        known: Option<KnownRoute>,
+        floods: Option<PortStorm>,
+        reply: Sender<Trace>,
+    },
+    /// What a port has flooded lately: of the worker that reads it.
+    Floods { port: PortId, reply: Sender<PortStorm> },
 }
 
 impl Worker {
@@ -82,22 +91,26 @@ impl Worker {
 
     /// Whoever asked may have gone, so an answer that nobody takes is no fault.
     fn inspect(&mut self, now: Timestamp, inspect: Inspect) {
-        if let Inspect::Trace { ingress, frame, known, reply } = inspect {
-            let _ = reply.send(self.core.trace(now, ingress, &frame.as_frame(), known));
-            return;
-        }
-        let Some(edge) = self.core.edge_mut() else { return };
-        match inspect {
-            Inspect::Trace { .. } => {}
-            Inspect::Page { filter, from, max, reply } => {
+        let edge = self.core.edge_mut();
+        match (inspect, edge) {
+            (Inspect::Trace { ingress, frame, known, floods, reply }, _) => {
+                let frame = frame.as_frame();
+                let _ = reply.send(self.core.trace_flooding(now, ingress, &frame, known, floods));
+            }
+            (Inspect::Floods { port, reply }, _) => {
+                let _ = reply.send(self.core.floods(port));
+            }
+            (Inspect::Page { filter, from, max, reply }, Some(edge)) => {
                 let _ = reply.send(edge.page(now, filter, from, max));
             }
-            Inspect::Flush { filter, from, reply } => {
+            (Inspect::Flush { filter, from, reply }, Some(edge)) => {
                 let _ = reply.send(edge.flush(now, filter, from));
             }
-            Inspect::Stats { reply } => {
+            (Inspect::Stats { reply }, Some(edge)) => {
                 let _ = reply.send(edge.stats());
             }
+            // Only its own worker is asked.
+            (_, None) => {}
         }
     }
 

@@ -233,6 +233,9 @@ impl Twins {
                 // Anybody may be behind this one.
                 let port = snapshot.ports[4].as_mut().unwrap();
                 (port.settings.guard, port.identity) = (false, None);
+                let port = snapshot.ports[2].as_mut().unwrap();
+                port.settings.storm.broadcast = 2;
+                port.settings.storm.unknown_unicast = 2;
             });
             world
         };

@@ -324,3 +324,54 @@ fn a_session_that_may_not_go_on_ends_for_the_trace_alone() {
     );
     assert_eq!(world.sessions(), 1);
 }
+
+#[test]
+fn a_flood_that_is_one_too_many_now_is_told_and_no_token_is_taken() {
+    let mut world = World::new();
+    world.change(|snapshot| snapshot.ports[2].as_mut().unwrap().settings.storm.broadcast = 2);
+    let question = arp(1, (mac(2), address(2)), (MacAddr::ZERO, address(9)));
+    let frame = ethernet(MacAddr::BROADCAST, mac(2), ethertype::ARP, &question);
+    let passes = |verdict: Verdict| matches!(verdict, Verdict::Flood { .. });
+    for _ in 0..5 {
+        assert!(passes(trace_frame(&mut world, 2, &frame).0.verdict));
+    }
+    assert!(passes(world.step(2, &frame).0) && passes(world.step(2, &frame).0), "all of them are there yet");
+    let (trace, _) = trace_frame(&mut world, 2, &frame);
+    assert_eq!(trace.verdict, Verdict::Drop(DropReason::BroadcastStorm));
+    assert_eq!((trace.leaves.len(), world.step(2, &frame).0), (0, trace.verdict));
+    world.now = world.now + Duration::from_millis(500);
+    assert!(passes(trace_frame(&mut world, 2, &frame).0.verdict) && passes(world.step(2, &frame).0));
+    // Another worker that reads the port knows better.
+    let floods = world.core.floods(PortId(2));
+    let mut edge = World::of(Core::new(0));
+    edge.core.adopt(edge.now, Arc::clone(world.core.snapshot()));
+    let known = edge.core.trace_flooding(world.now, PortId(2), &Frame::plain(&frame), None, Some(floods));
+    assert_eq!(known.verdict, Verdict::Drop(DropReason::BroadcastStorm));
+}
+
+#[test]
+fn what_comes_back_by_a_port_in_a_loop_is_told_and_does_not_count() {
+    let mut world = World::new();
+    world.change(|snapshot| {
+        let port = snapshot.ports[4].as_mut().unwrap();
+        (port.settings.guard, port.identity) = (false, None);
+    });
+    let question = arp(1, (mac(2), address(2)), (MacAddr::ZERO, address(9)));
+    let frame = ethernet(MacAddr::BROADCAST, mac(2), ethertype::ARP, &question);
+    let mut came_back = 0;
+    loop {
+        world.step(2, &frame);
+        // The next one by port 4 is the one that makes a loop of it, and traces leave it to that.
+        let told = [0; 3].map(|_| trace_frame(&mut world, 4, &frame).0.verdict);
+        let happens = world.step(4, &frame).0;
+        came_back += 1;
+        assert_eq!(told, [happens; 3], "{came_back}");
+        if happens == Verdict::Drop(DropReason::Loop) {
+            break;
+        }
+    }
+    assert_eq!(came_back, crate::storm::RETURNS);
+    world.now = world.now + Duration::from_secs(2);
+    world.change(|snapshot| snapshot.ports[4].as_mut().unwrap().place = Place::Blocked(NETWORK));
+    assert_eq!(trace_frame(&mut world, 4, &frame).0.verdict, Verdict::Drop(DropReason::Loop));
+}
