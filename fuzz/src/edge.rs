@@ -30,7 +30,7 @@ use crate::rehearsal::Log;
 mod answers;
 mod errors;
 mod fragments;
-mod packets;
+pub(crate) mod packets;
 
 pub use self::errors::edge_errors;
 pub use self::fragments::edge_fragments;

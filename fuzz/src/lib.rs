@@ -30,8 +30,8 @@ pub use files::{config, pcap};
 pub use parsers::parsers;
 pub use plugin::plugin;
 pub use rehearsal::trace;
-pub use segment::segment;
-pub use step::{step, step_input};
+pub use segment::{segment, segment_built};
+pub use step::{step, step_built, step_input};
 pub use trace::trace_grammar;
 pub use translate::{icmp_error, rewrite_packet};
 pub use vnet::vnet_header;
@@ -40,7 +40,7 @@ pub use vnet::vnet_header;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target: its name, which is that of its folders of seeds and corpora, and its work.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     ("config", config),
     ("dns", dns),
     ("edge", edge),
@@ -53,7 +53,9 @@ pub const TARGETS: [Target; 16] = [
     ("plugin", plugin),
     ("rewrite_packet", rewrite_packet),
     ("segment", segment),
+    ("segment_built", segment_built),
     ("step", step),
+    ("step_built", step_built),
     ("trace", trace),
     ("trace_grammar", trace_grammar),
     ("vnet_header", vnet_header),

@@ -10,6 +10,10 @@ use pontoon_dataplane::{DropReason, Frame};
 
 use crate::input::Input;
 
+mod built;
+
+pub use built::segment_built;
+
 /// Input: what the egress takes (a byte of flags), the virtio-net header, the frame. Whatever is emitted must be
 /// something that the egress takes, and the segments must hold the payload of the super-frame.
 pub fn segment(data: &[u8]) {

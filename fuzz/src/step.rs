@@ -16,10 +16,15 @@ use pontoon_dataplane::out::Out;
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::segment::segment;
 use pontoon_dataplane::step::Core;
+use pontoon_dataplane::verdict::FloodCause;
 use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
 
 use crate::input::Input;
 use crate::reach;
+
+mod built;
+
+pub use built::step_built;
 
 /// More frames find nothing that fewer do not.
 const MAX_FRAMES: usize = 100;
@@ -31,7 +36,7 @@ const PORTS: u8 = 8;
 /// without offloads, and the counters must add up.
 pub fn step(data: &[u8]) {
     let mut input = Input(data);
-    let mut world = World::new();
+    let mut world = World::of(snapshot());
     for _ in 0..MAX_FRAMES {
         let (Some(port), Some(delay)) = (input.byte(), input.word()) else { break };
         let (Some(offload), Some(len)) = (input.offload(), input.word()) else { break };
@@ -123,9 +128,9 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
+    fn of(snapshot: Snapshot) -> World {
         let mut core = Core::new(0);
-        core.adopt(Timestamp::ZERO, Arc::new(snapshot()));
+        core.adopt(Timestamp::ZERO, Arc::new(snapshot));
         World {
             core,
             out: Out::new(),
@@ -181,6 +186,8 @@ impl World {
             assert_eq!(egress.place, port.place);
             assert!(egress.id != port.id || port.settings.hairpin, "back by {}", egress.id);
             assert!(!(egress.settings.isolated && port.settings.isolated), "{} is isolated", egress.id);
+            let is_unknown = matches!(verdict, Verdict::Flood { cause: FloodCause::UnknownUnicast, .. });
+            assert!(egress.settings.flood || !is_unknown, "{} takes nothing for strangers", egress.id);
             check_leaves(frame, egress, &mut self.scratch);
         }
         for (egress, made) in self.out.made() {

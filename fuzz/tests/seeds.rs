@@ -7,6 +7,8 @@
 // A test's way to fail.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+#[path = "seeds/built.rs"]
+mod built;
 #[path = "seeds/edge.rs"]
 mod edge;
 #[path = "seeds/files.rs"]
@@ -82,6 +84,12 @@ fn bless() -> std::io::Result<()> {
     }
     for (name, bytes) in segment_seeds() {
         write("segment", name, &bytes)?;
+    }
+    for (name, bytes) in built::segment_seeds() {
+        write("segment_built", name, &bytes)?;
+    }
+    for (name, bytes) in built::step_seeds() {
+        write("step_built", name, &bytes)?;
     }
     for (name, bytes) in fdb_seeds() {
         write("fdb_against_model", name, &bytes)?;

@@ -63,7 +63,7 @@ pub(super) fn is_sound(tuple: &Tuple, message: &[u8]) -> bool {
 }
 
 /// A packet: its TTL and what says which fragment it is, its identification.
-pub(super) fn ipv4(
+pub(crate) fn ipv4(
     protocol: u8,
     src: Ipv4Addr,
     dst: Ipv4Addr,
