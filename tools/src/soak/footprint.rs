@@ -134,7 +134,7 @@ mod tests {
         assert!(matches!(judge(&one_peak), Memory::Flat(..)), "{:?}", judge(&one_peak));
         let leaks: Vec<u64> = (0..60).map(|number| wavers(number) + 200 * number).collect();
         assert!(matches!(judge(&leaks), Memory::Grows(..)), "{:?}", judge(&leaks));
-        assert_eq!(judge(&leaks[..11]), Memory::TooShort);
+        assert_eq!(judge(&leaks[..LEAST]), Memory::TooShort);
     }
 
     #[test]
