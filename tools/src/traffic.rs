@@ -60,7 +60,7 @@ pub fn udp_super_frame(
 
 fn udp_pair(from: &Namespace, to: &Namespace, address: IpAddr) -> Result<(UdpSocket, UdpSocket), LabError> {
     let sink = to.run(|| UdpSocket::bind((address, 0)))??;
-    sink.set_read_timeout(Some(Duration::from_secs(5)))?;
+    sink.set_read_timeout(Some(Duration::from_secs(20)))?;
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = from.run(|| UdpSocket::bind((any, 0)))??;

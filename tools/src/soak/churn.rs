@@ -13,7 +13,7 @@ use pontoon::cli::client::{ClientError, path};
 use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
 
-use super::site::{Daemon, OPEN, Site, ipv4, until};
+use super::site::{Daemon, OPEN, PATIENCE, Site, ipv4, until};
 use crate::diff::random::Random;
 use crate::lab::{LabError, Namespace};
 use crate::outside::OUTSIDE;
@@ -284,7 +284,7 @@ impl<'a> Churn<'a> {
         };
         let endpoint = self.daemon.attach(&network.name, &request)?;
         self.endpoints.insert((network.name.clone(), endpoint.name));
-        let answer = Pinger::new(&namespace, network.gateway)?.ping(network.gateway, 100, ping::PATIENCE)?;
+        let answer = Pinger::new(&namespace, network.gateway)?.ping(network.gateway, 100, PATIENCE)?;
         self.sandboxes.insert(namespace.name().to_owned(), namespace);
         match answer {
             ping::Answer::Reply => Ok(true),

@@ -35,7 +35,7 @@ const DIRECTORY: &str = "/run/pontoon-soak";
 const LAST_WORDS: usize = 20;
 
 /// How long anything may take that should take no time.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds.
 ///
