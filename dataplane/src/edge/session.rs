@@ -25,7 +25,7 @@
 //!    hits comes in again by the same publication;
 //! 4. of UDP from inside that nobody has answered, the one that was used longest ago, unless that was within 30 s,
 //!
-//! at the endpoint's share of the endpoint itself, at the table's limit of the endpoint that has most of its kind. So who
+//! at the endpoint's share of the endpoint itself, where 4 comes before 2, at the table's limit of the endpoint that has most of its kind. So who
 //! floods evicts itself: no endpoint loses one while another has more. Nothing else yields, established TCP and answered UDP least of all: the new session is refused. Who yields a port, and
 //! how many an endpoint may have, is said in `session/choose.rs`.
 

@@ -20,8 +20,10 @@ pub(super) enum Group {
 
 impl Group {
     const ALL: [Group; 5] = [Group::Closed, Group::HalfOpen, Group::Inbound, Group::OneWay, Group::Lasting];
-    /// Those that yield, in this order.
+    /// Those that yield to others' sessions, in this order.
     const YIELDING: [Group; 4] = [Group::Closed, Group::HalfOpen, Group::Inbound, Group::OneWay];
+    /// Those that yield to their own endpoint's: what it sends without ever being answered must not cut what it is just beginning.
+    const YIELDING_TO_OWN: [Group; 4] = [Group::Closed, Group::OneWay, Group::HalfOpen, Group::Inbound];
 
     /// Whether its sessions are in the order in which they were used last, not in the one in which they came.
     #[inline]
@@ -92,7 +94,7 @@ impl Owners {
         self.lists.iter().find_map(|lists| lists.get(owner.index())?.first())
     }
 
-    /// The session of an endpoint that yields first, of those that `may_go`. `ended` ones count as gone.
+    /// The session of an endpoint that yields first to another of its own, of those that `may_go`. `ended` ones count as gone.
     pub(super) fn oldest_of(
         &self,
         owner: PortId,
@@ -100,7 +102,7 @@ impl Owners {
         may_go: impl Fn(u32) -> bool,
     ) -> Option<u32> {
         let first = |group: Group| self.first_of(self.lists[group as usize].get(owner.index())?, &ended);
-        Group::YIELDING.into_iter().filter_map(first).find(|&session| may_go(session))
+        Group::YIELDING_TO_OWN.into_iter().filter_map(first).find(|&session| may_go(session))
     }
 
     /// The session that yields first, of the endpoint that has most of its group, if it `may_go`. `ended` ones count as gone: so

@@ -191,6 +191,29 @@ fn a_full_share_is_refused_by_name_and_old_sessions_live() {
 }
 
 #[test]
+fn datagrams_that_nobody_answers_do_not_cut_connections_that_begin() {
+    let mut world = World::ready();
+    world.publish(1, None, Protocol::Tcp, 80, (2, 80));
+    world.change_edge(|edge| edge.limits = Limits { sessions: 100, sessions_per_endpoint: 2 });
+    world.inside(2, &query(40_000));
+    world.pass(Duration::from_secs(40));
+    world.learn_route(REMOTE);
+    let router = arp(2, (ROUTER_MAC, ROUTER), (UPLINK_MAC, HOST));
+    let router = ethernet(UPLINK_MAC, ROUTER_MAC, ethertype::ARP, &router);
+    let calls = |world: &mut World, flags| world.outside(&tcp((REMOTE, 5000), (HOST, 80), flags)).0;
+    assert_eq!(calls(&mut world, SYN), routed(2, Translation::Destination));
+    // It is a while ago that the router was heard.
+    assert_eq!(world.inside(2, &query(40_001)).0, Verdict::Wait(Wait::Neighbour));
+    world.step(UPLINK, &router);
+    assert_eq!(world.resume()[0].0, routed(UPLINK, Translation::Source));
+    let answer = tcp((address(2), 80), (REMOTE, 5000), SYN | ACK);
+    let (_, left) = world.inside(2, &answer);
+    assert_left(&left, UPLINK, OUT, &tcp((HOST, 80), (REMOTE, 5000), SYN | ACK));
+    assert_eq!(calls(&mut world, ACK), routed(2, Translation::Destination));
+    assert_eq!(world.sessions(), 2);
+}
+
+#[test]
 fn without_ports_a_flow_waits_for_more_and_is_refused_when_there_are_none() {
     let mut world = World::new();
     world.learn_route(REMOTE);

@@ -188,7 +188,7 @@ fn a_flood_to_a_published_udp_port_evicts_itself() {
 }
 
 #[test]
-fn what_nobody_answers_yields_last_and_not_at_once() {
+fn what_nobody_answers_yields_to_its_own_endpoint_but_not_at_once() {
     let mut table = table(100, 3);
     let [first, second] = [1, 2].map(|port| outbound(Protocol::Udp, 1, port));
     let id = open(&mut table, START, &first);
@@ -200,9 +200,11 @@ fn what_nobody_answers_yields_last_and_not_at_once() {
     let now = START + Duration::from_secs(31);
     let id = open(&mut table, now, &outbound(Protocol::Udp, 1, 4));
     table.seen(id, Direction::Reply, now, None);
-    assert!(lives(&table, &first) && lives(&table, &second), "what began outside goes first");
-    open(&mut table, now, &outbound(Protocol::Udp, 1, 5));
     assert!(lives(&table, &first) && !lives(&table, &second));
+    let outside = published(Protocol::Udp, 1, 3);
+    assert!(lives(&table, &outside), "before what began outside");
+    open(&mut table, now, &outbound(Protocol::Udp, 1, 5));
+    assert!(lives(&table, &first) && !lives(&table, &outside));
     assert_eq!(table.insert(now, &outbound(Protocol::Udp, 1, 6), None), Err(Refused::Share));
     assert!(lives(&table, &first), "it spoke 21 s ago");
 }

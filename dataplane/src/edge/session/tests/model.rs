@@ -133,7 +133,10 @@ impl Known {
 
 /// The oldest of the endpoint that has most of a kind; among several, the one with the highest number.
 fn victim(known: &[Known], owner: Option<PortId>, now: Timestamp) -> Option<usize> {
-    let kinds: [fn(&Known) -> bool; 3] = [Known::is_closed, Known::is_half_open, Known::is_one_way];
+    let mut kinds: [fn(&Known) -> bool; 3] = [Known::is_closed, Known::is_half_open, Known::is_one_way];
+    if owner.is_some() {
+        kinds.swap(1, 2);
+    }
     kinds.into_iter().find_map(|is_it| {
         let count = |owner| known.iter().filter(|it| it.new.owner == owner && is_it(it)).count();
         let owner = owner.or_else(|| (0..4).map(PortId).max_by_key(|&owner| (count(owner), owner.0)))?;
