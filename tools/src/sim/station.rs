@@ -17,7 +17,7 @@ use super::frames;
 
 /// The port that every host serves on.
 pub(super) const SERVICE: u16 = 80;
-/// Bytes that a TCP socket takes in and keeps for sending.
+/// Bytes that a TCP socket keeps for sending.
 const WINDOW: usize = 16 * 1024;
 /// Servers that wait for a client at any moment.
 const LISTENERS: usize = 4;
@@ -212,8 +212,10 @@ impl Station {
 }
 
 fn tcp_socket() -> tcp::Socket<'static> {
-    let buffer = || tcp::SocketBuffer::new(vec![0; WINDOW]);
-    tcp::Socket::new(buffer(), buffer())
+    let buffer = |len| tcp::SocketBuffer::new(vec![0; len]);
+    // More than can be on its way: smoltcp 0.14 does not ask a peer whose window was closed whether it has opened, and the word of that may
+    // get lost.
+    tcp::Socket::new(buffer(4 * WINDOW), buffer(WINDOW))
 }
 
 fn name_socket() -> udp::Socket<'static> {
