@@ -17,7 +17,6 @@ pub mod frames;
 pub mod generate;
 pub mod meant;
 pub mod nat;
-pub mod random;
 pub mod run;
 pub mod script;
 pub mod shrink;

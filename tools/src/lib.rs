@@ -12,6 +12,7 @@ pub mod nftables;
 pub mod outside;
 pub mod peek;
 pub mod ping;
+pub mod random;
 pub mod sim;
 pub mod soak;
 pub mod traffic;

@@ -25,7 +25,6 @@ mod hostile;
 mod lane;
 mod ledger;
 mod link;
-mod random;
 mod station;
 mod superframe;
 mod switch;

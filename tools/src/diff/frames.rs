@@ -12,7 +12,7 @@ use pontoon_dataplane::frame::{ETHERNET_HEADER_LEN, ethertype};
 use pontoon_dataplane::offload::{Gso, Offload};
 use pontoon_dataplane::port::memory::OwnedFrame;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Somebody who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::port::memory::OwnedFrame;
 
 use super::frames::{self, Station};
-use super::random::Random;
 use super::script::{Change, Event, Script};
 use super::wires::mtu;
+use crate::random::Random;
 
 /// What ports have before anything is changed: no limit, for the kernel's have none.
 pub const PLAIN: PortSettings = PortSettings {

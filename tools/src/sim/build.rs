@@ -24,12 +24,12 @@ use super::frames;
 use super::hostile;
 use super::lane::Lane;
 use super::link::{End, Link, Quality};
-use super::random::Random;
 use super::station::{self, SERVICE, Station, Zone};
 use super::switch::{Switch, WORKERS, counters};
 use super::trace::Trace;
 use super::world::{Host, Lan, World};
 use super::{Options, Sabotage};
+use crate::random::Random;
 
 /// The outside.
 pub(super) const OUTSIDE: usize = 0;
@@ -52,7 +52,7 @@ pub(super) fn build(seed: u64, options: Options) -> World {
     let world = World {
         now: 0,
         agenda: Agenda::new(),
-        random: Random::new(random.next()),
+        random: Random::new(random.bits()),
         switches: Vec::new(),
         controls: Vec::new(),
         hosts: Vec::new(),
@@ -64,7 +64,7 @@ pub(super) fn build(seed: u64, options: Options) -> World {
         quiet_from: 12 * SECOND,
         trace: Trace::new(options.tell),
         events: 0,
-        tiny: random.chance(200) || Trouble::of_turn(seed) == Trouble::TinyTables,
+        tiny: random.chance(200, 1000) || Trouble::of_turn(seed) == Trouble::TinyTables,
     };
     let mut builder = Builder { world, random, options };
     builder.outside();
@@ -110,7 +110,7 @@ impl Builder {
         lans.iter().for_each(|&lan| self.part_of(root, lan));
         let mut site_switches = vec![root];
         for _ in 0..self.random.within(0, 2) {
-            let parent = site_switches[self.random.index(site_switches.len())];
+            let parent = site_switches[self.random.below(site_switches.len())];
             let leaf = self.switch();
             for &lan in &lans {
                 self.part_of(leaf, lan);
@@ -125,7 +125,7 @@ impl Builder {
         let number = self.world.switches.len();
         let cost = self.random.within(20, 60);
         let workers = self.random.within(1, WORKERS as u64) as usize;
-        let mut switch = Switch::new(number, self.random.next(), cost, workers);
+        let mut switch = Switch::new(number, self.random.bits(), cost, workers);
         switch.loses_answers = self.options.sabotage == Some(Sabotage::LostAnswers);
         // Clocks of different machines differ.
         switch.jumped = Duration::from_millis(self.random.within(0, 100_000));
@@ -144,7 +144,7 @@ impl Builder {
         let networks = &mut self.world.switches[switch].snapshot.networks;
         let id = NetworkId(networks.len() as u16);
         let mut network = NetworkEdge::default();
-        if self.random.chance(300) {
+        if self.random.chance(300, 1000) {
             network.mapping = Mapping::EndpointIndependent;
         }
         // Broken on purpose: one port may have all of the table, and more.
@@ -154,7 +154,7 @@ impl Builder {
             id,
             gateway: gateway.map(|(mac, address)| Gateway { mac, address, prefix_len: 24 }),
             mtu: 1500,
-            fdb: Arc::new(Fdb::with_seed(made, self.random.next())),
+            fdb: Arc::new(Fdb::with_seed(made, self.random.bits())),
             members: Vec::new(),
             edge: network,
             flooded: Arc::default(),
@@ -207,10 +207,10 @@ impl Builder {
         for lan in 0..self.world.lans.len() {
             for _ in 0..self.random.within(2, 4) {
                 let Lan { switches, edge, .. } = &self.world.lans[lan];
-                let any = switches[self.random.index(switches.len())];
+                let any = switches[self.random.below(switches.len())];
                 // Only what is at the switch with the edge can be published.
                 let switch = edge.filter(|_| self.world.members(lan).next().is_none()).unwrap_or(any);
-                let guarded = self.random.chance(700) && lan != OUTSIDE;
+                let guarded = self.random.chance(700, 1000) && lan != OUTSIDE;
                 self.world.add_host(lan, switch, guarded, &mut self.random);
             }
         }
@@ -219,7 +219,7 @@ impl Builder {
         for number in 0..self.world.hosts.len() {
             let lan = self.world.hosts[number].lan;
             let serves_names = self.world.members(lan).take(NAME_SERVERS).any(|server| server == number);
-            let outward = lan != OUTSIDE && self.random.chance(500);
+            let outward = lan != OUTSIDE && self.random.chance(500, 1000);
             let asks = if outward { OUTSIDE } else { lan };
             self.world.give_stack(number, asks, serves_names.then(|| Rc::clone(&zone)), &mut self.random);
         }
@@ -231,7 +231,7 @@ impl Builder {
             let Some(root) = self.world.lans[lan].edge else { continue };
             let at_root = |host: &usize| self.world.hosts[*host].place.0 == root;
             let candidates: Vec<usize> = self.world.members(lan).filter(at_root).collect();
-            let host = candidates[self.random.index(candidates.len())];
+            let host = candidates[self.random.below(candidates.len())];
             let endpoint = self.world.hosts[host].place.1;
             let publication = Publication {
                 id: lan as u32,
@@ -277,9 +277,9 @@ impl Builder {
     fn order(&mut self, host: usize) -> Order {
         let lan = self.world.hosts[host].lan;
         let edge = self.world.lans[lan].edge;
-        let (start, key) = (self.random.within(0, 8 * SECOND), self.random.next() as u32);
+        let (start, key) = (self.random.within(0, 8 * SECOND), self.random.bits() as u32);
         let size = self.random.within(100, 60_000) as u32;
-        let published = 1 + self.random.index(self.world.lans.len() - 1);
+        let published = 1 + self.random.below(self.world.lans.len() - 1);
         let (name, address, port, edges) = match self.random.within(0, 2) {
             0 => self.host_order(host, lan, Vec::new()),
             1 if lan != OUTSIDE => self.host_order(host, OUTSIDE, edge.into_iter().collect()),
@@ -291,9 +291,9 @@ impl Builder {
                 (format!("p{published}.sim"), address, 8000 + published as u16, edges)
             }
         };
-        let again_after = self.random.chance(400).then(|| self.random.within(SECOND, 10 * SECOND));
+        let again_after = self.random.chance(400, 1000).then(|| self.random.within(SECOND, 10 * SECOND));
         // There is no gateway for IPv6.
-        let by_ipv6 = edges.is_empty() && self.random.chance(400);
+        let by_ipv6 = edges.is_empty() && self.random.chance(400, 1000);
         Order { name, address, by_ipv6, port, edges, start, size, key, again_after }
     }
 
@@ -307,7 +307,7 @@ impl Builder {
             *it != host && self.world.hosts[*it].station.is_some() && !self.world.hosts[*it].is_deaf
         };
         let servers: Vec<usize> = self.world.members(lan).filter(honest).collect();
-        let server = servers[self.random.index(servers.len())];
+        let server = servers[self.random.below(servers.len())];
         (format!("h{server}.sim"), self.world.hosts[server].own.1, SERVICE, edges)
     }
 }
@@ -397,7 +397,7 @@ impl World {
         let port = self.add_port(switch, Some(lan), Some(own), (link, 1));
         if let Some(Some(port)) = self.switches[switch].snapshot.ports.get_mut(port.index()) {
             port.settings.guard = guarded;
-            if random.chance(300) {
+            if random.chance(300, 1000) {
                 // Far more than honest hosts need, and far less than a storm.
                 port.settings.storm.broadcast = random.within(100, 1000) as u32;
             }
@@ -422,13 +422,13 @@ impl World {
         let Host { lan, own: (mac, address), .. } = self.hosts[host];
         let servers = self.members(asks).take(NAME_SERVERS).filter(|server| *server != host);
         let name_server = servers.last().map_or(address, |server| self.hosts[server].own.1);
-        let by_ipv6 = asks == lan && random.chance(300);
+        let by_ipv6 = asks == lan && random.chance(300, 1000);
         let identity = station::Identity {
             mac,
             address,
             gateway: self.lans[lan].gateway.map(|(_, address)| address),
             name_server: if by_ipv6 { frames::ipv6_of(name_server).into() } else { name_server.into() },
-            seed: random.next(),
+            seed: random.bits(),
         };
         self.hosts[host].station = Some(Station::new(identity, zone));
     }

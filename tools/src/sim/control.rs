@@ -10,7 +10,7 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr};
 
 use super::agenda::{MILLI, Micros, SECOND};
 use super::frames::{Station, arp_reply};
-use super::random::Random;
+use crate::random::Random;
 use pontoon_dataplane::MacAddr;
 
 /// The first port of the pool.
@@ -28,7 +28,7 @@ pub(super) struct Control {
     blocks: [u16; 2],
     kept: BTreeSet<(Protocol, u16)>,
     /// Thousandths of the single ports that somebody else has.
-    refuses: u32,
+    refuses: usize,
     /// How long an answer takes at most.
     pub(super) delay: Micros,
     random: Random,
@@ -36,9 +36,9 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(uplink: PortId, host: Station, random: &mut Random) -> Control {
-        let refuses = random.within(0, 1000) as u32;
+        let refuses = random.within(0, 1000) as usize;
         // Sometimes so slow that much has to wait.
-        let delay = if random.chance(250) { 2 * SECOND } else { random.within(1, 20) * MILLI };
+        let delay = if random.chance(250, 1000) { 2 * SECOND } else { random.within(1, 20) * MILLI };
         Control {
             uplink,
             host,
@@ -46,7 +46,7 @@ impl Control {
             kept: BTreeSet::new(),
             refuses,
             delay,
-            random: Random::new(random.next()),
+            random: Random::new(random.bits()),
         }
     }
 
@@ -80,7 +80,7 @@ impl Control {
                 let route = Route { uplink, next_hop: destination, source, mtu: 1500, neighbour: None };
                 Some(Answer::Route { network, destination, route: is_near.then_some(route) })
             }
-            Request::KeepPort { protocol, port } if self.random.chance(self.refuses) || port < 1024 => {
+            Request::KeepPort { protocol, port } if self.random.chance(self.refuses, 1000) || port < 1024 => {
                 Some(Answer::PortRefused { protocol, port })
             }
             Request::KeepPort { protocol, port } => {

@@ -13,9 +13,9 @@ use pontoon_dataplane::network::Port;
 use super::agenda::{Micros, SECOND};
 use super::build::some_time;
 use super::hostile::Attack;
-use super::random::Random;
 use super::switch::counters;
 use super::world::{Event, World};
+use crate::random::Random;
 
 /// Kinds of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +86,7 @@ const TRANSITORY: Duration = Duration::from_secs(240);
 pub(super) fn plan(world: &mut World, random: &mut Random, seed: u64) {
     let mut troubles = vec![Trouble::of_turn(seed)];
     for _ in 0..random.within(0, 2) {
-        troubles.push(Trouble::ALL[random.index(Trouble::ALL.len())]);
+        troubles.push(Trouble::ALL[random.below(Trouble::ALL.len())]);
     }
     for trouble in troubles.into_iter().filter(|trouble| *trouble != Trouble::TinyTables) {
         let (begins, until) = some_time(random, 3 * SECOND);
@@ -95,22 +95,22 @@ pub(super) fn plan(world: &mut World, random: &mut Random, seed: u64) {
         let needs_edge = match trouble {
             Trouble::Rules | Trouble::Republish | Trouble::RoutesChanged => true,
             // It is the edge that remembers most.
-            _ => random.chance(500),
+            _ => random.chance(500, 1000),
         };
         let switch =
-            if needs_edge { edges[random.index(edges.len())] } else { random.index(world.switches.len()) };
+            if needs_edge { edges[random.below(edges.len())] } else { random.below(world.switches.len()) };
         let members: Vec<PortId> = {
             let ports = world.switches[switch].snapshot.ports.iter().flatten();
             ports.filter(|port| port.is_member()).map(|port| port.id).collect()
         };
-        let port = members[random.index(members.len())];
+        let port = members[random.below(members.len())];
         // What a hostile host has left behind is to go with its port.
         let hostile = world.hostiles.iter().find(|it| it.attack == Attack::FragmentBomb);
-        let bomber = hostile.filter(|_| trouble == Trouble::PortReplaced && random.chance(700));
+        let bomber = hostile.filter(|_| trouble == Trouble::PortReplaced && random.chance(700, 1000));
         let (switch, port) = bomber.map_or((switch, port), |it| world.hosts[it.host].place);
-        let link = random.index(world.links.len());
+        let link = random.below(world.links.len());
         let number = world.faults.len();
-        let detail = random.next();
+        let detail = random.bits();
         world.faults.push(Fault {
             trouble,
             switch,
@@ -148,7 +148,7 @@ impl World {
             Trouble::Restart if begins => self.restart(number),
             Trouble::LossyLink if begins => {
                 let Fault { link, until, detail, .. } = self.faults[number];
-                self.links[link].trouble = Some((500 + (detail % 400) as u32, until));
+                self.links[link].trouble = Some((500 + (detail % 400) as usize, until));
             }
             Trouble::RoutesChanged => {
                 if let Some(control) = &mut self.controls[switch] {

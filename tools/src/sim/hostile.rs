@@ -9,8 +9,8 @@ use super::agenda::{MILLI, Micros, SECOND};
 use super::build::{OUTSIDE, some_time};
 use super::faults::Trouble;
 use super::frames::{self, Station};
-use super::random::Random;
 use super::world::{Event, World};
+use crate::random::Random;
 
 /// What a hostile host does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,21 +68,21 @@ pub(super) fn place(world: &mut World, random: &mut Random, seed: u64) {
     // So that each has its turn together with every trouble.
     let turn = seed + seed / Trouble::ALL.len() as u64;
     let mut attacks = vec![Attack::ALL[(turn % kinds as u64) as usize]];
-    if random.chance(400) {
-        attacks.push(Attack::ALL[random.index(kinds)]);
+    if random.chance(400, 1000) {
+        attacks.push(Attack::ALL[random.below(kinds)]);
     }
     for attack in attacks {
-        let lan = 1 + random.index(world.lans.len() - 1);
+        let lan = 1 + random.below(world.lans.len() - 1);
         let switches = &world.lans[lan].switches;
-        let any = switches[random.index(switches.len())];
+        let any = switches[random.below(switches.len())];
         // Who is counted by the port shares it with nobody.
         let by_port = matches!(attack, Attack::SessionFlood | Attack::FragmentBomb);
         let switch = world.lans[lan].edge.filter(|_| by_port).unwrap_or(any);
         // An unguarded port may have any address behind it, but the gateway's.
         let may_be_open = match attack {
             Attack::MacFlood => true,
-            Attack::Storm => random.chance(500),
-            Attack::PoisonGateway => Some(switch) == world.lans[lan].edge && random.chance(500),
+            Attack::Storm => random.chance(500, 1000),
+            Attack::PoisonGateway => Some(switch) == world.lans[lan].edge && random.chance(500, 1000),
             _ => false,
         };
         let host = world.add_host(lan, switch, !may_be_open, random);
@@ -103,7 +103,7 @@ pub(super) fn place(world: &mut World, random: &mut Random, seed: u64) {
             host,
             until,
             every,
-            random: Random::new(random.next()),
+            random: Random::new(random.bits()),
             sent: 0,
         });
         world.agenda.note(begins, Event::Attack(number));
@@ -167,7 +167,7 @@ fn forged_answer(question: &[u8], liar: Station) -> Option<Vec<u8>> {
 impl Hostile {
     fn frame(&mut self, scene: &Scene) -> Option<Vec<u8>> {
         let Scene { own, gateway, .. } = *scene;
-        let victim = scene.neighbours[self.random.index(scene.neighbours.len())];
+        let victim = scene.neighbours[self.random.below(scene.neighbours.len())];
         Some(match self.attack {
             Attack::MacFlood => {
                 let (src, dst) = (self.any_mac(), self.any_mac());
@@ -175,11 +175,11 @@ impl Hostile {
             }
             Attack::PoisonGateway => self.poison(own, gateway.1, victim),
             Attack::PoisonNeighbour => {
-                let other = scene.neighbours[self.random.index(scene.neighbours.len())];
+                let other = scene.neighbours[self.random.below(scene.neighbours.len())];
                 self.poison(own, other.1, victim)
             }
             Attack::SessionFlood => {
-                let forged = self.random.chance(200);
+                let forged = self.random.chance(200, 1000);
                 let from = if forged { victim.1 } else { own.1 };
                 let ports = (self.any_port(), self.any_port());
                 frames::ethernet(
@@ -190,7 +190,7 @@ impl Hostile {
                 )
             }
             Attack::FragmentBomb => self.fragment(scene),
-            Attack::Storm if self.random.chance(500) => {
+            Attack::Storm if self.random.chance(500, 1000) => {
                 frames::arp(ArpOperation::Request, MacAddr::BROADCAST, own.0, own, (MacAddr::ZERO, gateway.1))
             }
             Attack::Storm => {
@@ -210,7 +210,7 @@ impl Hostile {
     /// ARP that says that `stolen` is at the hostile host's MAC, in one of the forms that stacks believe.
     fn poison(&mut self, own: Station, stolen: std::net::Ipv4Addr, victim: Station) -> Vec<u8> {
         let lie = (own.0, stolen);
-        match self.random.index(4) {
+        match self.random.below(4) {
             3 => {
                 let [from, stolen] = [own.1, stolen].map(frames::ipv6_of);
                 frames::advertisement(own.0, from, stolen)
@@ -223,13 +223,13 @@ impl Hostile {
 
     fn fragment(&mut self, scene: &Scene) -> Vec<u8> {
         let (own, gateway) = (scene.own, scene.gateway);
-        let ident = self.random.next() as u16 % 4096;
-        let piece = (ident, self.random.index(8) as u16 * 512, self.random.chance(800));
-        let payload = match self.random.chance(300) {
+        let ident = self.random.bits() as u16 % 4096;
+        let piece = (ident, self.random.below(8) as u16 * 512, self.random.chance(800, 1000));
+        let payload = match self.random.chance(300, 1000) {
             true => frames::echo_request(504),
             false => vec![7; 512],
         };
-        let (dst, protocol) = match self.random.chance(500) {
+        let (dst, protocol) = match self.random.chance(500, 1000) {
             true => (gateway.1, 1),
             false => (scene.sink.1, 17),
         };
@@ -238,7 +238,7 @@ impl Hostile {
     }
 
     fn any_mac(&mut self) -> MacAddr {
-        let [a, b, c, ..] = self.random.next().to_le_bytes();
+        let [a, b, c, ..] = self.random.bits().to_le_bytes();
         MacAddr([2, 0x66, 0x66, a, b, c])
     }
 

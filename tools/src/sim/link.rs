@@ -6,7 +6,7 @@ use pontoon_dataplane::offload::Offload;
 use pontoon_dataplane::{Frame, PortId};
 
 use super::agenda::{MILLI, Micros};
-use super::random::Random;
+use crate::random::Random;
 
 /// A frame on its way, with what only the simulation knows of it.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub(super) struct Link {
     pub(super) quality: Quality,
     pub(super) up: bool,
     /// Frames get lost this often, in thousandths, until then.
-    pub(super) trouble: Option<(u32, Micros)>,
+    pub(super) trouble: Option<(usize, Micros)>,
     /// When the last frame arrives that keeps its place, in each direction.
     last: [Micros; 2],
 }
@@ -56,18 +56,18 @@ pub(super) struct Quality {
     pub(super) delay: Micros,
     pub(super) jitter: Micros,
     /// Thousandths.
-    pub(super) loss: u32,
+    pub(super) loss: usize,
     /// Thousandths.
-    pub(super) duplication: u32,
+    pub(super) duplication: usize,
     /// Frames that later ones overtake, in thousandths.
-    pub(super) reordering: u32,
+    pub(super) reordering: usize,
 }
 
 impl Quality {
     /// One link in three is a perfect one.
     pub(super) fn any(random: &mut Random) -> Quality {
-        let bad = u32::from(!random.chance(333));
-        let mut up_to = |most: u64| random.within(0, most) as u32 * bad;
+        let bad = usize::from(!random.chance(333, 1000));
+        let mut up_to = |most: u64| random.within(0, most) as usize * bad;
         let (loss, duplication, reordering) = (up_to(25), up_to(15), up_to(30));
         Quality { delay: random.within(5, 400), jitter: random.within(0, 100), loss, duplication, reordering }
     }
@@ -85,17 +85,17 @@ impl Link {
         }
         let Quality { delay, jitter, loss, duplication, reordering } = self.quality;
         let trouble = self.trouble.filter(|(_, until)| now < *until).map_or(0, |(loss, _)| loss);
-        if random.chance(loss.max(trouble)) {
+        if random.chance(loss.max(trouble), 1000) {
             return [None; 2];
         }
         let mut arrival = now + delay + random.within(0, jitter);
-        if random.chance(reordering) {
+        if random.chance(reordering, 1000) {
             arrival += random.within(1, 5) * MILLI;
         } else {
             arrival = arrival.max(self.last[from]);
             self.last[from] = arrival;
         }
-        let again = random.chance(duplication).then(|| arrival + random.within(0, 2 * MILLI));
+        let again = random.chance(duplication, 1000).then(|| arrival + random.within(0, 2 * MILLI));
         [Some(arrival), again]
     }
 }

@@ -15,11 +15,11 @@ use super::faults::Fault;
 use super::frames;
 use super::hostile::Hostile;
 use super::link::{End, Link, Origin, Wire};
-use super::random::Random;
 use super::station::Station;
 use super::superframe;
 use super::switch::{Effects, Switch};
 use super::trace::Trace;
+use crate::random::Random;
 
 /// How long honest hosts may take once all is quiet.
 const PATIENCE: Micros = 600 * SECOND;

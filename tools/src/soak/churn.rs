@@ -14,10 +14,10 @@ use pontoon::link::Links;
 use pontoon_dataplane::MacAddr;
 
 use super::site::{Daemon, OPEN, PATIENCE, Site, ipv4, until};
-use crate::diff::random::Random;
 use crate::lab::{LabError, Namespace};
 use crate::outside::OUTSIDE;
 use crate::ping::{self, Pinger};
+use crate::random::Random;
 
 /// Networks beside those that stay, at most.
 const NETWORKS: usize = 4;

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use super::ip;
 use super::labs::{HOST, INSIDE, endpoint};
 use super::travels::{Damage, Travels};
-use crate::diff::random::Random;
+use crate::random::Random;
 
 /// The published ports of the host, and where they lead: protocol, the host's port, which endpoint, its port.
 pub const PUBLISHED: [(u8, u16, usize, u16); 2] = [(ip::TCP, 8080, 0, 80), (ip::UDP, 5353, 1, 53)];

@@ -10,7 +10,7 @@ use std::ops::Range;
 use pontoon_dataplane::frame::ETHERNET_HEADER_LEN;
 
 use super::ip;
-use crate::diff::random::Random;
+use crate::random::Random;
 
 /// Longest fragment in bytes, without the IPv4 header and the options that it may have.
 const LONGEST: usize = 1472;

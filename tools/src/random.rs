@@ -35,6 +35,11 @@ impl Random {
         low + self.below(high - low + 1)
     }
 
+    /// A number from `first` to `last`, both included.
+    pub fn within(&mut self, first: u64, last: u64) -> u64 {
+        first + self.below((last - first + 1) as usize) as u64
+    }
+
     /// True in `chances` of `of` cases.
     pub fn chance(&mut self, chances: usize, of: usize) -> bool {
         self.below(of) < chances
