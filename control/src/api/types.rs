@@ -32,7 +32,7 @@ pub use endpoint::{DeviceKind, Endpoint, EndpointRequest, Interface, InterfaceRe
 pub use inspect::{Attachment, ConfigFrom, Inspected, Ipam, IpamConfig};
 pub use network::{Network, NetworkPatch, NetworkRequest};
 pub use port::{Peer, Port, PortFlags, PortPatch};
-pub use published::{PortRange, PortsError, Protocol, PublishedPorts};
+pub use published::{PortRange, PortsError, Protocol, PublishedPorts, WantedPorts};
 pub use sandbox::{LinkTarget, Membership, Sandbox, SandboxRequest};
 pub use stats::{FdbEntry, FdbRequest, FdbStats, PortStats, Stats, Traffic};
 

@@ -68,8 +68,8 @@ fn subnet(net: IpNet) -> Result<IpNet, Error> {
     }
 }
 
-/// The publication that is asked for, with the number `id`, made `now`. One of the same ports of the same endpoint that
-/// is there already may be replaced by it.
+/// The publication that is asked for on these ports, with the number `id`, made `now`. One of that number that is there already may be
+/// replaced by it.
 ///
 /// # Errors
 /// There is no such endpoint, or another publication stands on one of the ports.
@@ -77,17 +77,15 @@ pub fn publication(
     state: &State,
     network: &str,
     request: &PublicationRequest,
+    ports: PublishedPorts,
     id: u32,
     now: String,
 ) -> Result<PublicationRecord, Error> {
     let endpoint = state.endpoint(network, &request.endpoint)?;
-    let same = |it: &PublicationRecord| {
-        (it.network.as_str(), &it.endpoint, it.ports) == (network, &endpoint.name, request.ports)
-    };
-    if let Some(other) = state.publications().find(|it| it.ports.collides(&request.ports) && !same(it)) {
+    if let Some(other) = state.publications().find(|it| it.ports.collides(&ports) && it.id != id) {
         return Err(Error::Conflict(format!(
             "{} is taken by {}/{}, which publishes {}; `pontoon unpublish {} {} {}` frees it",
-            request.ports.host_side(),
+            ports.host_side(),
             other.network,
             other.endpoint,
             other.ports,
@@ -101,30 +99,33 @@ pub fn publication(
             "the network {network} is internal, so nobody would reach what is published; `pontoon network set {network} --internal=false` connects it"
         )));
     }
-    let there = state.publications().find(|it| same(it)).map(|it| it.rules.clone());
+    let there = state.publications().find(|it| it.id == id).map(|it| it.rules.clone());
     Ok(PublicationRecord {
         id,
         network: network.to_owned(),
         endpoint: endpoint.name.clone(),
-        ports: request.ports,
-        rules: numbered(there.unwrap_or_default(), &publication_rules(request)?),
+        ports,
+        rules: numbered(there.unwrap_or_default(), &publication_rules(request, Some(&ports))?),
         created: now,
     })
 }
 
-/// The rules of a publication as they are kept.
+/// The rules of a publication as they are kept; of what is published as these ports, where that is known already.
 ///
 /// # Errors
 /// They are given in two ways, or one says something that no packet to these ports can be.
-pub fn publication_rules(request: &PublicationRequest) -> Result<Vec<RuleBody>, Error> {
-    let PublicationRequest { allow, rules, ports, .. } = request;
+pub fn publication_rules(
+    request: &PublicationRequest,
+    ports: Option<&PublishedPorts>,
+) -> Result<Vec<RuleBody>, Error> {
+    let PublicationRequest { allow, rules, ports: wanted, .. } = request;
     if !allow.is_empty() && !rules.is_empty() {
         return Err(refuse(format!(
-            "{ports} has both allow and rules; give one of them, for allow is short for rules"
+            "{wanted} has both allow and rules; give one of them, for allow is short for rules"
         )));
     }
     let asked = if rules.is_empty() { &RuleBody::admission(allow) } else { rules };
-    asked.iter().map(|body| rule(body, Some(ports))).collect()
+    asked.iter().map(|body| rule(body, ports)).collect()
 }
 
 /// Rules with numbers of their own; those that are there already keep theirs, and with them their hits.

@@ -127,7 +127,7 @@ fn check(document: &Document) -> Result<(), Error> {
         }
     }
     let published = document.networks.iter().flat_map(|it| &it.publications);
-    unique("the publication", published.map(|it| it.ports.host_side()))?;
+    unique("the publication", published.filter_map(|it| Some(it.ports.settled()?.host_side())))?;
     for network in &document.networks {
         names::check_network(&network.name)?;
         choose::network_alone(&network.request(), None)?;
@@ -143,7 +143,9 @@ fn check(document: &Document) -> Result<(), Error> {
         let stations = network.fdb.iter().map(|it| it.mac.to_string());
         unique(&format!("on the network {} the FDB entry", network.name), stations)?;
         network.rules.iter().try_for_each(|rule| choose::rule(rule, None).map(drop))?;
-        network.publications.iter().try_for_each(|it| choose::publication_rules(it).map(drop))?;
+        for publication in &network.publications {
+            choose::publication_rules(publication, publication.ports.settled().as_ref())?;
+        }
         let links = network.links.iter().map(ToString::to_string);
         unique(&format!("on the network {} the link", network.name), links)?;
     }
@@ -450,9 +452,8 @@ impl Up<'_> {
     }
 
     fn publication(&mut self, network: &str, declared: &PublicationRequest) -> Result<(), Error> {
-        let declared = self.manager.standing(network, declared)?;
-        let there = self.manager.published(network, &declared.endpoint, declared.ports);
-        let (record, changed) = self.manager.publish_now(network, &declared)?;
+        let there = self.manager.published(network, declared)?;
+        let (record, changed) = self.manager.publish_now(network, declared)?;
         if changed {
             let change = format!("{network}/{}: {} published", record.endpoint, record.ports);
             self.changed(there.map_or(Done::Publication(record), Done::Republication), change);

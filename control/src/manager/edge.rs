@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::Manager;
 use crate::api::types::{
-    Link, LinkBody, Publication, PublicationRequest, PublishedPorts, Rule, RuleBody, RuleRequest,
+    Link, LinkBody, PortRange, Publication, PublicationRequest, PublishedPorts, Rule, RuleBody, RuleRequest,
+    WantedPorts,
 };
+use crate::edge::lease::LeaseError;
 use crate::error::Error;
 use crate::plan::{self, Step};
 use crate::state::{NetworkState, PortName, RulesOf};
@@ -19,6 +21,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// The most rules that a network or a publication may have: each new session is held against all of them.
 const MAX_RULES: usize = 1000;
+
+/// The most ports that are tried where any will do.
+const TRIES: usize = 1000;
 
 impl Manager {
     /// Publishes ports of an endpoint. What is published already with the same ports gets the new rules, and its sessions end.
@@ -120,26 +125,21 @@ impl Manager {
         };
     }
 
-    /// The publication of these ports of that endpoint, if there is one.
+    /// What is wanted, on the host's address that the network's publications stand on if it names none itself.
+    fn wanted(&self, network: &str, request: &PublicationRequest) -> Result<WantedPorts, Error> {
+        Ok(request.ports.or_on(self.state().network(network)?.record.publish_address))
+    }
+
+    /// The publication that is what the request wants, if there is one.
     pub(super) fn published(
         &self,
         network: &str,
-        endpoint: &str,
-        ports: PublishedPorts,
-    ) -> Option<PublicationRecord> {
-        let state = self.state();
-        let mut there = state.networks.get(network)?.publications.values();
-        there.find(|it| it.endpoint == endpoint && it.ports == ports).cloned()
-    }
-
-    /// The request with the host's address that the network's publications stand on, if it names none itself.
-    pub(super) fn standing(
-        &self,
-        network: &str,
         request: &PublicationRequest,
-    ) -> Result<PublicationRequest, Error> {
-        let ports = request.ports.or_on(self.state().network(network)?.record.publish_address);
-        Ok(PublicationRequest { ports, ..request.clone() })
+    ) -> Result<Option<PublicationRecord>, Error> {
+        let wanted = self.wanted(network, request)?;
+        let state = self.state();
+        let mut there = state.network(network)?.publications.values();
+        Ok(there.find(|it| it.endpoint == request.endpoint && wanted.is_met_by(it.ports)).cloned())
     }
 
     /// Returns the publication, and whether anything changed.
@@ -148,23 +148,61 @@ impl Manager {
         network: &str,
         request: &PublicationRequest,
     ) -> Result<(PublicationRecord, bool), Error> {
-        let request = &self.standing(network, request)?;
-        let there = self.published(network, &request.endpoint, request.ports);
-        let (id, now) = match &there {
-            Some(there) => (there.id, there.created.clone()),
-            None => (self.next_publication.load(Relaxed), clock::now()),
-        };
-        let record = choose::publication(&self.state(), network, request, id, now)?;
-        check_count(&RulesOf::publication(&record), record.rules.len())?;
-        if there.is_some() {
+        if let Some(there) = self.published(network, request)? {
+            let PublicationRecord { ports, id, created, .. } = there;
+            let record = choose::publication(&self.state(), network, request, ports, id, created)?;
+            check_count(&RulesOf::publication(&record), record.rules.len())?;
             let changed = self.republish_now(&record)?;
             return Ok((record, changed));
         }
+        let wanted = self.wanted(network, request)?;
+        let record = match wanted.settled() {
+            Some(ports) => self.publish_on(network, request, ports)?,
+            None => self.publish_on_one_of(network, request, self.any_ports(wanted))?,
+        };
+        Ok((record, true))
+    }
+
+    /// Publishes on the first of these that is free.
+    pub(super) fn publish_on_one_of(
+        &self,
+        network: &str,
+        request: &PublicationRequest,
+        candidates: impl IntoIterator<Item = PublishedPorts>,
+    ) -> Result<PublicationRecord, Error> {
+        let mut taken = None;
+        for ports in candidates {
+            match self.publish_on(network, request, ports) {
+                Err(error) if is_taken(&error) => taken = Some(error),
+                done => return done,
+            }
+        }
+        Err(taken.unwrap_or_else(|| Error::Internal("there was no port to try".into())))
+    }
+
+    /// What may be tried where any ports of the host will do.
+    pub(super) fn any_ports(&self, wanted: WantedPorts) -> impl Iterator<Item = PublishedPorts> {
+        let count = wanted.endpoint.len();
+        let PortRange { first, .. } = WantedPorts::ANY;
+        let next =
+            move |_| first + (self.next_port.fetch_add(count, Relaxed) % WantedPorts::ANY.len()) as u16;
+        (0..TRIES).map(next).filter_map(move |first| wanted.from(first))
+    }
+
+    fn publish_on(
+        &self,
+        network: &str,
+        request: &PublicationRequest,
+        ports: PublishedPorts,
+    ) -> Result<PublicationRecord, Error> {
+        let id = self.next_publication.load(Relaxed);
+        let record = choose::publication(&self.state(), network, request, ports, id, clock::now())?;
+        check_count(&RulesOf::publication(&record), record.rules.len())?;
         let steps = plan::publish(self.state().endpoint(network, &record.endpoint)?, &record);
         self.change(&steps).map_err(|error| error.during(what("publish", &record)))?;
         self.next_publication.store(id + 1, Relaxed);
         self.journal.note("published", &subject(&record), "");
-        Ok((record, true))
+        Ok(record)
     }
 
     /// Makes the publication that has this record's number as it says, and up if it is down. Returns whether anything changed.
@@ -334,4 +372,13 @@ fn place(at: Option<u32>, places: usize) -> Result<usize, Error> {
             if places == 1 { "1 is the only one".to_owned() } else { format!("1 to {places} are possible") };
         Error::Declaration(format!("a rule cannot have the number {at}: {possible}"))
     })
+}
+
+/// Whether another port might be free where this one is not.
+fn is_taken(error: &Error) -> bool {
+    match error {
+        Error::During { source, .. } => is_taken(source),
+        Error::Conflict(_) | Error::Lease(LeaseError::Taken(_)) => true,
+        _ => false,
+    }
 }

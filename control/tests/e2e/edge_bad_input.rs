@@ -111,7 +111,7 @@ fn commands(edge: &Edge) {
         ("network set blue --host-access=maybe", 2, &["maybe"]),
         ("network set blue", 2, &["--uplink"]),
         // publishing
-        ("publish blue web 80", 2, &["HOSTPORT", "8080:80"]),
+        ("publish blue web :", 2, &["HOSTPORT", "8080:80"]),
         ("publish blue web 0:80", 2, &["1 to 65535"]),
         ("publish blue web 70000:80", 2, &["70000", "1 to 65535"]),
         ("publish blue web 90-80:90-80", 2, &["backwards"]),

@@ -514,7 +514,7 @@ fn bad_input(edge: &mut Edge) {
     let connection = open(&edge.outside.machine, OUTSIDE, (HOST, 8080), &listener);
     let before = edge.daemon.ok("ports --json");
     let lines = [
-        "publish blue web 80",
+        "publish blue web :",
         "publish blue web 0:80",
         "publish blue web 65536:80",
         "publish blue web 90-80:90-80",

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 
-use pontoon::api::types::{DnsName, Endpoint, Link, Network, Port, Publication, SandboxRef};
+use pontoon::api::types::{DnsName, Endpoint, Link, Network, Port, Protocol, Publication, SandboxRef};
 use pontoon::link::Links;
 use pontoon::netns::{Netns, run_in};
 use pontoon_tools::outside::{HOST, OUTSIDE};
@@ -657,5 +657,18 @@ fn published(edge: &mut Edge) {
     // At once, for whoever wants it next.
     let again = Running::start(daemon, "--network blue -p 8080:80", &COPY);
     assert_eq!(again.end().0, 0);
+    // On any port that is free.
+    let any = Running::start(daemon, "--network blue --name any -p 80 -p 90/udp", &COPY);
+    let chosen: Vec<Publication> = daemon.json("ports");
+    let (_, netns) = endpoint(daemon, "any");
+    let served = serve(&netns, 80);
+    let port = chosen.iter().find(|it| it.protocol == Protocol::Tcp).unwrap().host_ports.first;
+    let mut said = String::new();
+    let mut stream = try_connect(&edge.outside.machine, (OUTSIDE, 0), (HOST, port), PATIENCE).unwrap();
+    stream.read_to_string(&mut said).unwrap();
+    assert_eq!((said.as_str(), chosen.len()), ("hello\n", 2));
+    served.join().unwrap();
+    drop(netns);
+    assert_eq!(any.end().0, 0);
     nothing_is_left(daemon);
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::published::{PortRange, Protocol, PublishedPorts, written_as_text};
+use super::published::{PortRange, Protocol, PublishedPorts, WantedPorts, written_as_text};
 
 written_as_text!(Uplink, SnatIp);
 
@@ -181,8 +181,9 @@ impl Connection {
 pub struct PublicationRequest {
     /// The endpoint.
     pub endpoint: String,
-    /// `[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]`.
-    pub ports: PublishedPorts,
+    /// `[[HOSTIP:][HOSTPORT[-END]]:]PORT[-END][/tcp|udp]`. Without ports of the host any that are free will do; those that were chosen
+    /// once stay.
+    pub ports: WantedPorts,
     /// Who may come, as subnets; everybody when empty. The same as rules that allow them and deny everybody else.
     #[schema(value_type = Vec<String>)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

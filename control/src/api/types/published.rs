@@ -22,7 +22,7 @@ macro_rules! written_as_text {
 }
 pub(super) use written_as_text;
 
-written_as_text!(PortRange, PublishedPorts);
+written_as_text!(PortRange, PublishedPorts, WantedPorts);
 
 /// Text that names no ports; each prints as one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum PortsError {
         "\"{0}\" does not say what to publish; write [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp], such as 8080:80 or 127.0.0.1:5353:53/udp"
     )]
     Shape(String),
+    /// No ports of the host where they must be said.
+    #[error("\"{0}\" names no port of the host; write HOSTPORT:PORT")]
+    AnyPort(String),
     /// No IPv6 yet.
     #[error(
         "\"{0}\" has an IPv6 address of the host, which cannot be published on yet; give an IPv4 address or none"
@@ -232,6 +235,79 @@ impl FromStr for PublishedPorts {
     type Err = PortsError;
 
     fn from_str(text: &str) -> Result<Self, PortsError> {
+        text.parse::<WantedPorts>()?.settled().ok_or_else(|| PortsError::AnyPort(text.to_owned()))
+    }
+}
+
+/// What shall be published: `[[HOSTIP:][HOSTPORT[-END]]:]PORT[-END][/tcp|udp]`. Without ports of the host any that are free will do, as
+/// many in a row as the endpoint's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WantedPorts {
+    /// The host's address; none: every one.
+    pub address: Option<Ipv4Addr>,
+    /// On the host; none: any that are free.
+    pub host: Option<PortRange>,
+    /// The endpoint's; as many as on the host.
+    pub endpoint: PortRange,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+impl WantedPorts {
+    /// Where ports of the host are chosen from when any will do: the kernel's own range for such ports, as Docker does.
+    pub const ANY: PortRange = PortRange { first: 32_768, last: 60_999 };
+
+    /// The same, standing on `address` if it names none itself.
+    pub fn or_on(self, address: Option<Ipv4Addr>) -> WantedPorts {
+        WantedPorts { address: self.address.or(address), ..self }
+    }
+
+    /// What is wanted, if that is one thing.
+    pub fn settled(self) -> Option<PublishedPorts> {
+        self.host.map(|host| self.on(host))
+    }
+
+    /// What is wanted, from the host's port `first` on; none where the ports of the host end.
+    pub fn from(self, first: u16) -> Option<PublishedPorts> {
+        let last = first.checked_add(self.endpoint.last - self.endpoint.first)?;
+        Some(self.on(PortRange { first, last }))
+    }
+
+    fn on(self, host: PortRange) -> PublishedPorts {
+        let WantedPorts { address, endpoint, protocol, .. } = self;
+        PublishedPorts { address, host, endpoint, protocol }
+    }
+
+    /// Whether `ports` are what is wanted: those that are named, or such as are chosen when none are.
+    pub fn is_met_by(self, ports: PublishedPorts) -> bool {
+        let host =
+            if Self::ANY.overlaps(ports.host) { self.host.and(Some(ports.host)) } else { Some(ports.host) };
+        self == WantedPorts { host, ..ports.into() }
+    }
+}
+
+impl From<PublishedPorts> for WantedPorts {
+    fn from(ports: PublishedPorts) -> WantedPorts {
+        let PublishedPorts { address, host, endpoint, protocol } = ports;
+        WantedPorts { address, host: Some(host), endpoint, protocol }
+    }
+}
+
+impl fmt::Display for WantedPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.settled(), self.address) {
+            (Some(ports), _) => ports.fmt(f),
+            (None, Some(address)) => write!(f, "{address}::{}/{}", self.endpoint, self.protocol),
+            (None, None) => write!(f, "{}/{}", self.endpoint, self.protocol),
+        }
+    }
+}
+
+impl FromStr for WantedPorts {
+    type Err = PortsError;
+
+    fn from_str(text: &str) -> Result<Self, PortsError> {
         let shape = || PortsError::Shape(text.to_owned());
         if text.contains('[') || text.matches(':').count() > 2 {
             return Err(PortsError::Ipv6(text.to_owned()));
@@ -242,19 +318,20 @@ impl FromStr for PublishedPorts {
             Some((ports, "udp")) => (ports, Protocol::Udp),
             Some((_, other)) => return Err(PortsError::Protocol(other.to_owned())),
         };
-        let (rest, endpoint) = ports.rsplit_once(':').ok_or_else(shape)?;
+        let (rest, endpoint) = ports.rsplit_once(':').unwrap_or(("", ports));
         let (address, host) = match rest.rsplit_once(':') {
             Some((address, host)) => (host_address(address)?, host),
             None => (None, rest),
         };
-        if host.is_empty() || endpoint.is_empty() {
+        if endpoint.is_empty() {
             return Err(shape());
         }
-        let (host, endpoint): (PortRange, PortRange) = (host.parse()?, endpoint.parse()?);
-        if host.len() != endpoint.len() {
-            return Err(PortsError::Lengths { host, endpoint });
+        let host: Option<PortRange> = if host.is_empty() { None } else { Some(host.parse()?) };
+        let endpoint: PortRange = endpoint.parse()?;
+        match host {
+            Some(host) if host.len() != endpoint.len() => Err(PortsError::Lengths { host, endpoint }),
+            _ => Ok(WantedPorts { address, host, endpoint, protocol }),
         }
-        Ok(PublishedPorts { address, host, endpoint, protocol })
     }
 }
 
@@ -268,19 +345,26 @@ fn host_address(text: &str) -> Result<Option<Ipv4Addr>, PortsError> {
     if address.is_multicast() || address.is_broadcast() { Err(bad()) } else { Ok(Some(address)) }
 }
 
-impl TryFrom<String> for PublishedPorts {
-    type Error = PortsError;
+/// As serde's `try_from` and `into` want it.
+macro_rules! from_and_to_text {
+    ($($type:ty),*) => {$(
+        impl TryFrom<String> for $type {
+            type Error = PortsError;
 
-    fn try_from(text: String) -> Result<Self, PortsError> {
-        text.parse()
-    }
+            fn try_from(text: String) -> Result<Self, PortsError> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(ports: $type) -> String {
+                ports.to_string()
+            }
+        }
+    )*};
 }
 
-impl From<PublishedPorts> for String {
-    fn from(ports: PublishedPorts) -> String {
-        ports.to_string()
-    }
-}
+from_and_to_text!(PublishedPorts, WantedPorts);
 
 #[cfg(test)]
 mod tests {
@@ -308,11 +392,34 @@ mod tests {
     }
 
     #[test]
+    fn any_port_of_the_host_will_do() {
+        for (text, canonical, met, not_met) in [
+            ("80", "80/tcp", "40000:80", "40000:81"),
+            (":80/udp", "80/udp", "40000:80/udp", "40000:80"),
+            ("127.0.0.1::80", "127.0.0.1::80/tcp", "127.0.0.1:40000:80", "40000:80"),
+            ("80-82", "80-82/tcp", "40000-40002:80-82", "40000:80"),
+            ("8080:80", "8080:80/tcp", "8080:80", "8081:80"),
+            ("40000:80", "40000:80/tcp", "40000:80", "40001:80"),
+            ("80", "80/tcp", "32768:80", "8080:80"),
+        ] {
+            let wanted: WantedPorts = text.parse().unwrap();
+            assert_eq!(wanted.to_string(), canonical);
+            assert_eq!(canonical.parse::<WantedPorts>(), Ok(wanted));
+            assert!(wanted.is_met_by(met.parse().unwrap()), "{text} by {met}");
+            assert!(!wanted.is_met_by(not_met.parse().unwrap()), "{text} by {not_met}");
+        }
+        let three: WantedPorts = "80-82".parse().unwrap();
+        assert_eq!(three.from(40_000).unwrap().to_string(), "40000-40002:80-82/tcp");
+        assert_eq!(three.from(65_534), None);
+        assert_eq!("8080".parse::<WantedPorts>().unwrap().settled(), None);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_said() {
         for (text, words) in [
             ("", "write [HOSTIP:]HOSTPORT"),
-            ("8080", "write [HOSTIP:]HOSTPORT"),
-            (":80", "write [HOSTIP:]HOSTPORT"),
+            ("8080", "names no port of the host"),
+            (":80", "names no port of the host"),
             ("80:", "write [HOSTIP:]HOSTPORT"),
             ("0:80", "\"0\" is no port"),
             ("80:0", "\"0\" is no port"),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Endpoint, Mac, Protocol, PublishedPorts, SandboxRef};
+use super::{Endpoint, Mac, Protocol, SandboxRef, WantedPorts};
 use crate::id::Id;
 
 /// `POST /sandboxes`: a new sandbox with all that it shall have. It gets all of it or nothing.
@@ -24,9 +24,9 @@ pub struct SandboxRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<IpAddr>,
     /// Ports of the host that lead to it, on the network that its default route goes by, else on its first:
-    /// `[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]`.
+    /// `[[HOSTIP:][HOSTPORT[-END]]:]PORT[-END][/tcp|udp]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub publications: Vec<PublishedPorts>,
+    pub publications: Vec<WantedPorts>,
     /// Endpoints that it may speak to where a network has `icc` off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkTarget>,

@@ -12,7 +12,7 @@ use pontoon_dataplane::port::Offloads;
 
 use crate::api::types::{
     LinkBody, NatMapping, NetworkPatch, PortRange, Protocol, Publication, PublishedPorts, RuleAction,
-    RuleBody, SnatIp, Uplink,
+    RuleBody, SnatIp, Uplink, WantedPorts,
 };
 use crate::edge::EdgeSettings;
 use crate::edge::lease::LeaseSettings;
@@ -119,6 +119,7 @@ Publishing the same ports again replaces the rules, and sessions that were open 
 
 Examples:
   pontoon publish blue web 8080:80
+  pontoon publish blue web 80                        any free port of the host
   pontoon publish blue web 127.0.0.1:8443:443/tcp
   pontoon publish blue dns 53:53/udp --allow 192.0.2.0/24 --allow 198.51.100.7
   pontoon publish blue sip 20000-29999:20000-29999/udp")]
@@ -129,9 +130,9 @@ pub struct PublishArgs {
     /// The endpoint's name
     #[arg(value_name = "ENDPOINT")]
     pub endpoint: String,
-    /// What to publish: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]
+    /// What to publish: [[HOSTIP:][HOSTPORT[-END]]:]PORT[-END][/tcp|udp]; without HOSTPORT any that are free
     #[arg(value_name = "PORTS", allow_hyphen_values = true)]
-    pub ports: PublishedPorts,
+    pub ports: WantedPorts,
     /// Only clients of this subnet may come; may be given several times. One that an interface of the host is on is believed by
     /// that interface only
     #[arg(long, value_name = "CIDR", value_parser = parse_net)]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::edge::{Target, parse_target};
 use super::parse_address;
-use crate::api::types::{LinkTarget, Mac, Membership, PublishedPorts};
+use crate::api::types::{LinkTarget, Mac, Membership, WantedPorts};
 
 /// `pontoon run`.
 #[derive(Debug, Args)]
@@ -48,9 +48,10 @@ pub struct RunArgs {
     /// Its MAC on the first network [default: 02:42 and the address's four bytes]
     #[arg(long, value_name = "MAC")]
     pub mac_address: Option<Mac>,
-    /// Ports of the host that lead to it: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]; may be given several times
+    /// Ports of the host that lead to it: [[HOSTIP:][HOSTPORT[-END]]:]PORT[-END][/tcp|udp], without HOSTPORT any that are free (`pontoon
+    /// ports` tells which); may be given several times
     #[arg(short, long, value_name = "PORTS", allow_hyphen_values = true)]
-    pub publish: Vec<PublishedPorts>,
+    pub publish: Vec<WantedPorts>,
     /// What it calls its host [default: its name]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,

@@ -1,21 +1,12 @@
 //! Published ports: all that a container publishes, set at once by the endpoint that is its way out.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::Manager;
-use crate::api::types::{PortRange, PublicationRequest, PublishedPorts};
-use crate::edge::lease::LeaseError;
+use crate::api::types::{PortRange, PublicationRequest, PublishedPorts, WantedPorts};
 use crate::error::Error;
 use crate::plugin::network::EndpointRef;
 use crate::plugin::ports::PortBinding;
 use crate::state::PortName;
 use crate::store::PublicationRecord;
-
-/// Where ports are chosen from when any will do: the kernel's own range for such ports, as Docker does.
-const ANY: PortRange = PortRange { first: 32_768, last: 60_999 };
-
-/// The most of them that are tried.
-const TRIES: usize = 1000;
 
 impl Manager {
     /// Publishes exactly these ports of an endpoint. What is published already stays as it is.
@@ -76,7 +67,7 @@ impl Manager {
     /// Whether what is published is what the binding asks for.
     fn satisfies(&self, network: &str, ports: PublishedPorts, binding: &PortBinding) -> bool {
         let own = PortRange { first: binding.port, last: binding.port };
-        let range = binding.host_ports.unwrap_or(ANY);
+        let range = binding.host_ports.unwrap_or(WantedPorts::ANY);
         ports.protocol == binding.protocol
             && ports.endpoint == own
             && ports.address == binding.host_ip.or(self.publish_address(network))
@@ -94,37 +85,19 @@ impl Manager {
         endpoint: &str,
         binding: &PortBinding,
     ) -> Result<PublicationRecord, Error> {
-        let mut taken = None;
-        for port in self.candidates(binding) {
-            let one = |port| PortRange { first: port, last: port };
-            let ports = PublishedPorts {
-                address: binding.host_ip.or(self.publish_address(network)),
-                host: one(port),
-                endpoint: one(binding.port),
-                protocol: binding.protocol,
-            };
-            let request = PublicationRequest {
-                endpoint: endpoint.to_owned(),
-                ports,
-                allow: Vec::new(),
-                rules: Vec::new(),
-            };
-            match self.publish_now(network, &request) {
-                Ok((record, _)) => return Ok(record),
-                Err(error) if is_taken(&error) => taken = Some(error),
-                Err(error) => return Err(error),
+        let one = PortRange { first: binding.port, last: binding.port };
+        let PortBinding { host_ip, protocol, .. } = *binding;
+        let address = host_ip.or(self.publish_address(network));
+        let ports = WantedPorts { address, host: None, endpoint: one, protocol };
+        let (endpoint, allow, rules) = (endpoint.to_owned(), Vec::new(), Vec::new());
+        let request = PublicationRequest { endpoint, ports, allow, rules };
+        match binding.host_ports {
+            Some(PortRange { first, last }) => {
+                let candidates = (first..=last).filter_map(|port| ports.from(port));
+                self.publish_on_one_of(network, &request, candidates)
             }
+            None => self.publish_on_one_of(network, &request, self.any_ports(ports)),
         }
-        Err(taken.unwrap_or_else(|| Error::Internal("there was no port to try".into())))
-    }
-
-    /// Ports of the host to try, in order.
-    fn candidates(&self, binding: &PortBinding) -> Vec<u16> {
-        if let Some(range) = binding.host_ports {
-            return (range.first..=range.last).collect();
-        }
-        let next = |_| ANY.first + (self.next_port.fetch_add(1, Relaxed) % ANY.len()) as u16;
-        (0..TRIES).map(next).collect()
     }
 
     fn take_back_publications(
@@ -138,7 +111,7 @@ impl Manager {
         for record in gone {
             let again = PublicationRequest {
                 endpoint: endpoint.to_owned(),
-                ports: record.ports,
+                ports: record.ports.into(),
                 allow: Vec::new(),
                 rules: record.rules.iter().map(|it| it.rule.clone()).collect(),
             };
@@ -147,14 +120,5 @@ impl Manager {
         for error in errors {
             tracing::error!(%error, "cannot undo all of what was published");
         }
-    }
-}
-
-/// Whether another port might be free where this one is not.
-fn is_taken(error: &Error) -> bool {
-    match error {
-        Error::During { source, .. } => is_taken(source),
-        Error::Conflict(_) | Error::Lease(LeaseError::Taken(_)) => true,
-        _ => false,
     }
 }

@@ -22,6 +22,30 @@ fn publishing_happens_whole_or_not_at_all() {
 }
 
 #[test]
+fn where_any_port_will_do_a_free_one_is_found_and_kept() {
+    let lab = lab_of_two();
+    publish(&lab, "b", "32769:80", &[]).unwrap();
+    // Not what is meant by 80: it was asked for by its port.
+    publish(&lab, "a", "8080:80", &[]).unwrap();
+    lab.world.busy.lock().unwrap().insert(32_768, "nginx (pid 7)".into());
+    // Two in a row, past the one that somebody has and the one that b has.
+    let range = publish(&lab, "a", "80-81", &[]).unwrap();
+    assert_eq!(range.ports.to_string(), "32770-32771:80-81/tcp");
+    let one = publish(&lab, "a", "127.0.0.1::80/udp", &["10.0.0.0/8"]).unwrap();
+    assert_eq!(one.ports.to_string(), "127.0.0.1:32772:80/udp");
+    // Once more: the same, with the rules that are asked for now.
+    let again = publish(&lab, "a", "127.0.0.1::80/udp", &[]).unwrap();
+    assert_eq!((again.id, again.ports, again.rules.len()), (one.id, one.ports, 0));
+    assert_eq!(lab.world.snapshot().published.len(), 4);
+    lab.manager.unpublish("red", range.id).unwrap();
+    assert_ne!(publish(&lab, "a", "80-81", &[]).unwrap().id, range.id);
+    lab.world.busy.lock().unwrap().extend((32_768..=60_999).map(|port| (port, "nginx (pid 7)".into())));
+    let error = publish(&lab, "b", "82", &[]).unwrap_err();
+    assert_eq!(error.status(), 409);
+    assert!(error.to_string().contains("taken by nginx"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_published_changes_nothing() {
     let lab = lab_of_two();
     publish(&lab, "a", "8080-8089:80-89", &[]).unwrap();
