@@ -6,10 +6,10 @@ mod devices;
 mod gate;
 mod names;
 mod networks;
+mod ports;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -19,30 +19,30 @@ use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
 use pontoon_dataplane::edge::config::Limits;
 use pontoon_dataplane::edge::view::SessionFilter;
-use pontoon_dataplane::engine::{Engine, EngineConfig, Event, PortSpec};
+use pontoon_dataplane::engine::{Engine, EngineConfig, Event};
 use pontoon_dataplane::fdb::{EntryKind, FdbStats};
-use pontoon_dataplane::network::Place;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::port::{Device, Offloads};
 use pontoon_dataplane::trace::KnownRoute;
 use pontoon_dataplane::{MacAddr, NetworkId, PortId};
 
-use crate::api::types::{DeviceKind, SandboxRef, Uplink, UplinkState};
+use crate::api::types::{SandboxRef, Uplink, UplinkState};
 use crate::dns::resolver::Resolver;
 use crate::dns::zone::{Asker, Zone};
 use crate::edge::{self, EdgeControl, EdgeSettings};
 use crate::error::{Error, describe};
 use crate::link::{Link, Links};
 use crate::netns::{self, Netns, NetnsError, NetnsId};
-use crate::plan::{PortPlan, Step};
+use crate::plan::Step;
 use crate::plugin::resolver::Resolvers;
 use crate::state::{PortName, RulesOf};
-use crate::store::{EndpointRecord, StaticRecord};
+use crate::store::EndpointRecord;
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, ResolverView, TraceView, World};
 use devices::Devices;
 use gate::Gate;
 use names::Gatehouse;
 use networks::{Network, Published};
+use ports::{set_host_stack, set_link_up};
 
 /// This machine and an engine.
 #[derive(Debug)]
@@ -116,21 +116,6 @@ impl Host {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn gates(&self) -> MutexGuard<'_, HashMap<PortName, Gate>> {
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps the host's IP stack from what the port's interface will hear, where the kernel can; its settings do in any case.
-    fn close_gate(&self, port: &PortName, interface: &str) {
-        let link = Links::open().and_then(|links| links.get(interface)).map_err(io::Error::other);
-        match link.and_then(|link| Gate::close(link.index)) {
-            Ok(gate) => drop(self.gates().insert(port.clone(), gate)),
-            Err(error) => {
-                tracing::info!(interface, "kept from the host's IP stack by settings alone: {error}")
-            }
-        }
-    }
-
     /// Looks something up in the engine's numbers.
     fn look<T>(&self, look: impl FnOnce(&Numbers) -> T) -> T {
         look(&self.numbers.read().unwrap_or_else(PoisonError::into_inner))
@@ -155,68 +140,6 @@ impl Host {
         self.port(name).map(|number| number.id).ok_or_else(missing)
     }
 
-    fn add_port(&self, plan: &PortPlan) -> Result<(), Error> {
-        let network = self.network(&plan.port.network)?;
-        let device = self
-            .opened()
-            .remove(&plan.port)
-            .ok_or_else(|| Error::Internal(format!("no device was opened for the port {}", plan.port)))?;
-        let offloads = device.offloads();
-        let spec = PortSpec {
-            place: Place::Member(network),
-            settings: plan.settings,
-            identity: plan.identity.clone(),
-            mtu: plan.mtu,
-        };
-        let id = self.engine.add_port(spec, device)?;
-        self.change(|numbers| {
-            numbers.ports.insert(plan.port.clone(), PortNumber { id, offloads });
-        });
-        Ok(())
-    }
-
-    fn remove_port(&self, port: &PortName) -> Result<(), Error> {
-        self.opened().remove(port);
-        if let Some(number) = self.port(port) {
-            self.engine.remove_port(number.id)?;
-        }
-        self.change(|numbers| {
-            numbers.ports.remove(port);
-            numbers.pinned.remove(port);
-        });
-        self.let_go(port);
-        Ok(())
-    }
-
-    /// An existing interface that was a port is the host's own again.
-    fn let_go(&self, port: &PortName) {
-        self.gates().remove(port);
-        let mut was_claimed = false;
-        self.change(|numbers| was_claimed = numbers.claimed.remove(port));
-        if was_claimed {
-            self.edge.give_back(&port.port);
-        }
-    }
-
-    /// An endpoint's device is open.
-    fn open(&self, endpoint: &EndpointRecord, device: Device) {
-        if endpoint.kind == DeviceKind::Veth {
-            self.close_gate(&endpoint.port(), &endpoint.device);
-        }
-        self.opened().insert(endpoint.port(), device);
-    }
-
-    fn open_interface(&self, port: PortName) -> Result<(), Error> {
-        self.edge.claim(&port.port);
-        self.change(|numbers| {
-            numbers.claimed.insert(port.clone());
-        });
-        self.close_gate(&port, &port.port);
-        let device = self.devices.open_packet(&port.port).inspect_err(|_| self.let_go(&port))?;
-        self.opened().insert(port, device);
-        Ok(())
-    }
-
     /// The names of all ports by number.
     fn names(&self) -> HashMap<PortId, PortName> {
         self.look(|numbers| numbers.ports.iter().map(|(name, number)| (number.id, name.clone())).collect())
@@ -231,12 +154,6 @@ impl Host {
     fn filter(&self, endpoint: Option<&PortName>) -> Result<SessionFilter, Error> {
         let owner = endpoint.map(|endpoint| self.known_port(endpoint)).transpose()?;
         Ok(SessionFilter { owner, publication: None })
-    }
-
-    fn add_static(&self, record: &StaticRecord) -> Result<(), Error> {
-        let port = self.known_port(&PortName::new(&record.network, &record.port))?;
-        let fdb = self.engine.fdb(self.network(&record.network)?)?;
-        fdb.add_static(record.mac.0, port).map_err(|error| Error::Fdb(error.to_string()))
     }
 }
 
@@ -265,32 +182,12 @@ impl World for Host {
             Step::Publish(plan) => self.publish(plan),
             Step::Unpublish(plan) => self.unpublish(plan),
             Step::Republish { after, .. } => self.republish(after),
-            Step::CreateDevice(plan) => {
-                let device = self.devices.create(plan)?;
-                self.open(&plan.endpoint, device);
-                Ok(())
-            }
+            Step::CreateDevice(plan) => self.create_device(plan),
             Step::ConfigureDevice(plan) => self.devices.configure(plan),
             Step::AddDefaultRoute(plan) => self.devices.set_default_route(plan, true),
             Step::RemoveDefaultRoute(plan) => self.devices.set_default_route(plan, false),
-            Step::OpenDevice(plan) => {
-                let port = plan.endpoint.port();
-                let (device, pins) = self.devices.open(&plan.endpoint)?;
-                // A device that the Engine has not moved yet was opened in our own namespace, which stays anyway.
-                if let Some(netns) = pins.filter(|it| Netns::current().is_ok_and(|own| own.id() != *it)) {
-                    let sandbox = (plan.endpoint.sandbox.clone(), netns);
-                    self.change(|numbers| {
-                        numbers.pinned.insert(port, sandbox);
-                    });
-                }
-                self.open(&plan.endpoint, device);
-                Ok(())
-            }
-            Step::DeleteDevice(endpoint) => {
-                self.opened().remove(&endpoint.port());
-                self.gates().remove(&endpoint.port());
-                self.devices.delete(endpoint)
-            }
+            Step::OpenDevice(plan) => self.open_device(plan),
+            Step::DeleteDevice(endpoint) => self.delete_device(endpoint),
             Step::DeleteReserved(reservation) => self.devices.delete_reserved(reservation),
             Step::ServeNames(sandbox) => {
                 self.resolvers.serve(sandbox);
@@ -302,26 +199,11 @@ impl World for Host {
             }
             Step::OpenInterface(record) => self.open_interface(record.port()),
             Step::CloseDevice(port) => {
-                self.opened().remove(port);
-                self.let_go(port);
+                self.close_device(port);
                 Ok(())
             }
-            Step::SetLinkUp { interface, up } => {
-                let links = Links::open()?;
-                match links.find(interface)? {
-                    Some(link) => Ok(links.set_up(&link, *up)?),
-                    None if *up => Err(Error::NoInterface(interface.clone())),
-                    None => Ok(()),
-                }
-            }
-            Step::SetHostStack { interface, after, .. } => {
-                let links = Links::open()?;
-                match links.find(interface)? {
-                    Some(link) => Ok(links.set_host_stack(&link, *after)?),
-                    // It has taken its settings along.
-                    None => Ok(()),
-                }
-            }
+            Step::SetLinkUp { interface, up } => set_link_up(interface, *up),
+            Step::SetHostStack { interface, after, .. } => set_host_stack(interface, *after),
             Step::AddPort(plan) => self.add_port(plan),
             Step::RemovePort(port) => self.remove_port(port),
             // A port whose device was lost has no number: its record alone changes.
