@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::api::types::NetworkPatch;
+use crate::api::types::{NetworkPatch, PortPatch};
 use crate::config;
 use crate::manager::tests::{fails_cleanly, records};
 use crate::testing::{Lab, There, network};
