@@ -1,6 +1,6 @@
 //! New TCP connections: one, or as many as go.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -32,26 +32,30 @@ pub(crate) fn once(from: &Station, to: &Station, patience: Duration) -> Result<(
     socket_in(from, &what, || TcpStream::connect_timeout(&target, patience)).map(drop)
 }
 
-/// Connections by `clients` threads, one after the other from each: opened, and reset by whoever accepts them, which the client waits
-/// for. So each is four packets, and neither side remembers it for a minute.
+/// Connections by `clients` threads, one after the other from each: opened, a byte sent, and reset by whoever gets it, which the client
+/// waits for. So each is five packets, and neither side remembers it for a minute.
+///
+/// The byte is there for proxies. One that finds its connection reset when it would tell the client that it is open says that it is
+/// refused, as it must; a server that resets what it accepts would measure who is fast enough to see it open.
 pub(crate) fn measure(
     from: &Station,
     to: &Station,
     clients: usize,
     time: Time,
 ) -> Result<Opened, BenchError> {
-    let listener = socket_in(to, "listen on", || listen(any_port(to)))?;
+    let listener = &socket_in(to, "listen on", || listen(any_port(to)))?;
     let target = listener.local_addr().map_err(cannot("listen"))?;
     let (opened, stop, ended) = (&AtomicU64::new(0), &AtomicBool::new(false), &AtomicBool::new(false));
     thread::scope(|scope| {
-        let server = scope.spawn(move || accept(&listener, ended));
+        // As many as clients, so that none waits for the byte of another.
+        let servers: Vec<_> = (0..clients).map(|_| scope.spawn(|| serve(listener, ended))).collect();
         let client = move || netns::run_in(&from.netns, || connect(target, opened, stop));
         let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
         let window = watch(time, || opened.load(Relaxed));
         stop.store(true, Relaxed);
         let ends: Vec<_> = clients.into_iter().map(|client| joined(client.join())).collect();
         ended.store(true, Relaxed);
-        joined(server.join());
+        servers.into_iter().for_each(|server| joined(server.join()));
         for end in ends {
             end?.map_err(cannot(format!("connect to {target}")))?;
         }
@@ -70,9 +74,11 @@ fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn accept(listener: &TcpListener, ended: &AtomicBool) {
+fn serve(listener: &TcpListener, ended: &AtomicBool) {
     while !ended.load(Relaxed) {
-        if let Ok((stream, _)) = listener.accept() {
+        if let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            let _ = stream.read(&mut [0]);
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
     }
@@ -80,7 +86,11 @@ fn accept(listener: &TcpListener, ended: &AtomicBool) {
 
 fn connect(target: SocketAddr, opened: &AtomicU64, stop: &AtomicBool) -> io::Result<()> {
     while !stop.load(Relaxed) {
-        match TcpStream::connect_timeout(&target, PATIENCE).and_then(|mut stream| stream.read(&mut [0])) {
+        let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
+        // A reset that gets lost is not repeated.
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&[0x5a])?;
+        match stream.read(&mut [0]) {
             Err(error) if error.kind() != io::ErrorKind::ConnectionReset => return Err(error),
             _ => opened.fetch_add(1, Relaxed),
         };
