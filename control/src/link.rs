@@ -11,7 +11,7 @@ use rtnetlink::packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkFlags,
     LinkInfo, LinkMessage,
 };
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -398,6 +398,25 @@ impl Links {
         let done = self.runtime.block_on(self.handle.route().add(default_route(link, gateway)).execute());
         let error = |error| LinkError::new(format!("add a default route via {gateway}"), error);
         done.or_else(|refused| if is(&refused, libc::EEXIST) { Ok(()) } else { Err(error(refused)) })
+    }
+
+    /// Has connections that go out by the default route over `gateway` use a congestion control, whatever the namespace's own is: that
+    /// one can be set in the machine's first namespace alone, unless `tcp_allowed_congestion_control` names it.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn set_default_congestion(
+        &self,
+        link: &Link,
+        gateway: Ipv4Addr,
+        congestion: &str,
+    ) -> Result<(), LinkError> {
+        let mut route = default_route(link, gateway);
+        route.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::CcAlgo(congestion.to_owned())]));
+        let done = self.runtime.block_on(self.handle.route().add(route).replace().execute());
+        done.map_err(|error| {
+            LinkError::new(format!("have connections by {} use {congestion}", link.name), error)
+        })
     }
 
     /// Takes the default route over `gateway` by that device away, if it is there.

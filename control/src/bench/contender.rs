@@ -20,6 +20,12 @@ pub(super) trait Switch {
     /// Takes that sandbox's interface away.
     fn detach(&mut self, number: usize) -> Result<(), BenchError>;
 
+    /// Has the connections that it makes itself, in the place of a sandbox's, send to the outside by that congestion control.
+    fn send_by(&mut self, congestion: &str) -> Result<(), BenchError> {
+        let _ = congestion;
+        Ok(())
+    }
+
     /// The programs that it consists of, beside the kernel.
     fn processes(&self) -> Vec<u32> {
         Vec::new()

@@ -177,6 +177,11 @@ impl Lab {
         self.switch.detach(number)
     }
 
+    /// Has whatever sends to the outside in a sandbox's place use that congestion control.
+    pub(super) fn send_by(&mut self, congestion: &str) -> Result<(), BenchError> {
+        self.switch.send_by(congestion)
+    }
+
     /// The switch's programs.
     pub(super) fn processes(&self) -> Vec<u32> {
         self.switch.processes()
@@ -231,6 +236,14 @@ fn outside_of(host: &Namespace, machine: &Namespace) -> Result<Station, BenchErr
         links.add_default_route(&links.get(UPLINK)?, ROUTER)
     })?;
     Ok(Station { netns: machine.reopen()?, address: OUTSIDE })
+}
+
+/// Has the host's own connections to the outside use a congestion control.
+pub(super) fn lead_out_by(host: &Netns, congestion: &str) -> Result<(), BenchError> {
+    netns::run_in(host, || -> Result<(), BenchError> {
+        let links = Links::open()?;
+        Ok(links.set_default_congestion(&links.get(UPLINK)?, ROUTER, congestion)?)
+    })?
 }
 
 /// Whether the calling thread's namespace routes packets of others.

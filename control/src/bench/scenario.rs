@@ -144,7 +144,10 @@ fn through_nat(direction: Direction, congestion: &'static str, with_iperf3: bool
         metrics: flow_metrics(with_iperf3),
         congestion: Some(congestion),
         quick: congestion == "cubic",
-        measure: Box::new(move |lab, time| flow((lab.first()?, lab.outside()?), streams, time, with_iperf3)),
+        measure: Box::new(move |lab, time| {
+            lab.send_by(streams.congestion)?;
+            flow((lab.first()?, lab.outside()?), streams, time, with_iperf3)
+        }),
     }
 }
 
