@@ -82,6 +82,8 @@ impl Contender for Engine {
             running: Vec::new(),
         };
         let _ = ASKED.set(switch.socket.clone());
+        // A bench that was killed has left it. Imported over that, the old one would stay without a name.
+        let _ = ask(&switch.socket, &["image", "rm", IMAGE], &[]);
         ask(&switch.socket, &["import", "-", IMAGE], &EMPTY_TAR)?;
         Ok(Box::new(switch))
     }
