@@ -144,7 +144,7 @@ fn summary(out: &mut String, document: &Document) {
                 name = escape(&outcome.name),
             );
         }
-        *out += if any { "</table></div>\n" } else { "<tr><td>nowhere</td></tr></table></div>\n" };
+        *out += if any { "</table></div>\n" } else { "<tr><td>nowhere for sure</td></tr></table></div>\n" };
     }
     *out += "</div>\n";
 }

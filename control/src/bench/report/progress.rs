@@ -14,7 +14,7 @@ impl Progress {
     pub(crate) fn new() -> Progress {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
         // The template is a constant; a bar without style still shows progress.
-        if let Ok(style) = ProgressStyle::with_template(" {bar:30} {percent:>3} %  {eta} left  {msg}") {
+        if let Ok(style) = ProgressStyle::with_template(" {bar:20} {percent:>3} %  {eta} left  {wide_msg}") {
             bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
         }
         // Seldom enough to disturb no measurement.

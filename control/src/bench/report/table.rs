@@ -5,14 +5,14 @@ use crate::bench::document::{Comparison, Document, Figures, Listing, Outcome, Se
 use crate::bench::noise::Verdict;
 use crate::cli::table::{Table, wrap};
 
-/// Of sentences, in characters.
-const WIDTH: usize = 100;
+/// Of sentences, in characters: what fits the terminal that people have.
+const WIDTH: usize = 80;
 
 /// A whole run.
 pub(crate) fn of(document: &Document) -> String {
     let mut out = head(document);
     for outcome in &document.scenarios {
-        out += &format!("\n{} ({})\n", outcome.title, outcome.name);
+        out += &format!("\n{}", wrapped(&format!("{} ({})", outcome.title, outcome.name), ""));
         match &outcome.absent {
             Some(reason) => out += &format!("  not measured: {reason}\n"),
             None => out += &scenario(outcome),
@@ -69,39 +69,52 @@ fn head(document: &Document) -> String {
     if document.is_alone() {
         out += "There is nobody to compare with: pontoon is measured alone.\n";
     }
-    out
+    out.lines().map(|sentence| wrapped(sentence, "")).collect()
 }
 
 fn scenario(outcome: &Outcome) -> String {
-    let mut table = Table::new(&["", "", ">MEDIAN", "[MIN-MAX]", ">RATIO", "[INTERVAL]", "PONTOON IS"]);
+    let mut table = Table::new(&["", ">MEDIAN", "[MIN-MAX]", ">RATIO", "[INTERVAL]", "PONTOON IS"]);
     for figures in &outcome.metrics {
-        let mut title = format!("{}, {}", figures.title, figures.unit);
         for series in &figures.of {
             let comparison = figures.comparisons.iter().find(|it| it.peer == series.contender);
-            table.row(row(std::mem::take(&mut title), figures, series, comparison));
+            table.row(row(series, comparison));
         }
     }
-    let mut out: String = table.render().lines().map(|line| format!("  {line}\n")).collect();
+    let rendered = table.render();
+    let mut lines = rendered.lines().map(|line| format!("    {line}\n"));
+    // One head for all, and what each figure is on a line of its own: as a column it would be half of the terminal.
+    let mut out: String = lines.by_ref().take(1).collect();
+    for figures in &outcome.metrics {
+        out += &title(figures);
+        out.extend(lines.by_ref().take(figures.of.len()));
+    }
     for remark in outcome.remarks() {
-        out += &format!("  {remark}\n");
+        out += &wrapped(&remark, "  ");
     }
     out
 }
 
-fn row(title: String, figures: &Figures, series: &Series, comparison: Option<&Comparison>) -> [String; 7] {
+fn title(figures: &Figures) -> String {
+    let drift = figures.drift.filter(|_| !figures.comparisons.is_empty());
+    let drift = drift.map(|drift| format!(" (drift {drift:.2})")).unwrap_or_default();
+    format!("  {}, {}{drift}\n", figures.title, figures.unit)
+}
+
+/// A sentence on lines that all begin with `indent`.
+fn wrapped(sentence: &str, indent: &str) -> String {
+    let lines = wrap(sentence, WIDTH - indent.len());
+    lines.iter().map(|line| format!("{indent}{line}\n")).collect()
+}
+
+fn row(series: &Series, comparison: Option<&Comparison>) -> [String; 6] {
     let range = series.min.zip(series.max).map(|(min, max)| format!("[{}-{}]", figure(min), figure(max)));
-    let verdict = comparison.map(|it| match it.verdict {
-        Verdict::TooNoisy => format!("too noisy (drift {:.2})", figures.drift.unwrap_or(f64::NAN)),
-        verdict => verdict.words().to_owned(),
-    });
     let cells = [
-        title,
         series.contender.clone(),
         series.median.map_or_else(|| "failed".to_owned(), figure),
         range.unwrap_or_default(),
         comparison.map(|it| format!("{:.2}", it.ratio)).unwrap_or_default(),
         comparison.map(|it| format!("[{:.2}-{:.2}]", it.low, it.high)).unwrap_or_default(),
-        verdict.unwrap_or_default(),
+        comparison.map(|it| it.verdict.words().to_owned()).unwrap_or_default(),
     ];
     // Nothing is missing where there is nothing to say.
     cells.map(|cell| if cell.is_empty() { " ".to_owned() } else { cell })
@@ -124,7 +137,7 @@ fn summary(document: &Document) -> String {
         let places = places.collect::<Vec<_>>().join(", ");
         if !places.is_empty() {
             let sentence = format!("behind {} in {places}", participant.name);
-            behind += &wrap(&sentence, WIDTH).iter().map(|line| format!("{line}\n")).collect::<String>();
+            behind += &wrapped(&sentence, "");
         }
     }
     if document.is_alone() { String::new() } else { table.render() + &behind }
