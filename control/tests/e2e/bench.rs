@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use pontoon::link::{LinkError, Links};
+use pontoon_tools::lab::Namespace;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use socket2::SockRef;
 
 use crate::daemon::{Answer, PONTOON, until};
 use crate::{Test, full, test};
@@ -16,6 +20,9 @@ pub(crate) fn tests() -> Vec<Test> {
         test("bench/quick", quick),
         test("bench/listed", listed),
         test("bench/every-scenario", every_scenario),
+        test("bench/ways-out", ways_out),
+        test("bench/sent-by-the-routes-congestion-control", sent_by_the_routes_congestion_control),
+        test("bench/at-80-columns", at_80_columns),
         test("bench/compared-with-before", compared_with_before),
         test("bench/ended-by-a-signal", ended_by_a_signal),
         test("bench/not-as-root", not_as_root),
@@ -154,6 +161,64 @@ fn every_scenario() {
     let document = document(&words);
     assert!(present(&document).is_subset(&BTreeSet::from(["bridge", "pontoon"])));
     check_scenarios(&document);
+}
+
+/// Whatever is said of the run fits a terminal.
+fn at_80_columns() {
+    let words = "--scenario snat-out-cubic rr idle --rounds 6 --seconds 0.02 --against bridge";
+    let answer = Answer::of(&mut bench(words));
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(answer.stdout.contains("  throughput, Gbit/s") && answer.stdout.contains("    pontoon "));
+    for line in answer.stdout.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+/// Who ends the sandbox's connections and goes on with connections of its own is measured as well.
+fn ways_out() {
+    let words = "--scenario snat connect --against pasta slirp4netns --rounds 1 --seconds 0.1";
+    let document = document(words);
+    assert_eq!(present(&document), BTreeSet::from(["pasta", "pontoon", "slirp4netns"]));
+    check_scenarios(&document);
+    for scenario in list(&document, "scenarios").iter().filter(|it| text(it, "name").starts_with("connect-"))
+    {
+        for series in list(&list(scenario, "metrics")[0], "of") {
+            assert!(series["min"].as_f64().unwrap() > 100.0, "hardly a connection: {series}");
+        }
+    }
+}
+
+/// A way out's own connections send by what the route says, whatever the machine's own congestion control is.
+fn sent_by_the_routes_congestion_control() {
+    let [host, outside] = ["host", "out"].map(|name| Namespace::new(name).unwrap());
+    host.run(|| -> Result<(), LinkError> {
+        let links = Links::open()?;
+        links.create_veth("wan0", "eth0", outside.netns())?;
+        let wan0 = links.get("wan0")?;
+        links.add_address(&wan0, "198.51.100.2".parse().unwrap(), 24)?;
+        links.set_up(&wan0, true)
+    })
+    .unwrap()
+    .unwrap();
+    let listener = outside.run(|| -> Result<TcpListener, LinkError> {
+        let links = Links::open()?;
+        let (eth0, lo) = (links.get("eth0")?, links.get("lo")?);
+        links.add_address(&eth0, "198.51.100.1".parse().unwrap(), 24)?;
+        links.add_address(&lo, "203.0.113.9".parse().unwrap(), 32)?;
+        [eth0, lo].iter().try_for_each(|link| links.set_up(link, true))?;
+        Ok(TcpListener::bind("203.0.113.9:0").unwrap())
+    });
+    let target = listener.as_ref().unwrap().as_ref().unwrap().local_addr().unwrap();
+    for congestion in ["reno", "cubic"] {
+        let used = host.run(|| {
+            let links = Links::open().unwrap();
+            let wan0 = links.get("wan0").unwrap();
+            // There is a route already the second time.
+            links.set_default_congestion(&wan0, "198.51.100.1".parse().unwrap(), congestion).unwrap();
+            SockRef::from(&TcpStream::connect(target).unwrap()).tcp_congestion().unwrap()
+        });
+        assert!(used.unwrap().starts_with(congestion.as_bytes()));
+    }
 }
 
 fn compared_with_before() {
