@@ -13,7 +13,7 @@ use crate::netns::{self, NAMED, Netns};
 
 // The machine outside is some microseconds away. pasta takes whoever is within 10 for local: it acknowledges what it has read from the
 // sandbox before that has gone on, loses what its socket has no room for, and waits for timeouts. Nothing that can be set here, nor a
-// qdisc that every kernel has, changes that: docs/performance.md, "pasta outwards".
+// qdisc that every kernel has, changes that: docs/performance.md, "pasta and slirp4netns".
 
 /// What pasta sets an interface's MTU to, unless told otherwise by those who run it: inwards it loses much of its speed with less.
 const MTU_OF_PASTA: &str = "65520";
@@ -40,7 +40,8 @@ impl Contender for Slirp {
     fn about(&self) -> &'static str {
         match self {
             Slirp::Pasta => {
-                "pasta: one sandbox's way to the outside, with the MTU of 65520 that it is meant for"
+                "pasta: one sandbox's way to the outside, with its MTU of 65520; an outside as near as the lab's it takes for \
+                 local, and loses data on the way there (docs/performance.md)"
             }
             Slirp::Slirp4netns => "slirp4netns: one sandbox's way to the outside, with an MTU of 16384",
         }
