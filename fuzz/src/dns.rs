@@ -1,5 +1,6 @@
 //! Messages to a resolver, and what others answer to those that it passes on.
 
+use arbitrary::Unstructured;
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::Name;
 use pontoon::dns::decide::{Decision, decide};
@@ -7,7 +8,7 @@ use pontoon::dns::message::{Query, Transport};
 use pontoon::dns::zone::{Asker, NetworkNames, Station, Zone};
 use pontoon::netns::NetnsId;
 
-use crate::input::Input;
+use crate::input::at_most;
 
 const SANDBOX: NetnsId = NetnsId { dev: 4, ino: 1, boot: 1 };
 /// What a question is passed on under.
@@ -41,10 +42,10 @@ fn zone() -> Zone {
 ///
 /// Whatever we say must be a message in answer to the one that came, and fit. What is of our own must not be passed on.
 pub fn dns(data: &[u8]) {
-    let mut input = Input(data);
-    let Some(how) = input.byte() else { return };
-    let Some(length) = input.word() else { return };
-    let (query, theirs) = (input.bytes(length.into()), input.0);
+    let mut input = Unstructured::new(data);
+    let Ok((how, length)) = input.arbitrary::<(u8, u16)>() else { return };
+    let Ok(query) = at_most(&mut input, length) else { return };
+    let theirs = input.take_rest();
     let transport = if how & 1 == 0 { Transport::Udp } else { Transport::Tcp };
     let asker = match how >> 1 & 3 {
         0 => Asker::Sandbox(SANDBOX),

@@ -4,13 +4,12 @@ use core::time::Duration;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use arbitrary::Unstructured;
 use pontoon_dataplane::checksum::checksum;
 use pontoon_dataplane::counters::{CounterSum, PortCounters};
-use pontoon_dataplane::edge::config::{
-    Action, EdgeConfig, Limits, Link, Mapping, NetworkEdge, Publication, Rule, Uplink,
-};
-use pontoon_dataplane::edge::punt::{Answer, Neighbour, Route};
-use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
+use pontoon_dataplane::edge::config::{EdgeConfig, Limits, Link, NetworkEdge, Publication, Uplink};
+use pontoon_dataplane::edge::punt::Answer;
+use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::edge::view::EdgeStats;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig};
 use pontoon_dataplane::network::{
@@ -22,14 +21,15 @@ use pontoon_dataplane::step::Core;
 use pontoon_dataplane::verdict::Translation;
 use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
 
-use self::packets::{between, framed, ipv4, message};
-use crate::input::Input;
+use self::operations::{Change, Operation};
+use crate::input::each;
 use crate::reach;
 use crate::rehearsal::Log;
 
 mod answers;
 mod errors;
 mod fragments;
+mod operations;
 pub(crate) mod packets;
 
 pub use self::errors::edge_errors;
@@ -64,9 +64,9 @@ const ADDRESSES: [Ipv4Addr; 12] = [
 /// Ports that they are from and to: some of the pool, some published, some anybody's.
 const TRANSPORT_PORTS: [u16; 8] = [20_000, 20_001, 20_002, 80, 53, 5060, 40_000, 40_001];
 
-/// Input: operations, each a byte and what it needs. 0 to 2: a packet with right checksums ([`packet`]); 3: the same, and whoever gets
-/// it answers; 4: any frame, with its virtio-net header and length; 5: time passes, in units of 8 ms; 6: an answer of control; 7: a
-/// change of the snapshot. Whatever happens, nothing crosses networks untranslated, leaves by the port it came in by, or leaves by an
+/// Input: operations, each a byte and what it needs. 0 to 2: a [`Packet`]; 3: the same, and whoever gets it answers; 4: any frame, with its
+/// virtio-net header and length; 5: time passes, in units of 8 ms; 6: an answer of control; 7: a [`Change`] of the snapshot. Whatever
+/// happens, nothing crosses networks untranslated, leaves by the port it came in by, or leaves by an
 /// uplink from an address of the inside; translated checksums are right, and answers to translated packets come back as those of what
 /// was sent; tables keep their bounds, and counters add up.
 pub fn edge(data: &[u8]) {
@@ -75,73 +75,21 @@ pub fn edge(data: &[u8]) {
 
 /// The same, with what happens written down.
 pub(crate) fn run(data: &[u8], log: Option<Log>) -> Option<Log> {
-    let mut input = Input(data);
     let mut world = World { log, ..World::new() };
-    for _ in 0..MAX_OPERATIONS {
-        let done = match input.byte().map(|byte| byte % 8) {
-            Some(0..=2) => packet(&mut input).map(|(port, bytes)| {
-                world.receive(port, &Frame::plain(&bytes), true);
-            }),
-            Some(3) => packet(&mut input).map(|(port, bytes)| world.receive_and_answer(port, &bytes)),
-            Some(4) => any_frame(&mut input).map(|(port, bytes, offload)| {
-                world.receive(port, &Frame { bytes: &bytes, offload }, false);
-            }),
-            Some(5) => input.word().map(|delay| world.pass(Duration::from_millis(u64::from(delay) * 8))),
-            Some(6) => input.array().map(|words| world.answer(words)),
-            Some(7) => input.byte().map(|what| world.change(what)),
-            _ => None,
-        };
-        if done.is_none() {
-            break;
+    for operation in each(&mut Unstructured::new(data), MAX_OPERATIONS) {
+        match operation {
+            Operation::Packet(packet) => _ = world.receive(packet.port, &Frame::plain(&packet.frame()), true),
+            Operation::Answered(packet) => world.receive_and_answer(packet.port, &packet.frame()),
+            Operation::Frame(port, frame) => _ = world.receive(port, &frame, false),
+            Operation::Time(delay) => world.pass(delay),
+            Operation::Answer(answer) => world.core.answer(world.now, &answer),
+            Operation::Change(change) => world.change(&change),
         }
         world.resume();
         world.check_bounds();
     }
     world.check_counters();
     world.log
-}
-
-fn any_frame(input: &mut Input<'_>) -> Option<(u16, Vec<u8>, Offload)> {
-    let (port, offload, len) = (input.byte()?, input.offload()?, input.word()?);
-    Some((PORTS[usize::from(port) % PORTS.len()], input.bytes(len.into()).to_vec(), offload))
-}
-
-/// A packet from eight bytes: the port it comes in by, protocol and MAC, addresses, ports, TCP flags or ICMP type, TTL and which
-/// fragment it is, identification.
-fn packet(input: &mut Input<'_>) -> Option<(u16, Vec<u8>)> {
-    let [port, kind, src, dst, ports, flags, shape, ident] = input.array()?;
-    let port = PORTS[usize::from(port) % PORTS.len()];
-    let address = |index: u8| ADDRESSES[usize::from(index) % ADDRESSES.len()];
-    let transport = |index: u8| TRANSPORT_PORTS[usize::from(index) % TRANSPORT_PORTS.len()];
-    let (src, dst) = (address(src), address(dst));
-    let (from, to) = (transport(ports & 7), transport(ports >> 4));
-    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Udp][usize::from(kind & 3)];
-    let payload = [0x5a; 40];
-    let datagram = match protocol {
-        // An error about a packet the other way.
-        Protocol::Icmp if flags & 4 != 0 => {
-            let quoted = message(&Tuple::v4(Protocol::Udp, (dst, to), (src, from)), 0, &payload);
-            let quoted = ipv4(Protocol::Udp as u8, dst, src, (64, 0), 7, &quoted);
-            packets::error([3, flags >> 4], [0, 0, 5, 0], &quoted)
-        }
-        Protocol::Icmp if flags & 1 == 0 => message(&Tuple::v4(protocol, (src, 0), (dst, from)), 0, &payload),
-        Protocol::Icmp => message(&Tuple::v4(protocol, (src, from), (dst, 0)), 0, &payload),
-        _ => message(&Tuple::v4(protocol, (src, from), (dst, to)), flags, &payload),
-    };
-    // Whole, the first half, the second half.
-    let (part, place) = match shape >> 6 {
-        0 | 1 => (&datagram[..], 0),
-        2 => (&datagram[..24], 0x2000),
-        _ => (&datagram[24..], 3),
-    };
-    let bytes = ipv4(protocol as u8, src, dst, (shape & 3, place), ident & 3, part);
-    let frame = match port {
-        HOST => between(mac(kind >> 6), gateway(0).mac, &bytes),
-        // Mostly to the gateway.
-        2..=5 if kind & 0x30 == 0 => between(mac(kind >> 6 | 2), mac(port as u8), &bytes),
-        port => framed(port, &bytes),
-    };
-    Some((port, frame))
 }
 
 fn mac(n: u8) -> MacAddr {
@@ -269,69 +217,11 @@ impl World {
         }
     }
 
-    fn answer(&mut self, [kind, which]: [u8; 2]) {
-        let destination = ADDRESSES[usize::from(which & 0x0f) % ADDRESSES.len()];
-        let (uplink, next_hop, source, mtu) = match which >> 6 {
-            0 | 1 => (UPLINK, ADDRESSES[10], ADDRESSES[6], 1500),
-            2 => (UPLINK, destination, ADDRESSES[6], 68),
-            _ => (TUNNEL, destination, ADDRESSES[7], 1500),
-        };
-        let neighbour = (which & 0x10 != 0).then_some(Neighbour::Learned(ROUTER_MAC));
-        let route = Route { uplink: PortId(uplink), next_hop, source, mtu, neighbour };
-        let network = NetworkId(u16::from(which & 0x20 != 0));
-        let protocol = if which & 1 == 0 { Protocol::Tcp } else { Protocol::Udp };
-        let port = TRANSPORT_PORTS[usize::from(which >> 1) % TRANSPORT_PORTS.len()];
-        let answer = match kind % 7 {
-            0..=2 => Answer::Route { network, destination, route: (kind & 0x80 == 0).then_some(route) },
-            3 => Answer::RoutesChanged,
-            4 => Answer::PortsHeld { protocol, ports: vec![(port, port)] },
-            5 => Answer::PortKept { protocol, port },
-            _ if kind & 0x40 != 0 => Answer::PortsLost { protocol, ports: vec![port] },
-            _ => Answer::PortRefused { protocol, port },
-        };
-        self.core.answer(self.now, &answer);
-    }
-
-    /// Each bit of `what` turns something round.
-    fn change(&mut self, what: u8) {
+    fn change(&mut self, change: &Change) {
         let mut snapshot = Snapshot::clone(self.core.snapshot());
-        if let Some(network) = snapshot.networks.first_mut().and_then(Option::as_mut) {
-            let edge = &mut Arc::make_mut(network).edge;
-            edge.internal ^= what & 1 != 0;
-            edge.isolated ^= what & 2 != 0;
-            if what & 4 != 0 {
-                let deny = Rule {
-                    number: 1,
-                    action: Action::Deny,
-                    source: None,
-                    destination: None,
-                    protocol: Some(Protocol::Udp),
-                    ports: Some((53, 53)),
-                    hits: Arc::default(),
-                };
-                edge.rules = if edge.rules.is_empty() { Arc::from([deny]) } else { Arc::default() };
-            }
-            if what & 8 != 0 {
-                edge.mapping = match edge.mapping {
-                    Mapping::PortDependent => Mapping::EndpointIndependent,
-                    Mapping::EndpointIndependent => Mapping::PortDependent,
-                };
-            }
-        }
-        let edge = Arc::make_mut(&mut snapshot.edge);
-        edge.rules_generation += 1;
-        if what & 16 != 0 {
-            edge.publications.rotate_left(1);
-            edge.publications.truncate(1);
-        }
-        if what & 32 != 0 {
-            edge.uplinks.retain(|uplink| uplink.port != PortId(TUNNEL));
-        }
-        if what & 64 != 0
-            && let Some(port) = snapshot.ports.get_mut(2)
-        {
-            // Another port with the same number; what the old one counted is gone.
-            *port = self::snapshot().ports.swap_remove(2);
+        change.apply_to(&mut snapshot);
+        if change.port {
+            // What the old one counted is gone.
             (self.received[2], self.dropped[2]) = (0, 0);
         }
         self.core.adopt(self.now, Arc::new(snapshot));

@@ -2,37 +2,63 @@
 
 use core::time::Duration;
 
+use arbitrary::{Arbitrary, Result, Unstructured};
 use pontoon_dataplane::fdb::model::FdbModel;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig, Stickiness};
 use pontoon_dataplane::{MacAddr, PortId, Timestamp};
 
-use crate::input::Input;
+use crate::input::{each, within};
 
 /// Longer inputs find nothing that shorter ones do not, and the model is slow.
 const MAX_OPERATIONS: usize = 500;
 
-/// Input: capacity, share of a port, seed (a byte each), then operations of four bytes: what (modulo 16), address,
-/// port, argument. The table must answer and hold what the model admits.
+/// What sizes the table.
+#[derive(Arbitrary)]
+struct Setup {
+    #[arbitrary(with = within(0..=47))]
+    capacity: usize,
+    #[arbitrary(with = within(0..=47))]
+    port_share: usize,
+    seed: u8,
+}
+
+/// What is asked of the table: learning most of all.
+#[derive(Arbitrary)]
+struct Operation {
+    #[arbitrary(with = within(0..=15))]
+    what: u8,
+    #[arbitrary(with = mac)]
+    mac: MacAddr,
+    #[arbitrary(with = port)]
+    port: PortId,
+    argument: u8,
+}
+
+fn mac(input: &mut Unstructured<'_>) -> Result<MacAddr> {
+    Ok(match input.arbitrary()? {
+        0xff => MacAddr::BROADCAST,
+        0xfe => MacAddr::ZERO,
+        n => MacAddr([0x02, 0x42, 10, 0, 0, n % 64]),
+    })
+}
+
+fn port(input: &mut Unstructured<'_>) -> Result<PortId> {
+    Ok(match input.arbitrary()? {
+        0xff => PortId(u16::MAX),
+        n => PortId(u16::from(n % 8u8)),
+    })
+}
+
+/// Input: a [`Setup`], then [`Operation`]s. The table must answer and hold what the model admits.
 pub fn fdb_against_model(data: &[u8]) {
-    let mut input = Input(data);
-    let Some([capacity, port_share, seed]) = input.array() else { return };
-    let config = FdbConfig {
-        capacity: usize::from(capacity % 48),
-        port_share: usize::from(port_share % 48),
-        ..FdbConfig::default()
-    };
+    let mut input = Unstructured::new(data);
+    let Ok(Setup { capacity, port_share, seed }) = input.arbitrary() else { return };
+    let config = FdbConfig { capacity, port_share, ..FdbConfig::default() };
     let fdb = Fdb::with_seed(config, seed.into());
     let mut model = FdbModel::new(config);
     let mut now = Timestamp::ZERO;
-    for _ in 0..MAX_OPERATIONS {
-        let Some([what, address, port, argument]) = input.array() else { return };
-        let mac = match address {
-            0xff => MacAddr::BROADCAST,
-            0xfe => MacAddr::ZERO,
-            n => MacAddr([0x02, 0x42, 10, 0, 0, n % 64]),
-        };
-        let port = if port == 0xff { PortId(u16::MAX) } else { PortId(u16::from(port % 8)) };
-        let judged = match what % 16 {
+    for Operation { what, mac, port, argument } in each(&mut input, MAX_OPERATIONS) {
+        let judged = match what {
             0..=6 => {
                 let stickiness = if argument % 4 == 0 { Stickiness::Sticky } else { Stickiness::Free };
                 let answer = fdb.learn(mac, port, stickiness, now);

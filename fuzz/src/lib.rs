@@ -2,8 +2,7 @@
 //! that an ordinary test runs the seeds through it (`tests/seeds.rs`), and libFuzzer everything else
 //! (`fuzz_targets/`, behind the feature `libfuzzer`).
 //!
-//! Inputs are read by hand, not derived: seeds must stay what their names say when a type changes, and be
-//! made from captures. Numbers are little-endian; an input that ends early is read as far as it goes.
+//! Inputs are read with `arbitrary`: numbers are little-endian, and one that ends early goes on with zeros.
 
 // Failing is what these functions are for.
 #![allow(clippy::expect_used)]

@@ -1,5 +1,6 @@
 //! Segmentation of arbitrary frames with arbitrary metadata.
 
+use arbitrary::Unstructured;
 use pontoon_dataplane::checksum::complete;
 use pontoon_dataplane::frame::EthernetView;
 use pontoon_dataplane::offload::{Gso, Offload};
@@ -8,7 +9,7 @@ use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::segment::{MAX_SEGMENTS, Work, needs_work, segment as cut};
 use pontoon_dataplane::{DropReason, Frame};
 
-use crate::input::Input;
+use crate::input::offload;
 
 mod built;
 
@@ -17,10 +18,9 @@ pub use built::segment_built;
 /// Input: what the egress takes (a byte of flags), the virtio-net header, the frame. Whatever is emitted must be
 /// something that the egress takes, and the segments must hold the payload of the super-frame.
 pub fn segment(data: &[u8]) {
-    let mut input = Input(data);
-    let Some(flags) = input.byte() else { return };
-    let Some(offload) = input.offload() else { return };
-    let frame = Frame { bytes: input.0, offload };
+    let mut input = Unstructured::new(data);
+    let (Ok(flags), Ok(offload)) = (input.arbitrary::<u8>(), offload(&mut input)) else { return };
+    let frame = Frame { bytes: input.take_rest(), offload };
     let [vnet_header, checksum, tso, uso] = [1, 2, 4, 8].map(|flag| flags & flag != 0);
     let egress = Offloads { vnet_header, checksum, tso, uso };
     let Ok(emitted) = run(&frame, egress) else { return };

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use arbitrary::{Arbitrary, Result, Unstructured};
 use pontoon_dataplane::counters::{CounterSum, PortCounters};
 use pontoon_dataplane::edge::config::NetworkEdge;
 use pontoon_dataplane::fdb::{Fdb, FdbConfig};
@@ -19,7 +20,7 @@ use pontoon_dataplane::step::Core;
 use pontoon_dataplane::verdict::FloodCause;
 use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
 
-use crate::input::Input;
+use crate::input::{at_most, each, offload};
 use crate::reach;
 
 mod built;
@@ -35,16 +36,29 @@ const PORTS: u8 = 8;
 /// header, its length, its bytes. Every decision must be one that the rules allow, every copy must be fit for a port
 /// without offloads, and the counters must add up.
 pub fn step(data: &[u8]) {
-    let mut input = Input(data);
+    let mut input = Unstructured::new(data);
     let mut world = World::of(snapshot());
-    for _ in 0..MAX_FRAMES {
-        let (Some(port), Some(delay)) = (input.byte(), input.word()) else { break };
-        let (Some(offload), Some(len)) = (input.offload(), input.word()) else { break };
-        let bytes = input.bytes(len.into());
-        world.wait(Duration::from_millis(u64::from(delay) * 8));
-        world.receive(PortId(u16::from(port % (PORTS + 1))), &Frame { bytes, offload });
+    for Arrival { port, delay, frame } in each(&mut input, MAX_FRAMES) {
+        world.wait(delay);
+        world.receive(port, &frame);
     }
     world.check_counters();
+}
+
+/// By which port a frame comes, and how long after the one before it.
+struct Arrival<'a> {
+    port: PortId,
+    delay: Duration,
+    frame: Frame<'a>,
+}
+
+impl<'a> Arbitrary<'a> for Arrival<'a> {
+    fn arbitrary(input: &mut Unstructured<'a>) -> Result<Arrival<'a>> {
+        let port = input.int_in_range(0..=u16::from(PORTS)).map(PortId)?;
+        let delay = Duration::from_millis(u64::from(input.arbitrary::<u16>()?) * 8);
+        let (offload, len) = (offload(input)?, input.arbitrary()?);
+        Ok(Arrival { port, delay, frame: Frame { bytes: at_most(input, len)?, offload } })
+    }
 }
 
 /// The input of [`step`] that is these frames: each with its port, when it comes and its bytes (65,535 at most), with nothing left to do.

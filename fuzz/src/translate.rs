@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use arbitrary::Unstructured;
 use pontoon_dataplane::checksum::Sum;
 use pontoon_dataplane::edge::fragment::Fragmenter;
 use pontoon_dataplane::edge::packet::{Content, Packet};
@@ -15,7 +16,7 @@ use pontoon_dataplane::out::Out;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::{DropReason, Frame, MacAddr};
 
-use crate::input::Input;
+use crate::input::{at_most, offload};
 
 const TO: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 const FROM: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -23,18 +24,14 @@ const EGRESS: PortId = PortId(1);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
 const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 
-/// Input: the new addresses and ports (12 bytes), the largest segment that may be announced and the egress MTU (a word
+/// Input: the new addresses and ports ([`Ends`]), the largest segment that may be announced and the egress MTU (a word
 /// each, 0: none), the virtio-net header, the frame. What leaves must carry the new tuple and hold every checksum that
 /// the frame held; translated back, it must be what it was.
 pub fn rewrite_packet(data: &[u8]) {
-    let mut input = Input(data);
-    let Some((ends, limit, mtu)) =
-        ends(&mut input).zip(input.word()).zip(input.word()).map(|((e, l), m)| (e, l, m))
-    else {
-        return;
-    };
-    let Some(offload) = input.offload() else { return };
-    let frame = OwnedFrame { bytes: input.0.to_vec(), offload };
+    let mut input = Unstructured::new(data);
+    let Ok((ends, limit, mtu)) = input.arbitrary::<(Ends, u16, u16)>() else { return };
+    let Ok(offload) = offload(&mut input) else { return };
+    let frame = OwnedFrame { bytes: input.take_rest().to_vec(), offload };
     let Ok(packet) = read(&frame) else { return };
     if packet.tuple().is_some_and(|tuple| is_ambiguous(&tuple)) {
         return;
@@ -67,12 +64,13 @@ pub fn rewrite_packet(data: &[u8]) {
     }
 }
 
-/// Input: a byte that chooses the error's type, the new addresses and ports of the quoted packet (12 bytes), the quote.
+/// Input: a byte that chooses the error's type, the new addresses and ports of the quoted packet ([`Ends`]), the quote.
 /// An error that leaves must have right checksums, quote the new tuple, and, translated back, be what it was.
 pub fn icmp_error(data: &[u8]) {
-    let mut input = Input(data);
-    let Some((choice, ends)) = input.byte().zip(ends(&mut input)) else { return };
-    let frame = error(choice, input.bytes(1400));
+    let mut input = Unstructured::new(data);
+    let Ok((choice, ends)) = input.arbitrary::<(u8, Ends)>() else { return };
+    let Ok(quoted) = at_most(&mut input, 1400) else { return };
+    let frame = error(choice, quoted);
     let Some((quote, there)) = leave_error(&frame, |tuple| with_ends(tuple, ends)) else { return };
     if is_ambiguous(&quote.tuple) {
         return;
@@ -92,12 +90,6 @@ pub fn icmp_error(data: &[u8]) {
 
 /// Source and destination with their ports.
 type Ends = ((Ipv4Addr, u16), (Ipv4Addr, u16));
-
-fn ends(input: &mut Input<'_>) -> Option<Ends> {
-    let src: [u8; 4] = input.array()?;
-    let dst: [u8; 4] = input.array()?;
-    Some(((src.into(), input.word()?), (dst.into(), input.word()?)))
-}
 
 /// The same kind of tuple with other ends. An echo request stays one.
 fn with_ends(tuple: &Tuple, (src, dst): Ends) -> Tuple {

@@ -1,15 +1,15 @@
 //! The virtio-net header in front of every frame of a TAP.
 
+use arbitrary::Unstructured;
 use pontoon_dataplane::offload::{Offload, VNET_HEADER_LEN};
-
-use crate::input::Input;
 
 /// Input: a header, and the length of a frame. What is understood is written as it was read, and where it is consistent with the frame's
 /// length, what is to be done lies inside the frame, also after a tag was put in.
 pub fn vnet_header(data: &[u8]) {
-    let mut input = Input(data);
-    let Some(header) = input.array::<VNET_HEADER_LEN>() else { return };
-    let len = usize::from(input.word().unwrap_or_default());
+    let Ok((header, len)) = Unstructured::new(data).arbitrary::<([u8; VNET_HEADER_LEN], u16)>() else {
+        return;
+    };
+    let len = usize::from(len);
     let Some(offload) = Offload::parse(&header) else { return };
     assert_eq!(Offload::parse(&offload.emit()), Some(offload));
     if !offload.is_consistent(len) {

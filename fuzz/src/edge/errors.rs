@@ -1,17 +1,20 @@
 //! ICMP errors about what is said over the edge, from whom they may come and from whom not, with embedded packets of every kind.
 
 use core::time::Duration;
+use std::net::Ipv4Addr;
 
+use arbitrary::{Arbitrary, Result, Unstructured};
 use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
 use pontoon_dataplane::edge::view::{SessionFilter, SessionView};
 use pontoon_dataplane::network::Place;
 use pontoon_dataplane::{Frame, PortId, Verdict};
 
+use super::operations::{Part, Way, route};
 use super::packets::{addresses, checksum_at, ends, error, finish, flow, framed, header_len, ipv4, message};
 use super::{ADDRESSES, MAX_OPERATIONS, PORTS, UPLINK, World};
-use crate::input::Input;
+use crate::input::{each, maybe, within};
 
-/// A byte of these, unless an input wants another.
+/// Types of errors: a byte says which one of these, unless it is itself one.
 const KINDS: [u8; 8] = [3, 4, 11, 12, 5, 3, 11, 1];
 const ECHO: [u8; 2] = [0, 8];
 const ACK: u8 = 0x10;
@@ -19,23 +22,22 @@ const ACK: u8 = 0x10;
 const WIDE: u16 = 1500;
 const NARROW: u16 = 68;
 
-/// Input: operations of sixteen bytes and edits, each an ICMP error ([`Hostile`]) about one of the packets that are said before. An error
+/// Input: ICMP errors ([`Hostile`]), each about one of the packets that are said before. An error
 /// that passes is about a session, comes from where the quoted packet went, goes to who sent that, and quotes what he sent; the rest
 /// of it stays as it was as far as its way takes it, and checksums that were right are. Right ones do pass. None changes a session, and nobody
 /// answers one. All that once where nothing is too large, and once where every way outside is as narrow as can be.
 pub fn edge_errors(data: &[u8]) {
     for mtu in [WIDE, NARROW] {
-        errors_where(Input(data), mtu);
+        errors_where(data, mtu);
     }
 }
 
-fn errors_where(mut input: Input<'_>, mtu: u16) {
+fn errors_where(data: &[u8], mtu: u16) {
     let mut world = World::new();
     let said = conversations(&mut world, mtu);
     // A session that is refreshed shows it.
     world.pass(Duration::from_secs(1));
-    for _ in 0..MAX_OPERATIONS {
-        let Some(hostile) = Hostile::read(&mut input) else { break };
+    for hostile in each::<Hostile>(&mut Unstructured::new(data), MAX_OPERATIONS) {
         let before = sessions(&world);
         hostile.send(&mut world, &said, mtu);
         assert_eq!(sessions(&world), before, "an error has changed a session");
@@ -76,10 +78,12 @@ impl Said {
 
 /// Questions and answers of every kind, where ways outside take so much.
 fn conversations(world: &mut World, mtu: u16) -> Vec<Said> {
-    let routes = if mtu == NARROW { [0x98, 0x99, 0xb8] } else { [0x18, 0xd9, 0x38] };
-    routes.into_iter().for_each(|route| world.answer([0, route]));
     let [one, two, _, five, ..] = ADDRESSES;
     let (host, remote, other) = (ADDRESSES[6], ADDRESSES[8], ADDRESSES[9]);
+    let ways = if mtu == NARROW { [Way::Narrow; 3] } else { [Way::Routed, Way::Tunnelled, Way::Routed] };
+    for ((network, to), way) in [(0, remote), (0, other), (1, remote)].into_iter().zip(ways) {
+        world.core.answer(world.now, &route(network, to, Some(way), true));
+    }
     let questions = [
         (2, Tuple::v4(Protocol::Tcp, (one, 40_000), (remote, 80))),
         (2, Tuple::v4(Protocol::Udp, (one, 40_001), (remote, 5060))),
@@ -107,66 +111,67 @@ fn sessions(world: &World) -> Vec<SessionView> {
     edge.page(world.now, SessionFilter::default(), 0, 100).0
 }
 
-/// An ICMP error as an input describes it: about which packet, by which port, what is wrong with it, type and code, addresses, TTL and
-/// which fragment it is, the second word of its header, how much is quoted, how many edits follow. An edit is a place in the quote and a byte.
+/// An ICMP error as an input describes it.
+#[derive(Arbitrary)]
 struct Hostile {
+    /// What it is about.
     which: u8,
+    /// Another port than the right one, and other addresses.
+    #[arbitrary(with = maybe(&PORTS))]
     door: Option<u16>,
-    src: Option<u8>,
-    dst: Option<u8>,
-    flags: u8,
-    what: [u8; 2],
-    shape: u8,
+    #[arbitrary(with = maybe(&ADDRESSES))]
+    src: Option<Ipv4Addr>,
+    #[arbitrary(with = maybe(&ADDRESSES))]
+    dst: Option<Ipv4Addr>,
+    has_wrong_sum: bool,
+    /// The packet that it is in has some.
+    has_options: bool,
+    /// What it quotes has some.
+    quotes_options: bool,
+    /// It quotes an error about the packet.
+    is_nested: bool,
+    #[arbitrary(with = kind)]
+    kind: u8,
+    code: u8,
+    #[arbitrary(with = within(0..=63))]
+    ttl: u8,
+    part: Part,
+    /// The second word of its header.
     word: [u8; 4],
+    /// How much is quoted.
     len: u16,
+    /// Places in the quote, and what is written there.
+    #[arbitrary(with = edits)]
     edits: Vec<[u8; 2]>,
 }
 
-/// Bits of what is wrong.
-const WRONG_SUM: u8 = 8;
-const QUOTE_OPTIONS: u8 = 16;
-const NESTED: u8 = 32;
-const OPTIONS: u8 = 64;
+fn kind(input: &mut Unstructured<'_>) -> Result<u8> {
+    let kind: u8 = input.arbitrary()?;
+    let kind = if kind & 0x80 != 0 { kind } else { KINDS[usize::from(kind & 7)] };
+    // Echoes are no errors.
+    Ok(if ECHO.contains(&kind) { 3 } else { kind })
+}
+
+fn edits(input: &mut Unstructured<'_>) -> Result<Vec<[u8; 2]>> {
+    (0..input.int_in_range(0..=15)?).map(|_| input.arbitrary()).collect()
+}
 
 impl Hostile {
-    fn read(input: &mut Input<'_>) -> Option<Hostile> {
-        let [which, door, flags, kind, code, src, dst, shape] = input.array()?;
-        let (word, len, edits) = (input.array()?, input.word()?, input.array::<2>()?[0] % 16);
-        let kind = if kind & 0x80 != 0 { kind } else { KINDS[usize::from(kind & 7)] };
-        Some(Hostile {
-            which,
-            door: (flags & 1 != 0).then(|| PORTS[usize::from(door) % PORTS.len()]),
-            src: (flags & 2 != 0).then_some(src),
-            dst: (flags & 4 != 0).then_some(dst),
-            flags,
-            // Echoes are no errors.
-            what: [if ECHO.contains(&kind) { 3 } else { kind }, code],
-            shape,
-            word,
-            len,
-            edits: (0..edits).map_while(|_| input.array()).collect(),
-        })
-    }
-
     /// Whether it must pass, where there is room for what it says.
     fn is_right(&self, quoted: &[u8]) -> bool {
         let has_ends = self.door.is_none() && self.src.is_none() && self.dst.is_none();
-        let is_plain = self.flags & (WRONG_SUM | NESTED) == 0 && self.edits.is_empty() && self.ttl() > 1;
-        let is_error = matches!(self.what[0], 3 | 4 | 11 | 12) && self.shape & 0xc0 < 0x80;
+        let is_plain = !self.has_wrong_sum && !self.is_nested && self.edits.is_empty() && self.ttl > 1;
+        let is_error = matches!(self.kind, 3 | 4 | 11 | 12) && self.part == Part::Whole;
         has_ends && is_plain && is_error && !quoted.is_empty() && quoted.len() >= header_len(quoted) + 8
-    }
-
-    fn ttl(&self) -> u8 {
-        self.shape & 0x3f
     }
 
     /// What it quotes of a packet.
     fn quote(&self, packet: &[u8]) -> Vec<u8> {
         let mut quoted = packet.to_vec();
-        if self.flags & QUOTE_OPTIONS != 0 {
+        if self.quotes_options {
             quoted = with_options(&quoted);
         }
-        if self.flags & NESTED != 0 {
+        if self.is_nested {
             let [src, dst] = ends(packet);
             quoted = ipv4(Protocol::Icmp as u8, src, dst, (64, 0), 7, &error([3, 3], [0; 4], packet));
         }
@@ -182,20 +187,15 @@ impl Hostile {
     /// The packet that it is in.
     fn packet(&self, quoted: &[u8], about: &[u8]) -> Vec<u8> {
         let [src, dst] = ends(about);
-        let address = |index: u8| ADDRESSES[usize::from(index) % ADDRESSES.len()];
         // Whoever the packet was for complains to whoever sent it.
-        let (from, to) = (self.src.map_or(dst, address), self.dst.map_or(src, address));
-        let mut message = error(self.what, self.word, quoted);
-        if self.flags & WRONG_SUM != 0 {
+        let (from, to) = (self.src.unwrap_or(dst), self.dst.unwrap_or(src));
+        let mut message = error([self.kind, self.code], self.word, quoted);
+        if self.has_wrong_sum {
             message[2] ^= 0x55;
         }
-        let (part, place) = match self.shape >> 6 {
-            0 | 1 => (&message[..], 0),
-            2 => (&message[..message.len().min(24)], 0x2000),
-            _ => (message.get(24..).unwrap_or_default(), 3),
-        };
-        let packet = ipv4(Protocol::Icmp as u8, from, to, (self.ttl(), place), 9, part);
-        if self.flags & OPTIONS != 0 { with_options(&packet) } else { packet }
+        let (part, place) = self.part.of(&message);
+        let packet = ipv4(Protocol::Icmp as u8, from, to, (self.ttl, place), 9, part);
+        if self.has_options { with_options(&packet) } else { packet }
     }
 
     fn send(&self, world: &mut World, said: &[Said], mtu: u16) {
@@ -204,7 +204,7 @@ impl Hostile {
         let packet = self.packet(&quoted, &about.arrived.1);
         let port = self.door.unwrap_or(about.arrived.0);
         let frame = framed(port, &packet);
-        let verdict = world.receive(port, &Frame::plain(&frame), self.flags & WRONG_SUM == 0);
+        let verdict = world.receive(port, &Frame::plain(&frame), !self.has_wrong_sum);
         assert!(!world.out.has_made(), "an error is answered: {verdict}");
         let passes = matches!(verdict, Verdict::Route { .. });
         let uplink = world.core.snapshot().edge.uplink(PortId(about.sent.0));

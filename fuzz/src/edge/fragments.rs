@@ -4,12 +4,15 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use arbitrary::{Arbitrary, Result, Unstructured};
+use pontoon_dataplane::edge::punt::Answer;
 use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
 use pontoon_dataplane::{Frame, PortId, Verdict};
 
+use super::operations::answer;
 use super::packets::{ETHERNET, addresses, ends, flow, framed, header_len, ipv4, is_sound, message};
 use super::{ADDRESSES, MAX_OPERATIONS, UPLINK, World};
-use crate::input::Input;
+use crate::input::{at_most, each};
 
 const ACK: u8 = 0x10;
 const MORE: u16 = 0x2000;
@@ -18,31 +21,45 @@ const PORT_FRAMES: u32 = 64;
 /// As much of a packet as translation may change.
 const HEADERS: usize = 20;
 
-/// Input: operations, each a byte and what it needs. 0 to 2: a fragment of a flow, with its identification, offset in units of eight
-/// bytes, length, and whether more follow; 3 and 4: a datagram in pieces ([`Pieces`]); 5: time passes, in units of 256 ms; 6: an
-/// answer of control; 7: a whole packet of a flow. A fragment that passes goes where a whole packet of its flow goes, between the same
+/// What happens next.
+enum Operation {
+    Fragment(Fragment),
+    Pieces(Pieces),
+    Time(Duration),
+    Answer(Answer),
+    Whole(u8),
+}
+
+// Not derived: fragments are to be many.
+impl Arbitrary<'_> for Operation {
+    fn arbitrary(input: &mut Unstructured<'_>) -> Result<Operation> {
+        Ok(match input.int_in_range(0..=7u8)? {
+            0..=2 => Operation::Fragment(input.arbitrary()?),
+            3 | 4 => Operation::Pieces(input.arbitrary()?),
+            5 => Operation::Time(Duration::from_millis(u64::from(input.arbitrary::<u8>()?) * 256)),
+            6 => Operation::Answer(answer(input)?),
+            _ => Operation::Whole(input.arbitrary()?),
+        })
+    }
+}
+
+/// Input: operations, each a byte and what it needs. 0 to 2: a [`Fragment`] of a flow; 3 and 4: a datagram in pieces ([`Pieces`]); 5: time
+/// passes, in units of 256 ms; 6: an answer of control; 7: a whole packet of a flow. A fragment that passes goes where a whole packet of its flow goes, between the same
 /// addresses, and as it was but for ports and checksums; a datagram whose flow passes arrives whole, with right checksums. What
 /// waits is bounded, and does not wait for ever.
 pub fn edge_fragments(data: &[u8]) {
-    let mut input = Input(data);
     let mut world = World::new();
     let mut firsts = HashMap::new();
-    for _ in 0..MAX_OPERATIONS {
-        let done = match input.byte().map(|byte| byte % 8) {
-            Some(0..=2) => fragment(&mut input).map(|(port, frame)| {
-                receive(&mut world, &mut firsts, port, &frame);
-            }),
-            Some(3 | 4) => Pieces::read(&mut input).map(|pieces| pieces.send(&mut world, &mut firsts)),
-            Some(5) => input.byte().map(|delay| world.pass(Duration::from_millis(u64::from(delay) * 256))),
-            Some(6) => input.array().map(|words| world.answer(words)),
-            Some(7) => input.byte().map(|which| {
+    for operation in each(&mut Unstructured::new(data), MAX_OPERATIONS) {
+        match operation {
+            Operation::Fragment(fragment) => fragment.send(&mut world, &mut firsts),
+            Operation::Pieces(pieces) => pieces.send(&mut world, &mut firsts),
+            Operation::Time(delay) => world.pass(delay),
+            Operation::Answer(answer) => world.core.answer(world.now, &answer),
+            Operation::Whole(which) => {
                 let (port, tuple) = flow_of(which);
                 receive(&mut world, &mut firsts, port, &whole(port, &tuple));
-            }),
-            _ => None,
-        };
-        if done.is_none() {
-            break;
+            }
         }
         settle(&mut world, &mut firsts);
         world.check_bounds();
@@ -96,16 +113,27 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at / 256 + at) as u8).collect()
 }
 
-fn fragment(input: &mut Input<'_>) -> Option<(u16, Vec<u8>)> {
-    let ([which, ident], offset, [len, more]) = (input.array()?, input.word()?, input.array()?);
-    let (port, tuple) = flow_of(which);
-    let place = offset & 0x1fff | if more & 1 != 0 { MORE } else { 0 };
-    let datagram = message(&tuple, ACK, &payload(300));
-    let part = match offset & 0x1fff {
-        0 => &datagram[..usize::from(len)],
-        _ => &datagram[8..8 + usize::from(len)],
-    };
-    Some((port, piece(port, &tuple, ident, place, part)))
+/// A fragment of a flow, as an input describes it.
+#[derive(Arbitrary)]
+struct Fragment {
+    which: u8,
+    ident: u8,
+    /// In units of eight bytes; three bits are left out.
+    offset: u16,
+    len: u8,
+    more: bool,
+}
+
+impl Fragment {
+    fn send(&self, world: &mut World, firsts: &mut Firsts) {
+        let (port, tuple) = flow_of(self.which);
+        let offset = self.offset & 0x1fff;
+        let place = offset | if self.more { MORE } else { 0 };
+        let datagram = message(&tuple, ACK, &payload(300));
+        let begin = if offset == 0 { 0 } else { 8 };
+        let part = &datagram[begin..begin + usize::from(self.len)];
+        receive(world, firsts, port, &piece(port, &tuple, self.ident, place, part));
+    }
 }
 
 /// What fragments of a packet have in common, and where it comes in.
@@ -199,21 +227,23 @@ struct Pieces {
     order: Vec<u8>,
 }
 
-impl Pieces {
-    fn read(input: &mut Input<'_>) -> Option<Pieces> {
-        let [which, ident, size, cuts] = input.array()?;
-        let cuts = usize::from(cuts % 12);
+impl Arbitrary<'_> for Pieces {
+    fn arbitrary(input: &mut Unstructured<'_>) -> Result<Pieces> {
+        let [which, ident, size] = input.arbitrary()?;
+        let cuts = input.int_in_range(0..=11)?;
         let (port, tuple) = flow_of(which);
-        Some(Pieces {
+        Ok(Pieces {
             port,
             tuple,
             ident,
             size: 8 * usize::from(size),
-            cuts: input.bytes(cuts).iter().map(|&cut| 8 * usize::from(cut).max(1)).collect(),
-            order: input.bytes(cuts + 1).to_vec(),
+            cuts: at_most(input, cuts)?.iter().map(|&cut| 8 * usize::from(cut).max(1)).collect(),
+            order: at_most(input, cuts + 1)?.to_vec(),
         })
     }
+}
 
+impl Pieces {
     /// Offset and bytes of each piece, in the order in which they come.
     fn in_order<'a>(&self, datagram: &'a [u8]) -> Vec<(usize, &'a [u8])> {
         let (mut pieces, mut rest, mut offset) = (Vec::new(), datagram, 0);

@@ -1,5 +1,6 @@
 //! Segmentation of super-frames that are what they should be, in every shape; etherparse builds what must come out.
 
+use arbitrary::{Arbitrary, Result, Unstructured};
 use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, TcpHeader};
 use pontoon_dataplane::checksum::complete;
 use pontoon_dataplane::offload::{Gso, Offload};
@@ -8,53 +9,43 @@ use pontoon_dataplane::segment::MAX_SEGMENTS;
 use pontoon_dataplane::{DropReason, Frame};
 
 use super::run;
-use crate::input::Input;
+use crate::input::within;
 
 /// So that headers and payload stay within an IP packet.
 const LONGEST_PAYLOAD: u16 = 65_000;
 const TAGS: [[u8; 4]; 2] = [[0x88, 0xa8, 0x00, 0x64], [0x81, 0x00, 0x20, 0x07]];
 
 /// A super-frame in plain words.
+#[derive(Arbitrary)]
 struct Spec {
     is_tcp: bool,
     is_v4: bool,
+    dont_fragment: bool,
+    #[arbitrary(with = within(0..=TAGS.len()))]
     tags: usize,
+    #[arbitrary(with = within(0..=10))]
     option_words: usize,
+    #[arbitrary(with = within(0..=15))]
+    padding: usize,
     /// FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128.
     flags: u8,
     sequence: u32,
     ident: u16,
-    dont_fragment: bool,
+    #[arbitrary(with = |input: &mut Unstructured<'_>| input.arbitrary().map(|size: u16| size.max(1)))]
     gso_size: u16,
+    #[arbitrary(with = payload)]
     payload: Vec<u8>,
-    padding: usize,
+    /// The egress completes checksums.
+    takes_partial: bool,
+}
+
+/// Its length, and what it begins with; no two pieces of it are the same.
+fn payload(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let (len, begin) = input.arbitrary::<(u16, u8)>()?;
+    Ok((0..len.min(LONGEST_PAYLOAD)).map(|at| begin.wrapping_add((at ^ at >> 8) as u8)).collect())
 }
 
 impl Spec {
-    fn read(input: &mut Input<'_>) -> Option<(Spec, Offloads)> {
-        let (shape, more, flags) = (input.byte()?, input.byte()?, input.byte()?);
-        let sequence = u32::from_le_bytes(input.array()?);
-        let (ident, gso_size, len) = (input.word()?, input.word()?.max(1), input.word()?);
-        let fill = input.byte().unwrap_or(0x5a);
-        let payload =
-            (0..len.min(LONGEST_PAYLOAD)).map(|at| fill.wrapping_add((at ^ at >> 8) as u8)).collect();
-        let spec = Spec {
-            is_tcp: shape & 1 == 0,
-            is_v4: shape & 2 == 0,
-            dont_fragment: shape & 4 == 0,
-            tags: usize::from(shape >> 3) % 3,
-            option_words: usize::from(more) % 11,
-            padding: usize::from(more >> 4),
-            flags,
-            sequence,
-            ident,
-            gso_size,
-            payload,
-        };
-        let checksum = shape & 0x80 != 0;
-        Some((spec, Offloads { vnet_header: checksum, checksum, tso: false, uso: false }))
-    }
-
     /// The frame with that part of the payload. Only the last part has FIN and PSH, only the first CWR (RFC 3168, section 6.1.2).
     fn frame(&self, index: usize, part: &[u8], is_last: bool) -> Vec<u8> {
         let ip = if self.is_v4 {
@@ -138,11 +129,11 @@ impl Spec {
     }
 }
 
-/// Input: what kind of super-frame (bits: UDP, IPv6, may be fragmented; two tags at most from bit 3 on; the egress completes checksums), its TCP
-/// options (modulo 11 words) and padding (high four bits), TCP flags, sequence number, identification, segment size, payload length, and
-/// what the payload begins with. What is cut is byte for byte what etherparse builds for each part.
+/// Input: a super-frame in plain words ([`Spec`]). What is cut is byte for byte what etherparse builds for each part.
 pub fn segment_built(data: &[u8]) {
-    let Some((spec, egress)) = Spec::read(&mut Input(data)) else { return };
+    let Ok(spec) = Unstructured::new(data).arbitrary::<Spec>() else { return };
+    let checksum = spec.takes_partial;
+    let egress = Offloads { vnet_header: checksum, checksum, tso: false, uso: false };
     let (bytes, offload) = spec.whole();
     let parts: Vec<&[u8]> = match &spec.payload[..] {
         [] => vec![&[]],

@@ -4,118 +4,229 @@ use core::time::Duration;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use arbitrary::{Arbitrary, Unstructured};
 use pontoon_dataplane::network::{PortSettings, Snapshot, StormLimits};
 use pontoon_dataplane::offload::{Gso, Offload};
 use pontoon_dataplane::{Frame, MacAddr, PortId};
 
 use super::{MAX_FRAMES, PORTS, World, identity, snapshot};
 use crate::edge::packets::ipv4;
-use crate::input::Input;
+use crate::input::{each, one_of, within};
 
 /// Few enough for a hundred frames to be more.
 const LIMITS: [u32; 4] = [0, 1, 3, 20];
 const MTUS: [u16; 4] = [1500, 600, 1280, 9000];
 
-/// Input: for each of eight ports its settings, a byte of switches (learning, flood, isolated, hairpin, guard, loop guard, and two bits for
-/// the MTU) and one of limits (two bits each: broadcast, multicast, unknown); then frames, each its port (modulo 9), the time since
-/// the one before it (in units of 64 ms), whose it is, whom it is for, what it is and three bytes for that. What must hold is what must hold for
-/// [`step`](super::step).
-pub fn step_built(data: &[u8]) {
-    let mut input = Input(data);
-    let mut snapshot = snapshot();
-    for number in 0..PORTS {
-        let (Some(switches), Some(limits)) = (input.byte(), input.byte()) else { break };
-        set(&mut snapshot, number, switches, limits);
+/// What is set for a port.
+#[derive(Arbitrary)]
+struct Settings {
+    learning: bool,
+    flood: bool,
+    isolated: bool,
+    hairpin: bool,
+    guard: bool,
+    loop_guard: bool,
+    #[arbitrary(with = one_of(&MTUS))]
+    mtu: u16,
+    #[arbitrary(with = one_of(&LIMITS))]
+    broadcast: u32,
+    #[arbitrary(with = one_of(&LIMITS))]
+    multicast: u32,
+    #[arbitrary(with = one_of(&LIMITS))]
+    unknown_unicast: u32,
+}
+
+impl Settings {
+    fn apply_to(&self, snapshot: &mut Snapshot, number: u8) {
+        let Some(Some(port)) = snapshot.ports.get_mut(usize::from(number)) else { return };
+        let &Settings { learning, flood, isolated, hairpin, guard, loop_guard, .. } = self;
+        let &Settings { broadcast, multicast, unknown_unicast, .. } = self;
+        let storm = StormLimits { broadcast, multicast, unknown_unicast };
+        port.settings = PortSettings { learning, flood, isolated, hairpin, guard, loop_guard, storm };
+        port.identity = guard.then(|| Arc::new(identity(number)));
+        // One is an existing interface, whose own MAC is the stranger's.
+        port.own_mac = (number == 6).then_some(station(number, Whose::Strangers).0);
+        port.mtu = self.mtu;
     }
+}
+
+/// A frame that comes.
+#[derive(Arbitrary)]
+struct Arrival {
+    #[arbitrary(with = within(0..=PORTS))]
+    port: u8,
+    /// Since the one before it, in units of 64 ms.
+    delay: u8,
+    from: Whose,
+    to: To,
+    /// The second byte of a VLAN's tag.
+    tag: Option<u8>,
+    what: What,
+}
+
+/// Whose a MAC and addresses are.
+#[derive(Clone, Copy, Arbitrary)]
+enum Whose {
+    /// The endpoint's behind the port.
+    Own,
+    /// One's of the first ports.
+    Member(#[arbitrary(with = within(0..=7))] u8),
+    Gateways,
+    Strangers,
+}
+
+/// The MAC that a frame is for.
+#[derive(Clone, Copy, Arbitrary)]
+enum To {
+    All,
+    /// One of IPv6's groups.
+    Group(u8),
+    /// One that no bridge passes on, and neighbours of those.
+    Reserved(#[arbitrary(with = within(0..=31))] u8),
+    One(Whose),
+}
+
+/// What a frame carries. Lengths are in units of eight bytes, but for the last.
+#[derive(Clone, Copy, Arbitrary)]
+enum What {
+    Arp {
+        operation: u8,
+        target: Whose,
+    },
+    Udp {
+        len: u8,
+        ttl: u8,
+        to: Whose,
+    },
+    UdpV6 {
+        len: u8,
+    },
+    Echo {
+        len: u8,
+        ttl: u8,
+    },
+    /// A piece of an echo request of 64 bytes or twice that; most of them are where they may belong.
+    Piece {
+        #[arbitrary(with = within(0..=3))]
+        place: u8,
+        overlaps: bool,
+        more: bool,
+        twice: bool,
+        ident: u8,
+    },
+    Discovery {
+        kind: u8,
+        about: Whose,
+        says: Whose,
+    },
+    SuperFrame {
+        is_v4: bool,
+        flags: u8,
+        len: u8,
+        size: u8,
+        to: Whose,
+    },
+    Other {
+        #[arbitrary(with = one_of(&ETHERTYPES))]
+        ethertype: u16,
+        len: u8,
+        fill: u8,
+    },
+}
+
+const ARP: u16 = 0x0806;
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const ETHERTYPES: [u16; 6] = [0x88cc, 0x9000, 0x0800, 0x0806, 0x86dd, 0x0040];
+
+/// Input: for each of eight ports its [`Settings`], then [`Arrival`]s. What must hold is what must hold for [`step`](super::step).
+pub fn step_built(data: &[u8]) {
+    let mut input = Unstructured::new(data);
+    let Ok(settings) = input.arbitrary::<[Settings; PORTS as usize]>() else { return };
+    let mut snapshot = snapshot();
+    (0..PORTS).zip(settings).for_each(|(number, settings)| settings.apply_to(&mut snapshot, number));
     let mut world = World::of(snapshot);
-    for _ in 0..MAX_FRAMES {
-        let Some([port, delay, choice @ ..]) = input.array::<8>() else { break };
-        world.wait(Duration::from_millis(u64::from(delay) * 64));
-        let port = port % (PORTS + 1);
-        let (bytes, offload) = frame(port, choice);
-        world.receive(PortId(port.into()), &Frame { bytes: &bytes, offload });
+    for arrival in each::<Arrival>(&mut input, MAX_FRAMES) {
+        world.wait(Duration::from_millis(u64::from(arrival.delay) * 64));
+        let (bytes, offload) = arrival.frame();
+        world.receive(PortId(arrival.port.into()), &Frame { bytes: &bytes, offload });
     }
     world.check_counters();
 }
 
-fn set(snapshot: &mut Snapshot, number: u8, switches: u8, limits: u8) {
-    let Some(Some(port)) = snapshot.ports.get_mut(usize::from(number)) else { return };
-    let [learning, flood, isolated, hairpin, guard, loop_guard] =
-        [0, 1, 2, 3, 4, 5].map(|bit| switches >> bit & 1 != 0);
-    let [broadcast, multicast, unknown_unicast] = [0, 2, 4].map(|bit| LIMITS[usize::from(limits >> bit & 3)]);
-    let storm = StormLimits { broadcast, multicast, unknown_unicast };
-    port.settings = PortSettings { learning, flood, isolated, hairpin, guard, loop_guard, storm };
-    port.identity = guard.then(|| Arc::new(identity(number)));
-    // One is an existing interface, whose own MAC is the stranger's.
-    port.own_mac = (number == 6).then_some(station(number, 7).0);
-    port.mtu = MTUS[usize::from(switches >> 6)];
-}
-
-/// A station's MAC and addresses: of the port's own endpoint, another's, the gateway, or a stranger.
-fn station(port: u8, choice: u8) -> (MacAddr, Ipv4Addr, Ipv6Addr) {
-    let network = u8::from(port >= 6);
-    let number = match choice % 8 {
-        0..=3 => port,
-        4 => 1,
-        5 => choice >> 3,
-        6 => choice >> 5,
-        _ => 200,
+/// MAC and addresses of those, seen from a port.
+fn station(port: u8, whose: Whose) -> (MacAddr, Ipv4Addr, Ipv6Addr) {
+    let number = match whose {
+        Whose::Own => port,
+        Whose::Member(number) => number,
+        Whose::Gateways => 1,
+        Whose::Strangers => 200,
     };
-    let address = Ipv4Addr::new(10, 0, network, number);
+    let address = Ipv4Addr::new(10, 0, u8::from(port >= 6), number);
     let mac = if number == 1 { MacAddr::from_ipv4(address) } else { MacAddr([2, 0x42, 10, 0, 0, number]) };
     (mac, address, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()))
 }
 
-fn frame(port: u8, [whose, to, what, a, b, c]: [u8; 6]) -> (Vec<u8>, Offload) {
-    let (src, own, own6) = station(port, whose);
-    let (known, other, other6) = station(port, to.rotate_left(3));
-    let gateway = station(port, 4);
-    let dst = match to >> 5 {
-        0 | 1 => MacAddr::BROADCAST,
-        2 | 3 => gateway.0,
-        4 => MacAddr([0x33, 0x33, 0, 0, 0, a]),
-        5 => MacAddr([1, 0x80, 0xc2, 0, 0, a % 32]),
-        _ => known,
-    };
-    let mut offload = Offload::NONE;
-    let (ethertype, payload): (u16, Vec<u8>) = match what % 8 {
-        0 => (0x0806, arp(a, (src, own), other)),
-        1 => {
-            let datagram = [&[0, 9, 0, 9, 0, 0, 0, 0][..], &vec![a; usize::from(b) * 8]].concat();
-            (0x0800, ipv4(17, own, other, (c, 0), 7, &datagram))
-        }
-        2 => (0x0800, ipv4(1, own, gateway.1, (c, 0), 7, &echo(usize::from(b) * 8))),
-        3 => {
-            // A piece of a packet to the gateway, of 64 bytes or twice that; most of them are where they may belong.
-            let place = u16::from(b % 4) * if a & 0x40 == 0 { 8 } else { 3 };
-            let place = place | if a & 1 == 0 { 0x2000 } else { 0 };
-            let piece = echo(56).repeat(1 + usize::from(a >> 7));
-            (0x0800, ipv4(1, own, gateway.1, (64, place), c % 4, &piece))
-        }
-        4 => (0x86dd, ipv6(58, own6, &discovery(a, other6, if b & 1 == 0 { src } else { known }))),
-        5 => (0x86dd, ipv6(17, own6, &vec![b; 8 + usize::from(c)])),
-        6 => {
-            let gso_size = 100 + u16::from(c) * 8;
-            let (gso, csum_start) = if a & 1 == 0 { (Gso::TcpV4, 34) } else { (Gso::TcpV6, 54) };
-            offload =
-                Offload { needs_checksum: true, gso, gso_size, csum_start, csum_offset: 16, ..Offload::NONE };
-            let mut segment = vec![0; 20 + usize::from(b) * 64];
-            (segment[12], segment[13]) = (0x50, a);
-            match gso {
-                Gso::TcpV4 => (0x0800, ipv4(6, own, other, (64, 0), 7, &segment)),
-                _ => (0x86dd, ipv6(6, own6, &segment)),
-            }
-        }
-        _ => ([0x88cc, 0x9000, 0x0800, 0x0806, 0x86dd, 0x0040][usize::from(a) % 6], vec![b; usize::from(c)]),
-    };
-    let mut bytes = [&dst.0[..], &src.0].concat();
-    if what & 0xc0 == 0xc0 {
-        bytes.extend([0x81, 0, what & 0x20, c]);
-        offload = offload.shifted(if offload == Offload::NONE { 0 } else { 4 });
+impl Arrival {
+    fn frame(&self) -> (Vec<u8>, Offload) {
+        let station = |whose| station(self.port, whose);
+        let dst = match self.to {
+            To::All => MacAddr::BROADCAST,
+            To::Group(last) => MacAddr([0x33, 0x33, 0, 0, 0, last]),
+            To::Reserved(last) => MacAddr([1, 0x80, 0xc2, 0, 0, last]),
+            To::One(whose) => station(whose).0,
+        };
+        let mut bytes = [dst.0, station(self.from).0.0].concat();
+        bytes.extend(self.tag.iter().flat_map(|&low| [0x81, 0, 0x20, low]));
+        let (ethertype, payload) = self.payload();
+        bytes.extend(ethertype.to_be_bytes());
+        bytes.extend(payload);
+        let offload = self.offload();
+        (bytes, if self.tag.is_some() && offload != Offload::NONE { offload.shifted(4) } else { offload })
     }
-    bytes.extend(ethertype.to_be_bytes());
-    bytes.extend(payload);
-    (bytes, offload)
+
+    /// What is left to do in the frame, without a tag.
+    fn offload(&self) -> Offload {
+        let What::SuperFrame { is_v4, size, .. } = self.what else { return Offload::NONE };
+        let gso_size = 100 + u16::from(size) * 8;
+        let (gso, csum_start) = if is_v4 { (Gso::TcpV4, 34) } else { (Gso::TcpV6, 54) };
+        Offload { needs_checksum: true, gso, gso_size, csum_start, csum_offset: 16, ..Offload::NONE }
+    }
+
+    fn payload(&self) -> (u16, Vec<u8>) {
+        let station = |whose| station(self.port, whose);
+        let (mac, own, own6) = station(self.from);
+        let gateway = station(Whose::Gateways).1;
+        match self.what {
+            What::Arp { operation, target } => (ARP, arp(operation, (mac, own), station(target).1)),
+            What::Udp { len, ttl, to } => {
+                let datagram = [&[0, 9, 0, 9, 0, 0, 0, 0][..], &vec![len; usize::from(len) * 8]].concat();
+                (IPV4, ipv4(17, own, station(to).1, (ttl, 0), 7, &datagram))
+            }
+            What::UdpV6 { len } => (IPV6, ipv6(17, own6, &vec![len; 8 + usize::from(len) * 8])),
+            What::Echo { len, ttl } => {
+                (IPV4, ipv4(1, own, gateway, (ttl, 0), 7, &echo(usize::from(len) * 8)))
+            }
+            What::Piece { place, overlaps, more, twice, ident } => {
+                let place = u16::from(place) * if overlaps { 3 } else { 8 };
+                let piece = echo(56).repeat(1 + usize::from(twice));
+                let place = place | if more { 0x2000 } else { 0 };
+                (IPV4, ipv4(1, own, gateway, (64, place), ident % 4, &piece))
+            }
+            What::Discovery { kind, about, says } => {
+                (IPV6, ipv6(58, own6, &discovery(kind, station(about).2, station(says).0)))
+            }
+            What::SuperFrame { is_v4, flags, len, to, .. } => {
+                let mut segment = vec![0; 20 + usize::from(len) * 64];
+                (segment[12], segment[13]) = (0x50, flags);
+                match is_v4 {
+                    true => (IPV4, ipv4(6, own, station(to).1, (64, 0), 7, &segment)),
+                    false => (IPV6, ipv6(6, own6, &segment)),
+                }
+            }
+            What::Other { ethertype, len, fill } => (ethertype, vec![fill; len.into()]),
+        }
+    }
 }
 
 fn arp(operation: u8, sender: (MacAddr, Ipv4Addr), target: Ipv4Addr) -> Vec<u8> {

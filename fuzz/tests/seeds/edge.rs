@@ -1,106 +1,246 @@
 //! What the edge is to see: packets there and back, ICMP errors, fragments.
 
+/// A route is said to be there, or not, as the target's lists count networks, addresses and ways.
+fn route(network: u8, destination: u8, way: u8) -> Vec<u8> {
+    let (answer, is_resolved) = (6, 1);
+    vec![answer, 0, network, destination, way, is_resolved]
+}
+
+/// What is turned round in the snapshot, in the order of the target's.
+#[derive(Clone, Copy)]
+enum Change {
+    Isolated = 1,
+    Rule,
+    Mapping,
+    Publications,
+    Port = 6,
+}
+
+/// How many of those there are.
+const CHANGES: u8 = 7;
+
+const ROUTED: u8 = 1;
+const NARROW: u8 = 2;
+const TUNNELLED: u8 = 3;
+
 /// The format is told at `pontoon_fuzz::edge`.
 pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
-    // A route to 192.0.2.7 with a known next hop; packets of UDP and TCP by ports 2 and 9; time; changes.
-    const ROUTE: [u8; 3] = [6, 0, 0x18];
-    let packet = |port: u8, kind: u8, src: u8, dst: u8, ports: u8, flags: u8, shape: u8| {
-        vec![0, port, kind, src, dst, ports, flags, shape, 1]
+    const TCP: u8 = 0;
+    const UDP: u8 = 1;
+    const ICMP: u8 = 2;
+    const GATEWAY: u8 = 0;
+    const GATEWAYS_OWN: u8 = 3;
+    const NEIGHBOUR: u8 = 5;
+    const WHOLE: u8 = 0;
+    const FIRST: u8 = 2;
+    const SECOND: u8 = 3;
+    const SYN: u8 = 2;
+    const ACK: u8 = 0x10;
+    const REQUEST: u8 = 1;
+    const ERROR: u8 = 4;
+    // Ports by which packets come, addresses and transport ports, by their places in the target's lists.
+    const UPLINK: u8 = 5;
+    const CLIENT: (u8, u8) = (0, 6);
+    const REMOTE: u8 = 8;
+    const HOST: u8 = 6;
+    let packet = |port: u8, protocol: u8, src: (u8, u8), dst: (u8, u8), flags: u8, part: u8| {
+        vec![0, port, GATEWAY, protocol, src.0, dst.0, src.1, dst.1, flags, 2, part, 1]
     };
-    let out = |shape| packet(0, 0x11, 0, 8, 0x46, 0, shape);
-    let back = |shape| packet(5, 0x11, 8, 6, 0x04, 0, shape);
-    let syn = packet(5, 0x10, 8, 6, 0x36, 2, 2);
-    let answer = packet(1, 0x10, 1, 8, 0x66, 0x12, 2);
-    let hairpin = packet(0, 0x10, 0, 6, 0x36, 2, 2);
-    let ping = packet(0, 0x12, 0, 8, 0x06, 1, 2);
-    let error = packet(5, 0x12, 8, 6, 0x04, 4, 2);
-    let linked = packet(0, 0x80, 0, 1, 0x36, 2, 2);
+    let with_ttl = |mut packet: Vec<u8>, ttl| {
+        packet[9] = ttl;
+        packet
+    };
+    let to_remote = |part| packet(0, UDP, CLIENT, (REMOTE, 4), 0, part);
+    let out = || to_remote(WHOLE);
+    // Whichever of the host's three ports it went out by.
+    let by_any = |make: &dyn Fn(u8) -> Vec<u8>| (0..3).flat_map(make).collect::<Vec<u8>>();
+    let back = |part| by_any(&|to| packet(UPLINK, UDP, (REMOTE, 4), (HOST, to), 0, part));
+    let syn = packet(UPLINK, TCP, (REMOTE, 6), (HOST, 3), SYN, WHOLE);
+    let answer = packet(1, TCP, (1, 6), (REMOTE, 6), SYN | ACK, WHOLE);
+    let hairpin = packet(0, TCP, CLIENT, (HOST, 3), SYN, WHOLE);
+    let ping = packet(0, ICMP, CLIENT, (REMOTE, 0), REQUEST, WHOLE);
+    let error = by_any(&|from| packet(UPLINK, ICMP, (REMOTE, 4), (HOST, from), ERROR, WHOLE));
+    let for_mac = |mut packet: Vec<u8>, mac| {
+        packet[2] = mac;
+        packet
+    };
+    let linked = for_mac(packet(0, TCP, CLIENT, (1, 3), SYN, WHOLE), NEIGHBOUR);
+    let by_host = packet(4, UDP, (1, 7), (5, 0), 0, FIRST);
     let answered = |packet: &[u8]| [&[3], &packet[1..]].concat();
     let later = |time: u16| [&[5][..], &time.to_le_bytes()].concat();
+    let routed = route(0, REMOTE, ROUTED);
+    let change = |what: Change| {
+        [7].into_iter().chain((0..CHANGES).map(|it| (it == what as u8).into())).collect::<Vec<u8>>()
+    };
     vec![
-        ("outbound-and-back", [&ROUTE[..], &out(2), &back(2), &error, &ping].concat()),
+        ("outbound-and-back", [&routed, &out(), &back(WHOLE), &error, &ping].map(Vec::as_slice).concat()),
         (
             "answered",
-            [&ROUTE[..], &answered(&out(2)), &answered(&ping), &answered(&syn), &answered(&hairpin)].concat(),
+            [&routed[..], &answered(&out()), &answered(&ping), &answered(&syn), &answered(&hairpin)].concat(),
         ),
-        ("waits-for-a-route", [out(2), later(200), ROUTE.to_vec(), later(1000), out(2)].concat()),
-        ("fragments", [&ROUTE[..], &out(0xc2), &out(0x82), &back(0xc2), &back(0x82)].concat()),
-        ("published-and-unpublished", [&ROUTE[..], &syn, &answer, &[7, 16], &syn, &answer].concat()),
-        // A route of 68 bytes, and one that comes when the client waits already.
-        ("published-far-away", [&[6, 0, 0x98][..], &syn, &answer].concat()),
-        ("published-waits-for-a-route", [&syn[..], &answer, &ROUTE, &answer].concat()),
+        // Found by fuzzing: the host sends to the gateway's MAC, which it has itself.
+        ("host-to-itself", for_mac(by_host, GATEWAYS_OWN)),
+        ("last-hop", [routed.clone(), with_ttl(out(), 0), with_ttl(out(), 1)].concat()),
+        ("waits-for-a-route", [out(), later(200), routed.clone(), later(1000), out()].concat()),
+        (
+            "fragments",
+            [&routed[..], &to_remote(SECOND), &to_remote(FIRST), &back(SECOND), &back(FIRST)].concat(),
+        ),
+        (
+            "published-and-unpublished",
+            [&routed[..], &syn, &answer, &change(Change::Publications), &syn, &answer].concat(),
+        ),
+        ("published-far-away", [route(0, REMOTE, NARROW), syn.clone(), answer.clone()].concat()),
+        ("published-waits-for-a-route", [&syn[..], &answer, &routed, &answer].concat()),
         ("hairpin", [hairpin.clone(), later(40_000), hairpin].concat()),
-        ("rules-change", [&ROUTE[..], &out(2), &[7, 4], &out(2), &[7, 4], &out(2)].concat()),
-        ("open-mapping", [&[7, 8][..], &ROUTE, &out(2), &back(2), &[7, 8], &back(2)].concat()),
-        ("links", [&[7, 2][..], &linked, &[7, 2], &linked, &[7, 64], &linked].concat()),
-        ("routes-change", [&ROUTE[..], &out(2), &[6, 3, 0], &out(2), &[6, 0, 0xd8], &out(2)].concat()),
+        (
+            "rules-change",
+            [&routed[..], &out(), &change(Change::Rule), &out(), &change(Change::Rule), &out()].concat(),
+        ),
+        (
+            "open-mapping",
+            [
+                &change(Change::Mapping)[..],
+                &routed,
+                &out(),
+                &back(WHOLE),
+                &change(Change::Mapping),
+                &back(WHOLE),
+            ]
+            .concat(),
+        ),
+        (
+            "links",
+            [
+                &change(Change::Isolated)[..],
+                &linked,
+                &change(Change::Isolated),
+                &linked,
+                &change(Change::Port),
+                &linked,
+            ]
+            .concat(),
+        ),
+        (
+            "routes-change",
+            [&routed[..], &out(), &[6, 3], &out(), &route(0, REMOTE, TUNNELLED), &out()].concat(),
+        ),
     ]
 }
 
-/// The format is told at `pontoon_fuzz::edge_errors`. What is said comes in pairs: an answer, and before it its question.
+/// An ICMP error; `which` counts what is said, in pairs: an answer, and before it its question. The type is by its place in the
+/// target's list, as are the port and addresses.
+#[derive(Clone, Copy)]
+struct About {
+    which: u8,
+    door: Option<u8>,
+    src: Option<u8>,
+    dst: Option<u8>,
+    has_wrong_sum: bool,
+    has_options: bool,
+    quotes_options: bool,
+    is_nested: bool,
+    kind: u8,
+    ttl: u8,
+    part: u8,
+    word: [u8; 4],
+    len: u16,
+    edits: &'static [[u8; 2]],
+}
+
+impl About {
+    const PLAIN: About = About {
+        which: 0,
+        door: None,
+        src: None,
+        dst: None,
+        has_wrong_sum: false,
+        has_options: false,
+        quotes_options: false,
+        is_nested: false,
+        kind: 0,
+        ttl: 63,
+        part: 0,
+        word: [0, 0, 5, 0],
+        len: 1500,
+        edits: &[],
+    };
+
+    fn seed(self) -> Vec<u8> {
+        let maybe = |choice: Option<u8>| choice.map_or(vec![0], |choice| vec![1, choice]);
+        let flags = [self.has_wrong_sum, self.has_options, self.quotes_options, self.is_nested];
+        let code = 3;
+        [
+            &[self.which][..],
+            &maybe(self.door),
+            &maybe(self.src),
+            &maybe(self.dst),
+            &flags.map(u8::from),
+            &[self.kind, code, self.ttl, self.part],
+            &self.word,
+            &self.len.to_le_bytes(),
+            &[self.edits.len() as u8],
+            self.edits.as_flattened(),
+        ]
+        .concat()
+    }
+
+    /// The same about all that is said.
+    fn about_all(self) -> Vec<u8> {
+        (0..20).flat_map(|which| About { which, ..self }.seed()).collect()
+    }
+}
+
+/// The format is told at `pontoon_fuzz::edge_errors`.
 pub(crate) fn error_seeds() -> Vec<(&'static str, Vec<u8>)> {
-    const SAID: u8 = 20;
-    const TCP: u8 = 1;
-    const UDP: u8 = 3;
-    const ECHO: u8 = 5;
-    const WHOLE: u16 = 1500;
-    let about = |which: u8, flags: u8, kind: u8, shape: u8, len: u16, edits: &[[u8; 2]]| {
-        let [low, high] = len.to_le_bytes();
-        let fixed = [which, 1, flags, kind, 3, 1, 1, shape, 0, 0, 5, 0, low, high, edits.len() as u8, 0];
-        [&fixed[..], edits.as_flattened()].concat()
-    };
-    let all = |flags, kind, shape, len, edits: &[[u8; 2]]| {
-        (0..SAID).flat_map(|which| about(which, flags, kind, shape, len, edits)).collect::<Vec<u8>>()
-    };
-    let plain = |which, len, edits: &[[u8; 2]]| about(which, 0, 0, 63, len, edits);
+    const PLAIN: About = About::PLAIN;
+    const TCP: About = About { which: 1, ..PLAIN };
+    const UDP: About = About { which: 3, ..PLAIN };
+    const ECHO: About = About { which: 5, ..PLAIN };
+    const TIME_EXCEEDED: u8 = 2;
+    let every_length =
+        |about: About, most| (0..=most).flat_map(|len| About { len, ..about }.seed()).collect::<Vec<u8>>();
     let by_every_port = |which| {
-        let by = |door| [&[which, door], &about(which, 1, 0, 63, WHOLE, &[])[2..]].concat();
-        (0..7).flat_map(by).collect::<Vec<u8>>()
+        (0..7).flat_map(|door| About { which, door: Some(door), ..PLAIN }.seed()).collect::<Vec<u8>>()
     };
+    let edited = |edits| About { edits, ..PLAIN }.about_all();
+    let kinds = (0..8).chain(128..160);
     vec![
-        ("right-about-everything", all(0, 0, 63, WHOLE, &[])),
-        ("eight-bytes-of-everything", all(0, 2, 63, 28, &[])),
-        ("every-type", (0..8).chain(128..160).flat_map(|kind| about(TCP, 0, kind, 63, WHOLE, &[])).collect()),
-        ("tcp-every-length", (0..=64).flat_map(|len| plain(TCP, len, &[])).collect()),
-        ("udp-every-length", (0..=52).flat_map(|len| plain(UDP, len, &[])).collect()),
-        ("echo-every-length", (0..=52).flat_map(|len| plain(ECHO, len, &[])).collect()),
-        ("options-in-the-quote", all(16, 0, 63, WHOLE, &[])),
-        ("options-in-front", all(64, 1, 63, WHOLE, &[])),
+        ("right-about-everything", PLAIN.about_all()),
+        ("eight-bytes-of-everything", About { kind: TIME_EXCEEDED, len: 28, ..PLAIN }.about_all()),
+        ("every-type", kinds.flat_map(|kind| About { kind, ..TCP }.seed()).collect()),
+        ("tcp-every-length", every_length(TCP, 64)),
+        ("udp-every-length", every_length(UDP, 52)),
+        ("echo-every-length", every_length(ECHO, 52)),
+        ("options-in-the-quote", About { quotes_options: true, ..PLAIN }.about_all()),
+        ("options-in-front", About { has_options: true, kind: 1, ..PLAIN }.about_all()),
+        ("with-extensions", About { quotes_options: true, word: [0, 32, 5, 0], ..PLAIN }.about_all()),
+        ("about-an-error", About { is_nested: true, ..PLAIN }.about_all()),
+        ("wrong-checksum", About { has_wrong_sum: true, ..PLAIN }.about_all()),
+        ("last-hop", About { ttl: 1, ..PLAIN }.about_all()),
         (
-            "with-extensions",
-            (0..SAID)
-                .flat_map(|which| {
-                    let mut error = about(which, 16, 0, 63, WHOLE, &[]);
-                    error[9] = 32;
-                    error
-                })
-                .collect(),
+            "in-fragments",
+            [About { part: 2, ..PLAIN }.about_all(), About { part: 3, ..PLAIN }.about_all()].concat(),
         ),
-        ("about-an-error", all(32, 0, 63, WHOLE, &[])),
-        ("wrong-checksum", all(8, 0, 63, WHOLE, &[])),
-        ("last-hop", all(0, 0, 1, WHOLE, &[])),
-        ("in-fragments", [all(0, 0, 0xbf, WHOLE, &[]), all(0, 0, 0xff, WHOLE, &[])].concat()),
-        ("tcp-by-every-port", by_every_port(TCP)),
+        ("tcp-by-every-port", by_every_port(1)),
         ("hairpin-by-every-port", by_every_port(17)),
         ("published-by-every-port", by_every_port(13)),
-        ("by-another-than-was-spoken-to", all(2, 0, 63, WHOLE, &[])),
+        ("by-another-than-was-spoken-to", About { src: Some(1), ..PLAIN }.about_all()),
         (
             "by-one-without-a-guard",
-            (0..SAID)
-                .flat_map(|which| vec![which, 2, 3, 0, 3, 2, 1, 63, 0, 0, 0, 0, 0xff, 0, 0, 0])
-                .collect(),
+            About { door: Some(2), src: Some(2), word: [0; 4], len: 255, ..PLAIN }.about_all(),
         ),
-        ("to-another-than-has-spoken", all(4, 0, 63, WHOLE, &[])),
-        ("length-too-small", all(0, 0, 63, WHOLE, &[[2, 0], [3, 27]])),
-        ("length-too-large", all(0, 0, 63, WHOLE, &[[2, 0xff], [3, 0xff]])),
-        ("header-too-long", all(0, 0, 63, WHOLE, &[[0, 0x4f]])),
-        ("header-too-short", all(0, 0, 63, WHOLE, &[[0, 0x44]])),
-        ("another-version", all(0, 0, 63, WHOLE, &[[0, 0x65]])),
-        ("about-a-first-fragment", all(0, 0, 63, WHOLE, &[[6, 0x20]])),
-        ("about-a-later-fragment", all(0, 0, 63, WHOLE, &[[7, 3]])),
-        ("another-protocol", all(0, 0, 63, WHOLE, &[[9, 50]])),
-        ("another-port", all(0, 0, 63, WHOLE, &[[20, 1]])),
-        ("checksum-all-ones", all(0, 0, 63, WHOLE, &[[26, 0xff], [27, 0xff]])),
+        ("to-another-than-has-spoken", About { dst: Some(1), ..PLAIN }.about_all()),
+        ("length-too-small", edited(&[[2, 0], [3, 27]])),
+        ("length-too-large", edited(&[[2, 0xff], [3, 0xff]])),
+        ("header-too-long", edited(&[[0, 0x4f]])),
+        ("header-too-short", edited(&[[0, 0x44]])),
+        ("another-version", edited(&[[0, 0x65]])),
+        ("about-a-first-fragment", edited(&[[6, 0x20]])),
+        ("about-a-later-fragment", edited(&[[7, 3]])),
+        ("another-protocol", edited(&[[9, 50]])),
+        ("another-port", edited(&[[20, 1]])),
+        ("checksum-all-ones", edited(&[[26, 0xff], [27, 0xff]])),
     ]
 }
 
@@ -111,7 +251,7 @@ pub(crate) fn fragment_seeds() -> Vec<(&'static str, Vec<u8>)> {
     const BACK: u8 = 1;
     const TCP: u8 = 2;
     // Routes to both remotes for the one network, and to one for the other.
-    const ROUTES: [u8; 9] = [6, 0, 0x18, 6, 0, 0xd9, 6, 0, 0x38];
+    let routes = [route(0, 8, ROUTED), route(0, 9, TUNNELLED), route(1, 8, ROUTED)].concat();
     let fragment = |which: u8, ident: u8, offset: u16, len: u8, more: bool| {
         let [low, high] = offset.to_le_bytes();
         vec![0, which, ident, low, high, len, more.into()]
@@ -120,9 +260,9 @@ pub(crate) fn fragment_seeds() -> Vec<(&'static str, Vec<u8>)> {
         [&[3, which, ident, size, cuts.len() as u8], cuts, order].concat()
     };
     let each = |make: &dyn Fn(u8) -> Vec<u8>| {
-        ROUTES.into_iter().chain((0..FLOWS).flat_map(make)).collect::<Vec<u8>>()
+        routes.iter().copied().chain((0..FLOWS).flat_map(make)).collect::<Vec<u8>>()
     };
-    let with_routes = |parts: &[Vec<u8>]| [&ROUTES[..], &parts.concat()].concat();
+    let with_routes = |parts: &[Vec<u8>]| [&routes[..], &parts.concat()].concat();
     let later = |time: u8| vec![5, time];
     let two = |ident| [fragment(OUT, ident, 0, 48, true), fragment(OUT, ident, 6, 40, false)].concat();
     vec![
@@ -171,8 +311,8 @@ pub(crate) fn fragment_seeds() -> Vec<(&'static str, Vec<u8>)> {
             "more-than-may-wait-outside",
             (0..99).map(|ident| fragment(BACK, ident, 5, 40, true)).chain([later(130)]).flatten().collect(),
         ),
-        ("waits-for-a-route", [&two(1)[..], &later(3), &ROUTES, &two(2), &later(20)].concat()),
-        ("waits-for-a-port", with_routes(&[datagram(10, 1, 40, &[10], &[2, 0]), later(1), vec![6, 5, 0x0b]])),
+        ("waits-for-a-route", [&two(1)[..], &later(3), &routes, &two(2), &later(20)].concat()),
+        ("waits-for-a-port", with_routes(&[datagram(10, 1, 40, &[10], &[2, 0]), later(1), vec![6, 5, 1, 5]])),
         (
             "another-identification",
             with_routes(&[fragment(OUT, 1, 0, 48, true), fragment(OUT, 2, 6, 40, false)]),
