@@ -5,24 +5,15 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use pontoon_fuzz::{TARGETS, reach};
-
-/// Runs whatever is below `folder` and of that target; how many inputs that were.
-fn run_all(folder: &str, (name, work): (&str, fn(&[u8]))) -> usize {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let inputs = entries.filter_map(|entry| std::fs::read(entry.path()).ok());
-    inputs.map(|input| work(&input)).count()
-}
 
 fn main() {
     let mut by_none: BTreeSet<&str> = reach::take().into_iter().map(|(name, _)| name).collect();
     let all = by_none.len();
     println!("{:18} {:>6} {:>7}  decisions reached, of {all}", "target", "seeds", "corpus");
-    for target in TARGETS {
-        let (seeds, corpus) = (run_all("seeds", target), run_all("corpus", target));
+    for target in &TARGETS {
+        let (seeds, corpus) = (reach::run_all("seeds", target), reach::run_all("corpus", target));
         let reached: Vec<&str> =
             reach::take().into_iter().filter(|(_, count)| *count > 0).map(|(name, _)| name).collect();
         if !reached.is_empty() {
@@ -30,5 +21,14 @@ fn main() {
         }
         reached.into_iter().for_each(|name| _ = by_none.remove(name));
     }
-    println!("reached by none: {}", by_none.into_iter().collect::<Vec<_>>().join(" "));
+    println!("reached by none:");
+    for (names, why) in reach::BEYOND {
+        let names: Vec<&str> = names.iter().copied().filter(|name| by_none.remove(name)).collect();
+        if !names.is_empty() {
+            println!("  {}: {why}", names.join(" "));
+        }
+    }
+    if !by_none.is_empty() {
+        println!("  {}: nobody knows why", by_none.into_iter().collect::<Vec<_>>().join(" "));
+    }
 }

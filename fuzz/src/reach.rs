@@ -3,8 +3,32 @@
 //! Where a toolchain has no tools for source coverage, this tells what fuzzing does not see: every drop has a name.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::path::Path;
 
 use pontoon_dataplane::{DropReason, Verdict};
+
+use crate::Target;
+
+/// What no seed reaches, and why. All else is reached by one.
+pub const BEYOND: [(&[&str], &str); 5] = [
+    (
+        &["port-down", "port-error", "port-full", "port-gone", "unsegmentable"],
+        "devices refuse, after the decision; end-to-end tests reach them",
+    ),
+    (&["hand-over"], "needs a second worker; dataplane/tests/engine.rs, and the bench handover"),
+    (
+        &["fragment-lost", "fragment-timeout", "route-timeout"],
+        "time alone causes them, and no verdict tells of it; they are held against the books as counters",
+    ),
+    (
+        &["reply-limited", "resolver-share"],
+        "need thousands of frames, and an input has a hundred; the simulation and end-to-end tests reach them",
+    ),
+    (
+        &["sessions-full", "session-share", "ports-exhausted", "fragments-full", "edge-busy"],
+        "the same for sessions; property tests with small tables, and the simulation",
+    ),
+];
 
 static DROPS: [AtomicU64; DropReason::COUNT] = [const { AtomicU64::new(0) }; DropReason::COUNT];
 
@@ -32,4 +56,12 @@ pub fn take() -> Vec<(&'static str, u64)> {
     let verdicts = KINDS.iter().copied().zip(VERDICTS.iter().map(|count| count.swap(0, Relaxed)));
     let drops = DropReason::ALL.iter().map(|&it| (it.name(), DROPS[it as usize].swap(0, Relaxed)));
     verdicts.chain(drops).collect()
+}
+
+/// Runs every input in `folder` of a target (`seeds` or `corpus`); how many there were.
+pub fn run_all(folder: &str, (name, work): &Target) -> usize {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let inputs = entries.filter_map(|entry| std::fs::read(entry.path()).ok());
+    inputs.map(|input| work(&input)).count()
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use pontoon_dataplane::edge::config::{Action, Mapping, Rule};
+use pontoon_dataplane::edge::config::{Action, Mapping, Rule, UplinkChoice};
 use pontoon_dataplane::edge::punt::{Answer, Neighbour, Route};
 use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
 use pontoon_dataplane::network::{NetworkId, Snapshot};
@@ -196,6 +196,12 @@ pub(super) struct Change {
     tunnel: bool,
     /// Another port 2 takes the place of that.
     pub(super) port: bool,
+    /// It may use no uplink.
+    uplinks: bool,
+    /// Its packets are to leave from the tunnel's address.
+    snat_address: bool,
+    /// That is none of the host's any more, and later is one again.
+    host_address: bool,
 }
 
 impl Change {
@@ -204,6 +210,15 @@ impl Change {
             let edge = &mut Arc::make_mut(network).edge;
             edge.internal ^= self.internal;
             edge.isolated ^= self.isolated;
+            if self.uplinks {
+                edge.uplinks = match edge.uplinks {
+                    UplinkChoice::None => UplinkChoice::default(),
+                    _ => UplinkChoice::None,
+                };
+            }
+            if self.snat_address {
+                edge.snat_address = edge.snat_address.xor(Some(ADDRESSES[7]));
+            }
             if self.rule {
                 edge.rules = if edge.rules.is_empty() { [no_dns()].into() } else { [].into() };
             }
@@ -222,6 +237,9 @@ impl Change {
         }
         if self.tunnel {
             edge.uplinks.retain(|uplink| uplink.port != PortId(TUNNEL));
+        }
+        if self.host_address && edge.host_addresses.pop_if(|last| *last == ADDRESSES[7]).is_none() {
+            edge.host_addresses.push(ADDRESSES[7]);
         }
         if let Some(port) = snapshot.ports.get_mut(2).filter(|_| self.port) {
             *port = super::snapshot().ports.swap_remove(2);

@@ -240,6 +240,11 @@ pub(crate) fn step_seeds() -> Vec<(&'static str, Vec<u8>)> {
             "pieces-that-overlap",
             plain.seed(&[to_gateway(&piece(0, false, true, true)), to_gateway(&piece(1, true, true, false))]),
         ),
+        ("back-to-itself", plain.seed(&[ask(2), frame(2, Own, &to(Own), &udp(2, Own))])),
+        ("by-no-port", plain.seed(&[ask(8)])),
+        ("datagram-for-the-gateway", plain.seed(&[to_gateway(&udp(2, Gateways))])),
+        ("discovery-for-the-gateway", plain.seed(&[to_gateway(&what(7, &[0, 50, 0]))])),
+        ("half-a-packet-for-the-gateway", plain.seed(&[to_gateway(&what(7, &[2, 19, 0x45]))])),
         ("echo", plain.seed(&[to_gateway(&what(3, &[9, 64]))])),
         (
             "super-frame",

@@ -9,16 +9,22 @@ fn route(network: u8, destination: u8, way: u8) -> Vec<u8> {
 /// What is turned round in the snapshot, in the order of the target's.
 #[derive(Clone, Copy)]
 enum Change {
-    Isolated = 1,
+    Internal,
+    Isolated,
     Rule,
     Mapping,
     Publications,
-    Port = 6,
+    Tunnel,
+    Port,
+    Uplinks,
+    SnatAddress,
+    HostAddress,
 }
 
 /// How many of those there are.
-const CHANGES: u8 = 7;
+const CHANGES: u8 = 10;
 
+const NOWHERE: u8 = 0;
 const ROUTED: u8 = 1;
 const NARROW: u8 = 2;
 const TUNNELLED: u8 = 3;
@@ -28,6 +34,7 @@ pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
     const TCP: u8 = 0;
     const UDP: u8 = 1;
     const ICMP: u8 = 2;
+    const ANOTHER: u8 = 3;
     const GATEWAY: u8 = 0;
     const GATEWAYS_OWN: u8 = 3;
     const NEIGHBOUR: u8 = 5;
@@ -69,6 +76,10 @@ pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let answered = |packet: &[u8]| [&[3], &packet[1..]].concat();
     let later = |time: u16| [&[5][..], &time.to_le_bytes()].concat();
     let routed = route(0, REMOTE, ROUTED);
+    let unresolved = |mut route: Vec<u8>| {
+        route[5] = 0;
+        route
+    };
     let change = |what: Change| {
         [7].into_iter().chain((0..CHANGES).map(|it| (it == what as u8).into())).collect::<Vec<u8>>()
     };
@@ -121,6 +132,32 @@ pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
             ]
             .concat(),
         ),
+        ("no-route", [route(0, REMOTE, NOWHERE), out()].concat()),
+        ("no-uplink-is-left", [route(0, REMOTE, TUNNELLED), out(), change(Change::Tunnel), out()].concat()),
+        ("no-uplink-may-be-used", [&routed[..], &change(Change::Uplinks), &out(), &syn].concat()),
+        (
+            "no-address-is-left",
+            [route(0, REMOTE, TUNNELLED), out(), change(Change::HostAddress), out()].concat(),
+        ),
+        (
+            "address-of-the-network",
+            [&routed[..], &change(Change::SnatAddress), &out(), &change(Change::HostAddress), &out()]
+                .concat(),
+        ),
+        ("next-hop-is-silent", [unresolved(routed.clone()), out(), later(130).repeat(5), out()].concat()),
+        ("internal", [&change(Change::Internal)[..], &routed, &out()].concat()),
+        (
+            "no-link",
+            [
+                &change(Change::Isolated)[..],
+                &linked,
+                &for_mac(packet(1, TCP, (1, 6), (0, 3), SYN, WHOLE), NEIGHBOUR - 1),
+            ]
+            .concat(),
+        ),
+        ("no-host-port", packet(3, TCP, (3, 6), (HOST, 7), SYN, WHOLE)),
+        ("to-a-group", packet(0, UDP, CLIENT, (11, 4), 0, WHOLE)),
+        ("another-protocol", packet(0, ANOTHER, CLIENT, (REMOTE, 0), 0, WHOLE)),
         (
             "routes-change",
             [&routed[..], &out(), &[6, 3], &out(), &route(0, REMOTE, TUNNELLED), &out()].concat(),
