@@ -316,6 +316,7 @@ impl World {
                 DropReason::FragmentLost,
                 DropReason::RouteTimeout,
                 DropReason::NeighbourTimeout,
+                DropReason::PortsExhausted,
             ];
             let drops: u64 = counted.drops.iter().map(|(_, traffic)| traffic.frames).sum();
             let timed: u64 = by_time.iter().map(|&reason| counted.dropped(reason)).sum();

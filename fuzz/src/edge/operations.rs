@@ -164,7 +164,7 @@ pub(super) fn route(network: u16, destination: Ipv4Addr, way: Option<Way>, is_re
 /// Reads an answer of control: about a route mostly.
 pub(super) fn answer(input: &mut Unstructured<'_>) -> Result<Answer> {
     const WAYS: [Option<Way>; 4] = [None, Some(Way::Routed), Some(Way::Narrow), Some(Way::Tunnelled)];
-    let kind = input.int_in_range(0..=7u8)?;
+    let kind = input.int_in_range(0..=8u8)?;
     if kind <= 2 {
         let (network, destination) = (one_of(&[0, 1])(input)?, one_of(&ADDRESSES)(input)?);
         return Ok(route(network, destination, one_of(&WAYS)(input)?, input.arbitrary()?));
@@ -178,7 +178,9 @@ pub(super) fn answer(input: &mut Unstructured<'_>) -> Result<Answer> {
         4 => Answer::PortsHeld { protocol, ports: vec![(port, port)] },
         5 => Answer::PortKept { protocol, port },
         6 => Answer::PortsLost { protocol, ports: vec![port] },
-        _ => Answer::PortRefused { protocol, port },
+        7 => Answer::PortRefused { protocol, port },
+        // There are no more.
+        _ => Answer::PortsHeld { protocol, ports: Vec::new() },
     })
 }
 

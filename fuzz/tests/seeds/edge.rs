@@ -76,6 +76,17 @@ pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let answered = |packet: &[u8]| [&[3], &packet[1..]].concat();
     let later = |time: u16| [&[5][..], &time.to_le_bytes()].concat();
     let routed = route(0, REMOTE, ROUTED);
+    let routes = [&routed[..], &route(0, 9, ROUTED)].concat();
+    let many = |port: u8, half: u8| {
+        let flow = |to: u8| packet(port, UDP, (port, 6), (REMOTE + to / 8, to % 8), 0, WHOLE);
+        (0..13).map(|to| to + half).flat_map(flow).collect::<Vec<u8>>()
+    };
+    let no_more_ports = [6, 8, UDP, 0];
+    let by_a_port_each = |from: core::ops::Range<u8>| {
+        let flow = |from| packet(0, UDP, (0, from), (REMOTE, 4), 0, WHOLE);
+        from.flat_map(flow).collect::<Vec<u8>>()
+    };
+    let from_four = packet(2, UDP, (2, 6), (REMOTE, 4), 0, WHOLE);
     let unresolved = |mut route: Vec<u8>| {
         route[5] = 0;
         route
@@ -91,6 +102,12 @@ pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         // Found by fuzzing: the host sends to the gateway's MAC, which it has itself.
         ("host-to-itself", for_mac(by_host, GATEWAYS_OWN)),
+        // The first one does not go on, and a new rule denies their session.
+        (
+            "fragments-that-are-denied",
+            [&routed[..], &out(), &change(Change::Rule), &with_ttl(to_remote(FIRST), 0), &to_remote(SECOND)]
+                .concat(),
+        ),
         ("last-hop", [routed.clone(), with_ttl(out(), 0), with_ttl(out(), 1)].concat()),
         ("waits-for-a-route", [out(), later(200), routed.clone(), later(1000), out()].concat()),
         (
@@ -145,6 +162,13 @@ pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
                 .concat(),
         ),
         ("next-hop-is-silent", [unresolved(routed.clone()), out(), later(130).repeat(5), out()].concat()),
+        // Which no one answers, to as many destinations: they do not yield to one another so soon.
+        ("more-than-an-endpoint-may-have", [&routes[..], &many(0, 0), &many(0, 1)].concat()),
+        ("more-than-there-may-be", [&routes[..], &many(0, 0), &many(1, 1), &from_four].concat()),
+        (
+            "more-than-there-are-ports",
+            [&routed[..], &by_a_port_each(0..4), &no_more_ports, &later(130), &by_a_port_each(4..5)].concat(),
+        ),
         ("internal", [&change(Change::Internal)[..], &routed, &out()].concat()),
         (
             "no-link",
