@@ -21,7 +21,7 @@ pub const BEYOND: [(&[&str], &str); 4] = [
     ),
     (
         &["fragment-timeout", "route-timeout", "fragments-full"],
-        "time causes them, or another's frame, and no verdict tells of it; they are held against the books as counters",
+        "what waits is given up, by time or for another frame, and no verdict tells of it; unit tests hold the counters",
     ),
     (
         &["reply-limited", "resolver-share"],

@@ -218,9 +218,14 @@ impl World {
         for port in self.core.snapshot().ports.iter().flatten() {
             let counted = CounterSum::of(&port.counters);
             assert_eq!((counted.rx.frames, counted.rx.bytes), self.received[port.id.index()], "{}", port.id);
-            // Time alone drops what waits, and no verdict speaks of it.
-            let by_time = [DropReason::FragmentTimeout, DropReason::FragmentLost, DropReason::RouteTimeout];
-            for &reason in DropReason::ALL.iter().filter(|reason| !by_time.contains(reason)) {
+            // What waits is dropped by time, or makes way for others, and no verdict speaks of it.
+            let waited = [
+                DropReason::FragmentTimeout,
+                DropReason::FragmentsFull,
+                DropReason::FragmentLost,
+                DropReason::RouteTimeout,
+            ];
+            for &reason in DropReason::ALL.iter().filter(|reason| !waited.contains(reason)) {
                 let seen = self.dropped[port.id.index()][reason as usize];
                 assert_eq!(counted.dropped(reason), seen, "{reason} on {}", port.id);
             }

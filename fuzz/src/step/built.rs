@@ -112,6 +112,7 @@ enum What {
         overlaps: bool,
         more: bool,
         twice: bool,
+        #[arbitrary(with = within(0..=15))]
         ident: u8,
     },
     Discovery {
@@ -211,7 +212,7 @@ impl Arrival {
                 let place = u16::from(place) * if overlaps { 3 } else { 8 };
                 let piece = echo(56).repeat(1 + usize::from(twice));
                 let place = place | if more { 0x2000 } else { 0 };
-                (IPV4, ipv4(1, own, gateway, (64, place), ident % 4, &piece))
+                (IPV4, ipv4(1, own, gateway, (64, place), ident, &piece))
             }
             What::Discovery { kind, about, says } => {
                 (IPV6, ipv6(58, own6, &discovery(kind, station(about).2, station(says).0)))

@@ -154,6 +154,11 @@ fn udp(len: u8, to: Whose) -> Vec<u8> {
     what(1, &[&[len, 64][..], &to.bytes()].concat())
 }
 
+/// The first piece of a packet.
+fn first_piece(ident: u8) -> Vec<u8> {
+    what(4, &[0, 0, 1, 0, ident])
+}
+
 fn piece(place: u8, overlaps: bool, more: bool, twice: bool) -> Vec<u8> {
     what(4, &[place, overlaps.into(), more.into(), twice.into(), 1])
 }
@@ -245,6 +250,11 @@ pub(crate) fn step_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("datagram-for-the-gateway", plain.seed(&[to_gateway(&udp(2, Gateways))])),
         ("discovery-for-the-gateway", plain.seed(&[to_gateway(&what(7, &[0, 50, 0]))])),
         ("half-a-packet-for-the-gateway", plain.seed(&[to_gateway(&what(7, &[2, 19, 0x45]))])),
+        // Of the first one nobody hears again.
+        (
+            "pieces-of-more-than-may-wait",
+            plain.seed(&(0..9).map(|ident| to_gateway(&first_piece(ident))).collect::<Vec<_>>()),
+        ),
         ("echo", plain.seed(&[to_gateway(&what(3, &[9, 64]))])),
         (
             "super-frame",
