@@ -393,7 +393,9 @@ impl World {
         let (number, link) = (self.hosts.len(), self.links.len());
         let [a, b, c] = self.lans[lan].prefix;
         let last = 10 + number as u8;
-        let own = (MacAddr([2, 0x42, a, b, c, last]), Ipv4Addr::new(a, b, c, last));
+        // Only within a network do MACs differ: a site's other network has the same ones.
+        let nth = 10 + self.members(lan).count() as u8;
+        let own = (MacAddr([2, 0x42, a, b, 0, nth]), Ipv4Addr::new(a, b, c, last));
         let port = self.add_port(switch, Some(lan), Some(own), (link, 1));
         if let Some(Some(port)) = self.switches[switch].snapshot.ports.get_mut(port.index()) {
             port.settings.guard = guarded;

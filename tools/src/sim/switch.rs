@@ -19,7 +19,8 @@ use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::segment::{Work, needs_work, segment};
 use pontoon_dataplane::step::Core;
 use pontoon_dataplane::trace::describe::describe;
-use pontoon_dataplane::{DropReason, Frame, PortId, Timestamp, Verdict};
+use pontoon_dataplane::verdict::FloodCause;
+use pontoon_dataplane::{DropReason, Frame, MacAddr, PortId, Timestamp, Verdict};
 
 use super::agenda::{MILLI, Micros, SECOND};
 use super::lane::{BATCH, Lane};
@@ -289,8 +290,39 @@ impl Switch {
         if matches!(verdict, Verdict::Wait(_)) {
             self.held.push((port, wire.bytes.to_vec(), wire.clone()));
         }
+        self.check_lookup((worker, port), clock, wire, verdict, effects);
         self.send(worker, delay, Some((port, wire)), effects);
         self.let_waiting_go_on(now, effects);
+    }
+
+    /// A frame leaves where the FDB has its address, or by all ports if it has none. The core remembers where in the table it has found an
+    /// address last; here it is looked for.
+    fn check_lookup(
+        &self,
+        (worker, port): (usize, PortId),
+        clock: Timestamp,
+        wire: &Wire,
+        verdict: Verdict,
+        effects: &mut Effects,
+    ) {
+        let snapshot = self.workers[worker].core.snapshot();
+        let found = || {
+            let network = snapshot.network(snapshot.port(port)?.place.network()?)?;
+            let egress = network.fdb.lookup(MacAddr::from_prefix(&wire.bytes), clock)?;
+            snapshot.port(egress).map(|egress| egress.id)
+        };
+        let is_right = match verdict {
+            // To an isolated endpoint also what the FDB has forgotten.
+            Verdict::Forward { egress } => found().is_none_or(|known| known == egress),
+            Verdict::Flood { cause: FloodCause::UnknownUnicast, .. } => found().is_none(),
+            _ => true,
+        };
+        if !is_right {
+            let (number, frame, found) = (self.number, describe(&wire.frame()), found());
+            effects
+                .findings
+                .push(format!("switch {number}: {frame} by {port}: {verdict}; the FDB has {found:?}"));
+        }
     }
 
     /// What waited goes on with what is known now.
