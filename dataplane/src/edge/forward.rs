@@ -17,6 +17,7 @@ use super::tuple::Tuple;
 use super::way::{Found, endpoint_hop, uplink_hop};
 use crate::addr::MacAddr;
 use crate::gateway::errors::{TIME_EXCEEDED, fragmentation_needed};
+use crate::guard;
 use crate::network::{Network, Snapshot};
 use crate::trace::decision::{Ended, Routing, Tracking};
 use crate::verdict::{DropReason, Translation, Verdict, Wait};
@@ -301,7 +302,8 @@ impl Edge {
         }
     }
 
-    /// Whoever began may have moved, outside to another router or uplink, inside to another MAC: answers follow.
+    /// Whoever began may have moved, outside to another router or uplink, inside to another MAC: answers follow. If it was somebody who is
+    /// not guarded, in the name of an endpoint that is, they follow the endpoint as soon as it speaks.
     ///
     /// # Errors
     /// [`DropReason::EdgeSource`]: not by that uplink, for he is on another's subnet.
@@ -321,7 +323,7 @@ impl Edge {
             Some(_) if hop.egress == it.port.id => Some(Hop { dst_mac: it.view.src, ..hop }),
             // Not believed: the next answer looks for the route.
             Some(uplink) => Some(uplink_hop(uplink, it.view.src, uplink.mtu, Hop::UNKNOWN.generation)),
-            None if it.port.id == session.owner() => self.hop_back_inside(it),
+            None if it.port.id == session.owner() || guard::is_guarded(it.port) => self.hop_back_inside(it),
             None => None,
         };
         if let Some(hop) = moved.filter(|_| !self.is_dry()) {

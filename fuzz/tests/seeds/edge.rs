@@ -102,6 +102,11 @@ pub(crate) fn edge_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         // Found by fuzzing: the host sends to the gateway's MAC, which it has itself.
         ("host-to-itself", for_mac(by_host, GATEWAYS_OWN)),
+        // Found by fuzzing: a connection is begun in the name of an endpoint, which then uses it, and whose answers went astray.
+        (
+            "begun-in-anothers-name",
+            [&packet(2, TCP, CLIENT, (HOST, 3), SYN, WHOLE)[..], &answered(&hairpin)].concat(),
+        ),
         // The first one does not go on, and a new rule denies their session.
         (
             "fragments-that-are-denied",
