@@ -303,7 +303,7 @@ impl Edge {
     }
 
     /// Whoever began may have moved, outside to another router or uplink, inside to another MAC: answers follow. If it was somebody who is
-    /// not guarded, in the name of an endpoint that is, they follow the endpoint as soon as it speaks.
+    /// not guarded, in the name of an endpoint that is, they follow the endpoint as soon as it speaks, and nobody else after that.
     ///
     /// # Errors
     /// [`DropReason::EdgeSource`]: not by that uplink, for he is on another's subnet.
@@ -323,7 +323,13 @@ impl Edge {
             Some(_) if hop.egress == it.port.id => Some(Hop { dst_mac: it.view.src, ..hop }),
             // Not believed: the next answer looks for the route.
             Some(uplink) => Some(uplink_hop(uplink, it.view.src, uplink.mtu, Hop::UNKNOWN.generation)),
-            None if it.port.id == session.owner() || guard::is_guarded(it.port) => self.hop_back_inside(it),
+            None if guard::is_guarded(it.port) => self.hop_back_inside(it),
+            None if hop.egress != it.port.id
+                && it.snapshot.port(hop.egress).is_some_and(guard::is_guarded) =>
+            {
+                None
+            }
+            None if it.port.id == session.owner() => self.hop_back_inside(it),
             None => None,
         };
         if let Some(hop) = moved.filter(|_| !self.is_dry()) {

@@ -132,6 +132,25 @@ fn an_endpoint_that_goes_takes_its_sessions_with_it() {
 }
 
 #[test]
+fn who_begins_in_a_guarded_endpoints_name_does_not_get_its_answers() {
+    let mut world = World::ready();
+    world.change(|snapshot| {
+        let port = snapshot.ports[4].as_mut().unwrap();
+        (port.settings.guard, port.identity) = (false, None);
+    });
+    let answers_go_to = |world: &mut World, port| world.outside(&udp((REMOTE, 53), (HOST, port))).1[0].port;
+    let by_another = ethernet(GATEWAY.mac, mac(4), ethertype::IPV4, &query(40_000).packet());
+    let (_, left) = world.step(4, &by_another);
+    let port = left[0].ports().0;
+    assert_eq!(answers_go_to(&mut world, port), 4);
+    world.inside(2, &query(40_000));
+    assert_eq!(answers_go_to(&mut world, port), 2);
+    world.step(4, &by_another);
+    assert_eq!(answers_go_to(&mut world, port), 2, "whose flow it is now");
+    assert_eq!(world.sessions(), 1);
+}
+
+#[test]
 fn a_session_ends_when_the_route_leads_to_another_address() {
     let mut world = World::ready();
     let (_, left) = world.inside(2, &query(40_000));
