@@ -52,7 +52,7 @@ async fn a_sandbox_gets_all_that_it_asks_for_or_nothing() {
         ("speed", json!(9), 400, "speed"),
         ("sandbox", json!({}), 400, "either netns or pid"),
         ("sandbox", json!({"netns": "b"}), 404, "no network namespace b"),
-        ("publications", json!(["80"]), 400, "does not say what to publish"),
+        ("publications", json!(["80:"]), 400, "does not say what to publish"),
         ("networks", json!([{"network": "red"}, {"network": "blue"}]), 404, "no network blue"),
         ("networks", json!([{"network": "red"}, {"network": "red"}]), 409, "is on the network red already"),
         ("links", json!([{"to": "nobody"}]), 404, "no endpoint nobody on red or default"),
