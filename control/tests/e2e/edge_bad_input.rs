@@ -174,7 +174,7 @@ fn files(edge: &Edge) {
         ("snat_ip = \"eth0\"", "", "edge.toml:4:11: write auto, or an IPv4 address"),
         ("nat_mapping = \"cone\"", "", "unknown variant `cone`"),
         ("internal = true\nuplink = \"auto\"", "", "cannot be internal and have"),
-        ("", "[[network.publish]]\nendpoint = \"web\"\nports = \"80\"\n", "does not say what to publish"),
+        ("", "[[network.publish]]\nendpoint = \"web\"\nports = \"80:\"\n", "does not say what to publish"),
         ("", "[[network.publish]]\nendpoint = \"db\"\nports = \"80:80\"\n", "no endpoint blue/db"),
         ("", "[network.publish]\nendpoint = \"web\"\nports = \"80:80\"\n", "write [[network.publish]]"),
         ("", "[[network.rule]]\naction = \"refuse\"\n", "unknown variant `refuse`"),

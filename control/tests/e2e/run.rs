@@ -69,7 +69,7 @@ impl Drop for Running {
 impl Running {
     /// Starts one and waits until it has said `up`.
     fn start(daemon: &Daemon, options: &str, command: &[&str]) -> Running {
-        let mut running = hangs_up(PONTOON);
+        let mut running = heeds_signals(PONTOON);
         running.arg("--socket").arg(daemon.path("pontoon.sock")).arg("run");
         running.args(options.split_whitespace()).arg("--").args(command);
         Running::of(running)
@@ -279,17 +279,17 @@ fn open_terminal() -> (fs::File, String) {
     (person.into(), path)
 }
 
-/// A program that does not ignore SIGHUP, as all do that are started under nohup.
-fn hangs_up(program: &str) -> Command {
+/// A program that does not ignore SIGHUP, SIGINT and SIGQUIT, as those do that are started under nohup or in the background of a script.
+fn heeds_signals(program: &str) -> Command {
     let mut command = Command::new("env");
-    command.args(["--default-signal=HUP", program]);
+    command.args(["--default-signal=HUP,INT,QUIT", program]);
     command
 }
 
 /// A command of a shell in a sandbox, whose terminal that is.
 fn at_terminal(path: &str, script: &str) -> Child {
     let open = || fs::File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).unwrap();
-    let mut command = hangs_up("setsid");
+    let mut command = heeds_signals("setsid");
     command.args(["--ctty", PONTOON, "run", "--network", "none", "--", "bash", "-c", script]);
     command.stdin(open()).stdout(open()).stderr(open()).spawn().unwrap()
 }
