@@ -422,6 +422,7 @@ fn watch(manager: &Arc<Manager>) -> Result<Sender<()>, DaemonError> {
                 recv(events) -> event => match event {
                     Ok(Event::PortLost { port, cause }) => manager.port_lost(port, &cause),
                     Ok(Event::LoopSeen(seen)) => manager.loop_seen(&seen, Instant::now()),
+                    Ok(Event::ReadElsewhere { port, reader }) => manager.world().set_reader(port, reader),
                     Ok(Event::WorkerStopped { worker, cause }) => {
                         tracing::error!("worker {worker} has stopped, its ports are dead: {cause}; restart the daemon");
                     }

@@ -19,7 +19,7 @@ use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
 use pontoon_dataplane::edge::config::Limits;
 use pontoon_dataplane::edge::view::SessionFilter;
-use pontoon_dataplane::engine::{Engine, EngineConfig, Event};
+use pontoon_dataplane::engine::{Engine, EngineConfig, Event, Reader};
 use pontoon_dataplane::fdb::{EntryKind, FdbStats};
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::port::{Device, Offloads};
@@ -342,6 +342,13 @@ impl World for Host {
 
     fn forget_behind_lost_links(&self) {
         self.engine.forget_behind_lost_links();
+    }
+
+    fn set_reader(&self, port: PortId, reader: Reader) {
+        // It may have been removed since; that a worker is lost is an event of its own.
+        if let Err(error) = self.engine.set_reader(port, reader) {
+            tracing::debug!("{port} is read by the same worker as before: {error}");
+        }
     }
 
     fn forget(&self, network: &str, mac: MacAddr) -> Result<bool, Error> {

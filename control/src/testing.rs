@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
 use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
 use pontoon_dataplane::edge::view::SessionView;
-use pontoon_dataplane::engine::Event;
+use pontoon_dataplane::engine::{Event, Reader};
 use pontoon_dataplane::fdb::FdbStats;
 use pontoon_dataplane::network::{Identity, PortSettings};
 use pontoon_dataplane::port::Offloads;
@@ -469,6 +469,8 @@ impl World for FakeWorld {
     }
 
     fn forget_behind_lost_links(&self) {}
+
+    fn set_reader(&self, _: PortId, _: Reader) {}
 
     fn flush(&self, _: &str, _: Option<&PortName>) -> Result<(), Error> {
         Ok(())

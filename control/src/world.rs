@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use pontoon_dataplane::counters::CounterSum;
 use pontoon_dataplane::edge::config::Limits;
 use pontoon_dataplane::edge::view::{EdgeStats, SessionView};
-use pontoon_dataplane::engine::Event;
+use pontoon_dataplane::engine::{Event, Reader};
 use pontoon_dataplane::fdb::FdbStats;
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::port::memory::OwnedFrame;
@@ -216,6 +216,9 @@ pub trait World: Send + Sync {
 
     /// Forgets what was learned behind ports whose link is down.
     fn forget_behind_lost_links(&self);
+
+    /// Has a port read by another worker, if it is still there.
+    fn set_reader(&self, port: PortId, reader: Reader);
 
     /// Forgets one learned address. Returns whether there was one.
     ///

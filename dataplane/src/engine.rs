@@ -24,7 +24,7 @@ use crate::storm::Loop;
 use crate::time::Timestamp;
 use crate::trace::{KnownRoute, Trace};
 use crate::worker::{
-    Command, Gone, Inspect, PortIo, Post, Wake, Worker, WorkerSetup, hand_overs, mailbox, settle,
+    Command, Gone, Inspect, Placement, PortIo, Post, Wake, Worker, WorkerSetup, hand_overs, mailbox, settle,
 };
 use tables::Tables;
 
@@ -92,6 +92,13 @@ pub enum Event {
     /// What is flooded comes back by a port. [`Engine::set_blocked`] ends that; until then the data plane drops what the port would flood,
     /// and tells again, once a second at most.
     LoopSeen(Loop),
+    /// The port had better be read by another worker: [`Engine::set_reader`]. Told once; if nothing is done the port goes on as it is.
+    ReadElsewhere {
+        /// The port.
+        port: PortId,
+        /// Who should read it.
+        reader: Reader,
+    },
     /// A worker has ended of its own accord: frames of its ports are not moved any more.
     WorkerStopped {
         /// The worker's number.
@@ -99,6 +106,15 @@ pub enum Event {
         /// What the system said.
         cause: String,
     },
+}
+
+/// Who reads a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// The worker that it was given when it was added.
+    Home,
+    /// The edge's worker.
+    Edge,
 }
 
 /// A command that the engine could not carry out.
@@ -185,6 +201,7 @@ impl Engine {
         let wakes = (0..count).map(|_| Wake::new().map(Arc::new)).collect::<Result<Vec<_>, _>>();
         let wakes = wakes.map_err(system)?;
         let hand_overs = hand_overs(&wakes);
+        let cpus = cpus();
         let workers = (wakes.into_iter().zip(hand_overs).enumerate())
             .map(|(number, (wake, handover))| {
                 let (post, mailbox) = mailbox(wake);
@@ -194,6 +211,7 @@ impl Engine {
                     events: event_sender.clone(),
                     requests: request_sender.clone(),
                     handover,
+                    placement: Placement::new(number, count, cpus),
                     epoch,
                     spin: config.spin,
                     niceness: config.niceness,
@@ -375,12 +393,12 @@ impl Engine {
     /// [`EngineError::NoSuchNetwork`], [`EngineError::Full`].
     pub fn add_port(&self, spec: PortSpec, device: Device) -> Result<PortId, EngineError> {
         let mut tables = self.lock();
-        let (id, owner) = tables.add_port(spec, device.own_mac())?;
+        let (id, home) = tables.add_port(spec, device.own_mac())?;
         let io = Arc::new(PortIo::new(id, device));
         tables.set_device(id, Some(Arc::clone(&io)));
         // Every worker must know the port before one of them learns from it.
         self.publish(&mut tables)?;
-        self.workers.get(owner).map_or(Ok(()), |worker| worker.tell(Command::Own(io)))?;
+        self.worker(home)?.tell(Command::Own { io, guest: false })?;
         Ok(id)
     }
 
@@ -477,6 +495,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Has a port read by another worker. No frame is lost or overtakes another: the one lets go, and all that it handed over has gone on, before
+    /// the other begins.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchPort`].
+    pub fn set_reader(&self, id: PortId, reader: Reader) -> Result<(), EngineError> {
+        let mut tables = self.lock();
+        let io = tables.device(id)?;
+        let (from, to) = tables.set_reader(id, reader);
+        if from == to {
+            return Ok(());
+        }
+        let (from, guest) = (self.worker(from)?, reader != Reader::Home);
+        from.tell(Command::Disown(id))?;
+        self.settle(std::slice::from_ref(from))?;
+        self.settle(std::slice::from_ref(self.edge_worker()?))?;
+        self.worker(to)?.tell(Command::Own { io, guest })
+    }
+
     /// What the port counted, over all workers.
     ///
     /// # Errors
@@ -503,7 +540,11 @@ impl Engine {
 
     /// The worker that owns the edge.
     fn edge_worker(&self) -> Result<&WorkerHandle, EngineError> {
-        self.workers.first().ok_or(EngineError::WorkerLost)
+        self.worker(0)
+    }
+
+    fn worker(&self, number: usize) -> Result<&WorkerHandle, EngineError> {
+        self.workers.get(number).ok_or(EngineError::WorkerLost)
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -530,9 +571,13 @@ fn ask<T>(worker: &WorkerHandle, what: impl FnOnce(Sender<T>) -> Inspect) -> Res
     answer.recv().map_err(|_| EngineError::WorkerLost)
 }
 
-/// One worker moves all that two CPUs can produce, for senders and receivers need the rest (measured: two workers on two CPUs
-/// are not faster than one); beyond that a quarter of the machine.
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Two, so that who sends and who answers find one on either of two CPUs; of a large machine a quarter, for senders and receivers need the
+/// rest. Where two are too many, one of them gives its ports away ([`Event::ReadElsewhere`]).
 fn sensible_workers() -> usize {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    (cpus / 4).clamp(1, 8)
+    let cpus = cpus();
+    (cpus / 4).clamp(cpus.min(2), 8)
 }

@@ -9,6 +9,7 @@ mod doorbell;
 mod egress;
 mod handover;
 mod mailbox;
+mod placement;
 mod spin;
 mod wake;
 
@@ -40,6 +41,8 @@ use egress::Egress;
 pub(crate) use egress::PortIo;
 pub(crate) use handover::{HandOver, hand_overs};
 pub(crate) use mailbox::{Gone, Mailbox, Post, mailbox, settle};
+pub(crate) use placement::Placement;
+use placement::Stay;
 use spin::Spin;
 pub(crate) use wake::Wake;
 
@@ -74,6 +77,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) events: Sender<Event>,
     pub(crate) requests: Sender<Request>,
     pub(crate) handover: HandOver,
+    pub(crate) placement: Placement,
     pub(crate) epoch: Instant,
     pub(crate) spin: Duration,
     pub(crate) niceness: i32,
@@ -87,6 +91,7 @@ struct Lane {
     busy: bool,
     /// Turns since its last frame in which others had some.
     silent: u32,
+    stay: Stay,
 }
 
 /// What was read from a port before anything of it was decided about.
@@ -115,6 +120,8 @@ pub(crate) struct Worker {
     traffic: bool,
     /// Other workers handed frames over lately: they are looked after as a busy lane is.
     handed_over: bool,
+    /// Frames that this one handed over in a port's turn.
+    given: usize,
     /// Frames that had to wait may go on, more of them than one turn allows.
     more_ready: bool,
     /// Ports whose interface went down, and when to look at them next.
@@ -140,6 +147,7 @@ impl Worker {
             busy: VecDeque::new(),
             traffic: false,
             handed_over: false,
+            given: 0,
             more_ready: false,
             down: Vec::new(),
             next_look: Timestamp::ZERO,
@@ -199,6 +207,7 @@ impl Worker {
                     if read > 0 && !self.down.is_empty() {
                         self.down.retain(|&down| down != id);
                     }
+                    self.judge_place(now, id, read);
                     if self.stays_busy(id, read) {
                         self.busy.push_back(id);
                     }
@@ -218,7 +227,16 @@ impl Worker {
             }
         } else {
             // On a machine with few CPUs the one we wait for may need ours.
-            std::thread::yield_now();
+            self.setup.placement.give_way();
+        }
+    }
+
+    /// Says so when another worker had better read the port.
+    fn judge_place(&mut self, now: Timestamp, port: PortId, read: usize) {
+        let given = std::mem::take(&mut self.given);
+        let Some(lane) = self.lanes.get_mut(port.index()).and_then(Option::as_mut) else { return };
+        if let Some(reader) = self.setup.placement.judge(now, &mut lane.stay, read, given) {
+            let _ = self.setup.events.send(Event::ReadElsewhere { port, reader });
         }
     }
 
@@ -343,6 +361,7 @@ impl Worker {
 
     /// The frame in the buffer is for the edge, which another worker owns.
     fn hand_over(&mut self, ingress: PortId) {
+        self.given += 1;
         let HandOver::Give(giver) = &mut self.setup.handover else { return };
         if !giver.give(ingress, &mut self.buffer)
             && let Some(port) = self.core.snapshot().port(ingress)
@@ -495,6 +514,7 @@ mod tests {
             events,
             requests,
             handover: ends.remove(number),
+            placement: Placement::new(number, 2, 2),
             epoch: Instant::now(),
             spin: Duration::from_secs(3600),
             niceness: 0,
@@ -527,7 +547,7 @@ mod tests {
         worker.core.adopt(Timestamp::ZERO, Arc::new(snapshot(vec![open_port(0), open_port(1)])));
         let peers = [0, 1].map(|number| {
             let (port, peer) = memory::pair(8, Offloads::NONE).unwrap();
-            worker.own(Arc::new(PortIo::new(PortId(number), Device::Memory(port))));
+            worker.own(Arc::new(PortIo::new(PortId(number), Device::Memory(port))), Stay::default());
             peer
         });
         let say = |port: usize| {
@@ -562,7 +582,7 @@ mod tests {
         worker.core.adopt(Timestamp::ZERO, Arc::new(snapshot((0..3).map(open_port).collect())));
         let peers = [0, 1, 2].map(|number| {
             let (port, peer) = memory::pair(8 * BATCH, Offloads::NONE).unwrap();
-            worker.own(Arc::new(PortIo::new(PortId(number), Device::Memory(port))));
+            worker.own(Arc::new(PortIo::new(PortId(number), Device::Memory(port))), Stay::default());
             peer
         });
         let say = |port: usize| {

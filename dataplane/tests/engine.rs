@@ -13,7 +13,7 @@ use pontoon_dataplane::edge::config::{EdgeConfig, NetworkEdge, Uplink};
 use pontoon_dataplane::edge::punt::{Answer, Neighbour, Request, Route};
 use pontoon_dataplane::edge::tuple::Protocol;
 use pontoon_dataplane::edge::view::SessionFilter;
-use pontoon_dataplane::engine::{Engine, EngineConfig, EngineError, Event, NetworkSpec, PortSpec};
+use pontoon_dataplane::engine::{Engine, EngineConfig, EngineError, Event, NetworkSpec, PortSpec, Reader};
 use pontoon_dataplane::network::{Gateway, NetworkId, Place, PortId, PortSettings, StormLimits};
 use pontoon_dataplane::offload::{Gso, Offload};
 use pontoon_dataplane::port::memory::{MemoryPeer, OwnedFrame, pair};
@@ -231,6 +231,64 @@ fn frames_for_the_host_are_handed_over_in_order() {
     let counted = site.engine.port_counters(endpoint).unwrap();
     assert_eq!(counted.rx.frames, u64::from(expected), "handed over and counted once");
     assert_eq!(counted.drops, []);
+}
+
+#[test]
+fn a_port_that_is_moved_between_workers_loses_nothing_and_keeps_its_order() {
+    let site = Site::with_workers(2);
+    let (_, host) = site.host_port();
+    let (endpoint, peer) = site.endpoint();
+    let (_, other) = site.endpoint();
+    // The station that is spoken to beside the host.
+    send(
+        &other,
+        udp((mac(3), MacAddr::BROADCAST), (address(3), 1), (address(255), 1), b"here"),
+        Offload::NONE,
+    );
+    next(&host);
+    next(&peer);
+    let to_host = |n: u32| udp((mac(2), GATEWAY.mac), (address(2), 4000), (HOST, 53), &n.to_be_bytes());
+    let to_other = |n: u32| udp((mac(2), mac(3)), (address(2), 4000), (address(3), 53), &n.to_be_bytes());
+    for round in 0..1000u32 {
+        let numbers = round * 64..(round + 1) * 64;
+        for number in numbers.clone() {
+            send(&peer, to_host(number), Offload::NONE);
+            send(&peer, to_other(number), Offload::NONE);
+        }
+        let reader = if round % 2 == 0 { Reader::Edge } else { Reader::Home };
+        site.engine.set_reader(endpoint, reader).unwrap();
+        for number in numbers {
+            assert_eq!(next(&host).bytes, to_host(number));
+            assert_eq!(next(&other).bytes, to_other(number));
+        }
+    }
+    let counted = site.engine.port_counters(endpoint).unwrap();
+    assert_eq!((counted.rx.frames, counted.drops), (1000 * 128, vec![]));
+    // It is gone for whoever reads it.
+    site.engine.set_reader(endpoint, Reader::Edge).unwrap();
+    site.engine.remove_port(endpoint).unwrap();
+    assert!(matches!(site.engine.set_reader(endpoint, Reader::Home), Err(EngineError::NoSuchPort(_))));
+}
+
+#[test]
+fn a_port_that_speaks_to_the_host_is_asked_to_be_read_by_the_edges_worker() {
+    let site = Site::with_workers(2);
+    let (_, host) = site.host_port();
+    let (endpoint, peer) = site.endpoint();
+    let events = site.engine.events();
+    let speak = |times: u32| {
+        for number in 0..times {
+            let frame = udp((mac(2), GATEWAY.mac), (address(2), 4000), (HOST, 53), &number.to_be_bytes());
+            send(&peer, frame, Offload::NONE);
+            next(&host);
+        }
+    };
+    speak(600);
+    let asked = Event::ReadElsewhere { port: endpoint, reader: Reader::Edge };
+    assert_eq!(events.try_iter().collect::<Vec<_>>(), std::slice::from_ref(&asked));
+    site.engine.set_reader(endpoint, Reader::Edge).unwrap();
+    speak(600);
+    assert!(!events.try_iter().any(|event| event == asked), "it is where it wants to be");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EngineError, NetworkSpec, PortSpec};
+use super::{EngineError, NetworkSpec, PortSpec, Reader};
 use crate::addr::MacAddr;
 use crate::counters::PortCounters;
 use crate::edge::config::{EdgeConfig, UplinkChoice};
@@ -18,8 +18,10 @@ pub(super) struct Tables {
     workers: usize,
     snapshot: Snapshot,
     devices: Vec<Option<Arc<PortIo>>>,
-    /// The worker that reads from each port.
-    owners: Vec<usize>,
+    /// The worker that each port was given.
+    homes: Vec<usize>,
+    /// The worker that reads from it.
+    readers: Vec<usize>,
     /// Where the search for a free port number starts: numbers are reused as late as possible, so that a reader of
     /// old statistics does not take a new port for an old one.
     next_port: usize,
@@ -27,7 +29,14 @@ pub(super) struct Tables {
 
 impl Tables {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, snapshot: Snapshot::default(), devices: Vec::new(), owners: Vec::new(), next_port: 0 }
+        Self {
+            workers,
+            snapshot: Snapshot::default(),
+            devices: Vec::new(),
+            homes: Vec::new(),
+            readers: Vec::new(),
+            next_port: 0,
+        }
     }
 
     pub(super) fn set_edge(&mut self, edge: EdgeConfig) {
@@ -119,12 +128,13 @@ impl Tables {
         if self.snapshot.ports.len() <= index {
             self.snapshot.ports.resize_with(index + 1, || None);
             self.devices.resize_with(index + 1, || None);
-            self.owners.resize(index + 1, 0);
+            self.homes.resize(index + 1, 0);
+            self.readers.resize(index + 1, 0);
         }
         let id = PortId(index as u16);
         // What comes by an uplink is the edge's business, and worker 0 has the edge.
-        let owner = if spec.place == Place::Uplink { 0 } else { self.least_busy_worker() };
-        self.owners[index] = owner;
+        let home = if spec.place == Place::Uplink { 0 } else { self.least_busy_worker() };
+        (self.homes[index], self.readers[index]) = (home, home);
         self.snapshot.ports[index] = Some(Port {
             id,
             place: spec.place,
@@ -137,7 +147,7 @@ impl Tables {
         if let Some(network) = spec.place.network() {
             self.join(network, id);
         }
-        Ok((id, owner))
+        Ok((id, home))
     }
 
     /// Takes a member out of its network for as long as it is in a loop, or puts it back. Returns the network if anything changed.
@@ -210,13 +220,22 @@ impl Tables {
 
     /// The worker that reads a port.
     pub(super) fn reader(&self, port: PortId) -> usize {
-        self.owners.get(port.index()).copied().unwrap_or_default()
+        self.readers.get(port.index()).copied().unwrap_or_default()
+    }
+
+    /// Another worker reads a port that there is. Returns who did, and who does.
+    pub(super) fn set_reader(&mut self, port: PortId, reader: Reader) -> (usize, usize) {
+        let to = match reader {
+            Reader::Home => self.homes[port.index()],
+            Reader::Edge => 0,
+        };
+        (std::mem::replace(&mut self.readers[port.index()], to), to)
     }
 
     fn least_busy_worker(&self) -> usize {
         let mut load = vec![0usize; self.workers];
         for port in self.snapshot.ports.iter().flatten() {
-            load[self.owners[port.id.index()]] += 1;
+            load[self.homes[port.id.index()]] += 1;
         }
         (0..self.workers).min_by_key(|&worker| load[worker]).unwrap_or(0)
     }

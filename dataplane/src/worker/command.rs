@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::handover;
+use super::placement::Stay;
 use super::{BATCH, Lane, PortIo, Worker};
 use crate::edge::punt::Answer;
 use crate::edge::view::{EdgeStats, SessionFilter, SessionView};
@@ -21,8 +22,8 @@ use crate::trace::{KnownRoute, Trace};
 pub(crate) enum Command {
     /// Decide by this from now on, and send by these devices.
     Publish { snapshot: Arc<Snapshot>, devices: Arc<[Option<Arc<PortIo>>]> },
-    /// Read from this port.
-    Own(Arc<PortIo>),
+    /// Read from this port; `guest`: it will go home to another worker.
+    Own { io: Arc<PortIo>, guest: bool },
     /// Do not read from it any more.
     Disown(PortId),
     /// The gateway announces itself.
@@ -68,7 +69,9 @@ impl Worker {
                     self.core.adopt(now, snapshot);
                     self.egress.devices = devices;
                 }
-                Command::Own(io) => self.own(io),
+                Command::Own { io, guest } => {
+                    self.own(io, Stay::new(guest.then_some(now)));
+                }
                 Command::Disown(id) => self.disown(id),
                 Command::Announce(network) => self.core.announce(network, now),
                 Command::Answer(answer) => {
@@ -114,14 +117,15 @@ impl Worker {
         }
     }
 
-    pub(super) fn own(&mut self, io: Arc<PortIo>) {
+    pub(super) fn own(&mut self, io: Arc<PortIo>, stay: Stay) {
+        self.setup.placement.begin();
         let index = io.id.index();
         if self.lanes.len() <= index {
             self.lanes.resize_with(index + 1, || None);
         }
         let data = EventData::new_u64(u64::from(io.id.0));
         match epoll::add(&self.epoll, io.device.as_fd(), data, EventFlags::IN) {
-            Ok(()) => self.lanes[index] = Some(Lane { io, busy: false, silent: 0 }),
+            Ok(()) => self.lanes[index] = Some(Lane { io, busy: false, silent: 0, stay }),
             Err(errno) => self.lose(&io, &errno.into()),
         }
     }
