@@ -52,6 +52,8 @@
 mod count;
 #[path = "fdb/model.rs"]
 pub mod model;
+#[path = "fdb/pair.rs"]
+pub mod pair;
 #[path = "fdb/place.rs"]
 mod place;
 #[path = "fdb/table.rs"]
@@ -107,6 +109,16 @@ pub enum Stickiness {
     Free,
     /// It may not: the guard vouches for it (kernel: `BR_FDB_STICKY`).
     Sticky,
+}
+
+impl Stickiness {
+    #[inline]
+    fn kind(self) -> EntryKind {
+        match self {
+            Stickiness::Free => EntryKind::Learned,
+            Stickiness::Sticky => EntryKind::Sticky,
+        }
+    }
 }
 
 /// What learning did.
@@ -270,10 +282,7 @@ impl Fdb {
         stickiness: Stickiness,
         now: Timestamp,
     ) -> Learned {
-        let kind = match stickiness {
-            Stickiness::Free => EntryKind::Learned,
-            Stickiness::Sticky => EntryKind::Sticky,
-        };
+        let kind = stickiness.kind();
         if let Some((_, word)) = found
             && (word.is_of(kind, port) && !self.is_stale(word, now) || word.is_of(EntryKind::Static, port))
         {
@@ -292,7 +301,7 @@ impl Fdb {
     pub fn set_ageing(&self, ageing: Duration) {
         let millis = ageing.min(word::MAX_AGEING).as_millis() as u64;
         self.ageing.store(millis, Relaxed);
-        self.stale.store((millis / 8).min(STAMP_GRAIN), Relaxed);
+        self.stale.store(stale_age(millis), Relaxed);
     }
 
     /// Puts `mac` behind `port` for good. Replaces what was known of it, and a dynamic entry if the table is
@@ -506,6 +515,12 @@ impl fmt::Debug for Fdb {
 fn entry_of(mac: MacAddr, kind: EntryKind, word: Word, now: Timestamp) -> FdbEntry {
     let age = if word.is_static() { 0 } else { word.age_millis(now) };
     FdbEntry { mac, port: word.port(), kind, age: Duration::from_millis(age) }
+}
+
+/// The age in milliseconds from which a stamp is renewed.
+#[inline]
+fn stale_age(ageing_millis: u64) -> u64 {
+    (ageing_millis / 8).min(STAMP_GRAIN)
 }
 
 /// The key word: the MAC as it lies in the frame, then filtering id 0.

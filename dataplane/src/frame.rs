@@ -67,9 +67,12 @@ impl EthernetView {
     /// a tag or has more than eight of them (nobody stacks so many, and the walk must be bounded).
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<EthernetView, DropReason> {
-        let (dst, rest) = bytes.split_first_chunk::<6>().ok_or(DropReason::Runt)?;
-        let (src, rest) = rest.split_first_chunk::<6>().ok_or(DropReason::Runt)?;
-        let (outer, _) = rest.split_first_chunk::<2>().ok_or(DropReason::Runt)?;
+        let header = bytes.first_chunk::<ETHERNET_HEADER_LEN>().ok_or(DropReason::Runt)?;
+        let (Some((dst, rest)), Some(outer)) = (header.split_first_chunk::<6>(), header.last_chunk::<2>())
+        else {
+            return Err(DropReason::Runt);
+        };
+        let src = rest.first_chunk::<6>().ok_or(DropReason::Runt)?;
         // The view is built once, when all of it is known: one that is built in pieces and then moved costs 10 ns,
         // for the processor cannot forward stores to loads of another width.
         let (ethertype, payload_offset, in_vlan) = match u16::from_be_bytes(*outer) {
@@ -77,6 +80,15 @@ impl EthernetView {
             untagged => (untagged, ETHERNET_HEADER_LEN, false),
         };
         Ok(EthernetView { dst: MacAddr(*dst), src: MacAddr(*src), ethertype, payload_offset, in_vlan })
+    }
+
+    /// The header of a frame without tags, whose type is known.
+    #[inline(always)]
+    pub(crate) fn untagged(bytes: &[u8], ethertype: u16) -> Option<EthernetView> {
+        let &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] =
+            bytes.first_chunk::<ETHERNET_HEADER_LEN>()?;
+        let (dst, src) = (MacAddr([d0, d1, d2, d3, d4, d5]), MacAddr([s0, s1, s2, s3, s4, s5]));
+        Some(EthernetView { dst, src, ethertype, payload_offset: ETHERNET_HEADER_LEN, in_vlan: false })
     }
 
     /// What follows the header and all tags.

@@ -23,6 +23,7 @@ use smoltcp::wire::{ArpHardware, ArpPacket, EthernetProtocol, IPV4_HEADER_LEN, I
 
 use crate::addr::MacAddr;
 use crate::edge::config::EdgeConfig;
+use crate::fdb::Stickiness;
 use crate::frame::{EthernetView, Frame, ethertype};
 use crate::network::{Gateway, Identity, Port};
 use crate::verdict::DropReason;
@@ -33,11 +34,17 @@ pub fn is_guarded(port: &Port) -> bool {
     port.settings.guard && port.identity.is_some()
 }
 
+/// How the source of a frame that came in by `port` is learned: the guard vouches for it, or nobody does.
+#[inline]
+pub fn stickiness(port: &Port) -> Stickiness {
+    if is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free }
+}
+
 /// Holds a frame against the port's identity, and against the gateway's, which nobody may claim.
 ///
 /// # Errors
 /// The reason for dropping the frame.
-#[inline]
+#[inline(always)]
 pub fn check(
     gateway: Option<&Gateway>,
     port: &Port,
@@ -126,6 +133,46 @@ fn hides_guarded_protocol(payload: &[u8]) -> bool {
     )
 }
 
+/// What is left to be asked of packets of IPv4 without tags, when [`check`] has let one pass and another comes by the same port between
+/// the same two stations: its header, its checksum, and whether its source is this one (or, of a port that is not guarded, another).
+#[derive(Debug, Clone, Copy)]
+pub struct SourceRule {
+    address: Ipv4Addr,
+    is_only: bool,
+}
+
+impl SourceRule {
+    /// Asks for an address that no packet has.
+    pub const NONE: SourceRule = SourceRule { address: Ipv4Addr::BROADCAST, is_only: true };
+
+    /// What follows from `frame`, which passed.
+    pub fn of(
+        gateway: Option<&Gateway>,
+        port: &Port,
+        view: &EthernetView,
+        frame: &Frame<'_>,
+    ) -> Option<SourceRule> {
+        let header = view.payload(frame.bytes).first_chunk::<IPV4_HEADER_LEN>()?;
+        Some(match gateway {
+            _ if is_guarded(port) => SourceRule { address: source_of(header), is_only: true },
+            Some(gateway) => SourceRule { address: gateway.address, is_only: false },
+            // Who is not guarded may say anything then. This address is as good as any to be looked at twice.
+            None => SourceRule { address: Ipv4Addr::BROADCAST, is_only: false },
+        })
+    }
+
+    /// Whether [`check`] would let `frame` pass. False: ask it.
+    #[inline(always)]
+    pub fn admits(self, view: &EthernetView, frame: &Frame<'_>) -> bool {
+        let payload = view.payload(frame.bytes);
+        let Some(header) = payload.first_chunk::<IPV4_HEADER_LEN>() else { return false };
+        header[0] >> 4 == 4
+            && is_ipv4(header, payload.len())
+            && (source_of(header) == self.address) == self.is_only
+            && (!frame.offload.needs_checksum || Partial::behind_headers(view, frame).is_ok())
+    }
+}
+
 /// A checksum that is still to be completed, in bytes from the payload behind all tags.
 #[derive(Clone, Copy)]
 struct Partial {
@@ -179,7 +226,7 @@ impl Speaker<'_> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn check_ipv4(
     gateway: Option<&Gateway>,
     speaker: Option<Speaker<'_>>,
@@ -192,7 +239,7 @@ fn check_ipv4(
         // Malformed frames on an unguarded port are bridged as they came: no host takes them.
         return if speaker.is_some() { Err(DropReason::GuardMalformed) } else { Ok(()) };
     };
-    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+    let source = source_of(header);
     if gateway.is_some_and(|gateway| source == gateway.address) {
         return Err(DropReason::GatewayAddressClaimed);
     }
@@ -204,6 +251,11 @@ fn check_ipv4(
     } else {
         Err(DropReason::GuardIpv4)
     }
+}
+
+#[inline]
+fn source_of(header: &[u8; IPV4_HEADER_LEN]) -> Ipv4Addr {
+    Ipv4Addr::new(header[12], header[13], header[14], header[15])
 }
 
 /// Whether the header's lengths lie within each other and within the `len` bytes that begin with it.

@@ -118,7 +118,7 @@ impl Offload {
 
     /// Whether the metadata fits a frame of `frame_len` bytes: the checksum lies inside it, and a
     /// super-frame has a segment size and (UFO aside) a checksum to complete.
-    #[inline]
+    #[inline(always)]
     pub fn is_consistent(&self, frame_len: usize) -> bool {
         let checksum_inside = !self.needs_checksum
             || usize::from(self.csum_start) + usize::from(self.csum_offset) + 2 <= frame_len;

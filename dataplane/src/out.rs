@@ -21,7 +21,9 @@ const MAX_REQUESTS: usize = 64;
 /// Zero or more (egress, frame, metadata), and questions to control. One `Out` is reused for every frame of a worker.
 #[derive(Debug)]
 pub struct Out {
-    copies: Vec<PortId>,
+    copies: Box<[PortId]>,
+    /// So many of them are taken. A vector would ask at each whether it has to grow.
+    copied: usize,
     rewritten: Rewritten,
     is_rewritten: bool,
     made: Vec<Made>,
@@ -95,7 +97,8 @@ impl Out {
     /// An empty sink, with all the room that it will ever have.
     pub fn new() -> Self {
         Self {
-            copies: Vec::with_capacity(MAX_PORTS),
+            copies: vec![PortId(0); MAX_PORTS].into_boxed_slice(),
+            copied: 0,
             rewritten: Rewritten {
                 egress: PortId(0),
                 skip: 0,
@@ -114,7 +117,7 @@ impl Out {
     /// Forgets everything.
     #[inline]
     pub fn clear(&mut self) {
-        self.copies.clear();
+        self.copied = 0;
         self.is_rewritten = false;
         self.made.clear();
         self.arena.clear();
@@ -124,11 +127,10 @@ impl Out {
     /// The ingress frame leaves by `egress`. Returns whether there was room.
     #[inline]
     pub fn forward(&mut self, egress: PortId) -> bool {
-        let room = self.copies.len() < MAX_PORTS;
-        if room {
-            self.copies.push(egress);
-        }
-        room
+        let Some(copy) = self.copies.get_mut(self.copied) else { return false };
+        *copy = egress;
+        self.copied += 1;
+        true
     }
 
     /// The ingress frame leaves by `egress` with its first `skip` bytes replaced by `headers`, which are at most as many.
@@ -225,7 +227,7 @@ impl Out {
     /// Ports by which the ingress frame leaves.
     #[inline]
     pub fn copies(&self) -> &[PortId] {
-        &self.copies
+        &self.copies[..self.copied]
     }
 
     /// How the ingress frame leaves with other headers, if it does.

@@ -1,5 +1,8 @@
 //! The whole decision about a frame, without I/O and without a clock.
 
+mod run;
+#[cfg(test)]
+mod tests;
 mod told;
 
 use std::sync::Arc;
@@ -7,7 +10,6 @@ use std::sync::Arc;
 use crate::edge::link::{self, Bridged, Passage};
 use crate::edge::punt::Answer;
 use crate::edge::{Edge, Held, Outside};
-use crate::fdb::{Hint, Stickiness};
 use crate::frame::{EthernetView, Frame};
 use crate::gateway::{GatewayState, Received};
 use crate::guard;
@@ -18,6 +20,7 @@ use crate::storm::{Loop, PortStorm, Storm};
 use crate::time::Timestamp;
 use crate::trace::decision::Bridging;
 use crate::verdict::{DropReason, FloodCause, Reply, Verdict};
+use run::{Forwarded, Runs};
 
 /// One worker's decisions: the snapshot that it decides by, and what it must remember of its own.
 #[derive(Debug)]
@@ -28,8 +31,7 @@ pub struct Core {
     storm: Storm,
     /// Owned by worker 0.
     edge: Option<Box<Edge>>,
-    /// Where the FDB had the last frame's source and destination.
-    hints: [Hint; 2],
+    runs: Runs,
 }
 
 impl Core {
@@ -47,7 +49,7 @@ impl Core {
             gateway: GatewayState::new(worker),
             storm: Storm::default(),
             edge: (worker == 0).then(|| Box::new(Edge::with_seed(worker, seed))),
-            hints: [Hint::default(); 2],
+            runs: Runs::new(),
         }
     }
 
@@ -59,6 +61,7 @@ impl Core {
             edge.adopt(now, &self.snapshot, &snapshot);
         }
         self.snapshot = snapshot;
+        self.runs.clear();
     }
 
     /// What the core decides by.
@@ -76,11 +79,19 @@ impl Core {
         let Some(port) = self.snapshot.port(ingress) else { return Verdict::Drop(DropReason::UnknownPort) };
         let counters = &port.counters[self.worker];
         counters.rx.add(frame.bytes.len());
+        // Most frames go on with a run; who is no member has none.
+        if port.is_member()
+            && let Some(run) = self.runs.of(ingress, frame)
+            && let Some(egress) = run.egress(now, &self.snapshot, frame)
+        {
+            out.forward(egress);
+            return Verdict::Forward { egress };
+        }
         let edge = self.edge.as_deref_mut();
         let (snapshot, gateway, storm) = (&self.snapshot, &mut self.gateway, &mut self.storm);
         let worker = self.worker;
-        let hints = &mut self.hints;
-        let mut turn = Turn::<false> { worker, snapshot, gateway, storm, edge, hints, now, frame, out };
+        let runs = &mut self.runs;
+        let mut turn = Turn::<false> { worker, snapshot, gateway, storm, edge, runs, now, frame, out };
         match turn.decide(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
@@ -98,8 +109,8 @@ impl Core {
         let edge = self.edge.as_deref_mut();
         let (snapshot, gateway, storm) = (&self.snapshot, &mut self.gateway, &mut self.storm);
         let worker = self.worker;
-        let hints = &mut self.hints;
-        let mut turn = Turn::<false> { worker, snapshot, gateway, storm, edge, hints, now, frame, out };
+        let runs = &mut self.runs;
+        let mut turn = Turn::<false> { worker, snapshot, gateway, storm, edge, runs, now, frame, out };
         match turn.resume(port) {
             Ok(verdict) => verdict,
             Err(reason) => {
@@ -176,7 +187,7 @@ struct Turn<'a, const DRY: bool> {
     gateway: &'a mut GatewayState,
     storm: &'a mut Storm,
     edge: Option<&'a mut Edge>,
-    hints: &'a mut [Hint; 2],
+    runs: &'a mut Runs,
     now: Timestamp,
     frame: &'a Frame<'a>,
     out: &'a mut Out,
@@ -196,11 +207,22 @@ impl<const DRY: bool> Turn<'_, DRY> {
         }
         self.tell(|| told::guard(port));
         if port.settings.learning && !port.has_gateway_address() && !DRY {
-            let stickiness = if guard::is_guarded(port) { Stickiness::Sticky } else { Stickiness::Free };
-            network.fdb.learn_near(view.src, port.id, stickiness, self.now, &mut self.hints[0]);
+            network.fdb.learn_near(
+                view.src,
+                port.id,
+                guard::stickiness(port),
+                self.now,
+                &mut self.runs.hints[0],
+            );
         }
         refuse_reserved(view)?;
-        self.decide_network(network, port, view)
+        let decided = self.decide_network(network, port, view);
+        if !DRY && let Ok(Verdict::Forward { egress }) = decided {
+            let forwarded =
+                Forwarded { snapshot: self.snapshot, network, port, egress, view, frame: self.frame };
+            self.runs.note(self.now, &forwarded);
+        }
+        decided
     }
 
     /// A frame that was counted, guarded and learned from when it came.
@@ -220,6 +242,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
         self.decide_uplink(port, view)
     }
 
+    #[inline]
     fn decide_uplink(&mut self, port: &Port, view: &EthernetView) -> Result<Verdict, DropReason> {
         let outside = Outside { snapshot: self.snapshot, port, view, frame: self.frame };
         match &mut self.edge {
@@ -228,7 +251,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide_network(
         &mut self,
         network: &Network,
@@ -246,7 +269,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
         let found = if DRY {
             self.rehearse_lookup(network, port, view)
         } else {
-            network.fdb.lookup_near(view.dst, self.now, &mut self.hints[1])
+            network.fdb.lookup_near(view.dst, self.now, &mut self.runs.hints[1])
         };
         match found.and_then(|egress| self.snapshot.port(egress)) {
             Some(egress) => self.forward(network, port, egress, view),
@@ -259,6 +282,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
     }
 
     /// A frame to all, or to a group.
+    #[inline(never)]
     fn decide_group(
         &mut self,
         network: &Network,
@@ -274,6 +298,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
     }
 
     /// Whether the port may send one more frame to everybody, and none that goes in a circle.
+    #[inline(never)]
     fn admit_flood(
         &mut self,
         network: &Network,
@@ -297,6 +322,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
     }
 
     /// A frame to the gateway's MAC.
+    #[inline(never)]
     fn decide_gateway(
         &mut self,
         network: &Network,
@@ -320,7 +346,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
     }
 
     /// The destination is known to be behind `egress`.
-    #[inline]
+    #[inline(always)]
     fn forward(
         &mut self,
         network: &Network,
@@ -329,23 +355,14 @@ impl<const DRY: bool> Turn<'_, DRY> {
         view: &EthernetView,
     ) -> Result<Verdict, DropReason> {
         may_leave(ingress, egress)?;
-        if !fits(egress, view, self.frame) {
+        if !is_within(egress.mtu, view, self.frame) {
             return Err(DropReason::TooBig);
         }
         match link::passage(network, ingress, egress, view, self.frame) {
             Passage::Open => {}
-            Passage::Ruled(rule) if link::passes(self.edge.as_deref_mut(), network, rule) => {}
-            Passage::Ruled(_) => return Err(DropReason::RuleDenied),
-            Passage::Closed => {
-                self.tell(|| Bridging::NotLinked { from: ingress.id, to: egress.id });
-                return Err(DropReason::LinkDenied);
-            }
-            Passage::Tracked => {
-                let bridged =
-                    Bridged { snapshot: self.snapshot, network, ingress, egress, view, frame: self.frame };
-                let Some(edge) = &mut self.edge else { return Ok(Verdict::HandOver) };
-                if let Some(wait) = edge.admit(self.now, &bridged)? {
-                    return Ok(Verdict::Wait(wait));
+            passage => {
+                if let Some(verdict) = self.ask_passage(passage, network, [ingress, egress], view)? {
+                    return Ok(verdict);
                 }
             }
         }
@@ -353,8 +370,35 @@ impl<const DRY: bool> Turn<'_, DRY> {
         Ok(Verdict::Forward { egress: egress.id })
     }
 
+    /// Whether the frame gets through what stands between two ports; if that cannot be said here and now, the verdict.
+    #[inline(never)]
+    fn ask_passage(
+        &mut self,
+        passage: Passage<'_>,
+        network: &Network,
+        [ingress, egress]: [&Port; 2],
+        view: &EthernetView,
+    ) -> Result<Option<Verdict>, DropReason> {
+        match passage {
+            Passage::Open => Ok(None),
+            Passage::Ruled(rule) if link::passes(self.edge.as_deref_mut(), network, rule) => Ok(None),
+            Passage::Ruled(_) => Err(DropReason::RuleDenied),
+            Passage::Closed => {
+                self.tell(|| Bridging::NotLinked { from: ingress.id, to: egress.id });
+                Err(DropReason::LinkDenied)
+            }
+            Passage::Tracked => {
+                let bridged =
+                    Bridged { snapshot: self.snapshot, network, ingress, egress, view, frame: self.frame };
+                let Some(edge) = &mut self.edge else { return Ok(Some(Verdict::HandOver)) };
+                Ok(edge.admit(self.now, &bridged)?.map(Verdict::Wait))
+            }
+        }
+    }
+
     /// The frame leaves by every other port of the network that wants it; the host's own wants no question that was `answered`, nor what the
     /// resolver asks in the gateway's name, and the resolver's nothing that is for all.
+    #[inline(never)]
     fn flood(
         &mut self,
         network: &Network,
@@ -375,7 +419,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
                 Passage::Ruled(rule) if !link::passes(self.edge.as_deref_mut(), network, rule) => {
                     denied = true
                 }
-                Passage::Open | Passage::Ruled(_) if fits(egress, view, self.frame) => {
+                Passage::Open | Passage::Ruled(_) if is_within(egress.mtu, view, self.frame) => {
                     self.out.forward(egress.id);
                 }
                 Passage::Open | Passage::Ruled(_) => too_big = true,
@@ -440,7 +484,7 @@ fn may_leave(ingress: &Port, egress: &Port) -> Result<(), DropReason> {
 
 /// Whether the frame, or each segment of it, is within the egress port's MTU.
 #[inline]
-fn fits(egress: &Port, view: &EthernetView, frame: &Frame<'_>) -> bool {
-    let mtu = usize::from(egress.mtu);
+fn is_within(mtu: u16, view: &EthernetView, frame: &Frame<'_>) -> bool {
+    let mtu = usize::from(mtu);
     frame.bytes.len() - view.payload_offset <= mtu || view.packet_len(frame) <= mtu
 }

@@ -65,7 +65,7 @@ use core::cell::Cell;
 use explored::{addr, explore, full, id, random, sys, time};
 
 use addr::MacAddr;
-use fdb::{Fdb, FdbConfig, Learned, Stickiness};
+use fdb::{Fdb, FdbConfig, Hint, Learned, Stickiness};
 use id::PortId;
 use loom::sync::Arc;
 use time::Timestamp;
@@ -178,6 +178,31 @@ fn an_address_is_learned_while_its_port_is_flushed() {
         assert!((1..=2).contains(&thread.join().unwrap()));
         check(&fdb);
         assert_eq!(fdb.lookup(K, NOW), None);
+    });
+}
+
+#[test]
+fn who_is_told_that_a_station_has_gone_does_not_take_it_for_where_it_was() {
+    explore_watched(|| {
+        // One slot changes hands: L comes where K was, by the same port.
+        let fdb = table(1);
+        fdb.learn(K, A, FREE, NOW);
+        let mut hints = [Hint::NONE; 2];
+        fdb.learn_near(K, A, FREE, NOW, &mut hints[0]);
+        fdb.lookup_near(K, NOW, &mut hints[1]);
+        let pair = fdb.pair([K, K], A, FREE, NOW, &hints).unwrap();
+        assert!(fdb.is_as_it_was(&pair, NOW));
+        let told = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+        let (other, tell) = (fdb.clone(), told.clone());
+        let thread = loom::thread::spawn(move || {
+            other.learn(L, A, FREE, NOW);
+            tell.store(true, loom::sync::atomic::Ordering::Release);
+        });
+        let is_told = told.load(loom::sync::atomic::Ordering::Acquire);
+        let is_as_it_was = watched(|| fdb.is_as_it_was(&pair, NOW));
+        assert!(!(is_told && is_as_it_was), "it has gone");
+        thread.join().unwrap();
+        assert!(!fdb.is_as_it_was(&pair, NOW));
     });
 }
 

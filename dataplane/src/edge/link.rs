@@ -56,7 +56,7 @@ pub enum Passage<'a> {
 }
 
 /// What stands between two ports of `network` for `frame` from the one to the other.
-#[inline]
+#[inline(always)]
 pub fn passage<'a>(
     network: &'a Network,
     ingress: &Port,
@@ -74,6 +74,12 @@ pub fn passage<'a>(
     let is_packet_of_host =
         ingress.has_gateway_address() && view.ethertype == ethertype::IPV4 && !view.dst.is_group();
     if is_packet_of_host && !edge.rules.is_empty() { Passage::Tracked } else { Passage::Open }
+}
+
+/// Whether nothing stands between two ports for any frame to a station.
+pub fn is_open(network: &Network, ingress: &Port, egress: &Port) -> bool {
+    let isolated = network.edge.isolated && ingress.is_member() && egress.is_member();
+    !isolated && !ingress.has_gateway_address()
 }
 
 /// A frame to a group is the host's as well when it is ARP, or IPv4 to all or to a group that rules permit. A kernel takes a packet

@@ -46,6 +46,7 @@ impl Slot {
     }
 
     /// The word, whatever the key.
+    #[inline]
     pub(super) fn word(&self) -> Word {
         Word(self.value.load(Acquire))
     }
@@ -97,9 +98,24 @@ impl Slot {
 /// between the same two stations, and a look there costs a third of a search.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hint {
-    key: u64,
+    pub(super) key: u64,
     bucket: u32,
     slot: u8,
+    /// What the slot said then.
+    pub(super) word: Word,
+    /// It was looked for twice in a row.
+    again: bool,
+}
+
+impl Hint {
+    /// Nothing was found.
+    pub const NONE: Hint = Hint { key: 0, bucket: 0, slot: 0, word: Word(0), again: false };
+
+    /// Whether the address was looked for twice in a row, and was where it had been.
+    #[inline]
+    pub fn is_again(&self) -> bool {
+        self.again
+    }
 }
 
 /// The buckets, and the secret that spreads keys over them.
@@ -172,18 +188,34 @@ impl Table {
             && let slot = &bucket.slots[usize::from(hint.slot) % SLOTS]
             && let Some(word) = slot.read_if(key)
         {
+            (hint.word, hint.again) = (word, true);
             return Some((slot, word));
         }
         self.find_and_note(key, hint)
+    }
+
+    /// Whether the slot that `hint` names says what it said when the hint was noted, in this very table.
+    ///
+    /// The same word is the same tenancy, and so the address is there and was there without a break, unless the slot has changed hands
+    /// a multiple of 4096 times and did so last in the millisecond of the word's stamp. The key is looked at for even that.
+    #[inline(always)]
+    pub(super) fn still_says(&self, hint: &Hint) -> bool {
+        let Some(bucket) = self.buckets.get(hint.bucket as usize) else { return false };
+        let slot = &bucket.slots[usize::from(hint.slot) % SLOTS];
+        slot.word() == hint.word && slot.key.load(Acquire) == hint.key
     }
 
     #[inline(never)]
     fn find_and_note(&self, key: u64, hint: &mut Hint) -> Option<(&Slot, Word)> {
         let hash = self.hash(key);
         let in_bucket = |bucket| self.find_in(bucket, key).map(|(slot, word)| (bucket, slot, word));
-        let (bucket, slot, word) = in_bucket(self.first(hash)).or_else(|| in_bucket(self.second(hash)))?;
+        let Some((bucket, slot, word)) = in_bucket(self.first(hash)).or_else(|| in_bucket(self.second(hash)))
+        else {
+            *hint = Hint::NONE;
+            return None;
+        };
         // There are at most 2^32 buckets, and four slots in one.
-        *hint = Hint { key, bucket: bucket as u32, slot: slot as u8 };
+        *hint = Hint { key, bucket: bucket as u32, slot: slot as u8, word, again: false };
         Some((&self.buckets.get(bucket)?.slots[slot], word))
     }
 

@@ -43,7 +43,7 @@ const STATIC: u64 = 4 << STATE_SHIFT;
 pub(super) const MAX_AGEING: Duration = Duration::from_millis((1 << (STAMP_BITS - 1)) - 1);
 
 /// A value word. Free, busy (its slot belongs to the one thread that made it so), or an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Word(pub(super) u64);
 
 impl Word {

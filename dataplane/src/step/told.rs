@@ -1,10 +1,11 @@
 //! The decision about a frame, told and without consequences.
 
-use super::{Core, Turn, fits, may_leave};
+use super::run::Runs;
+use super::{Core, Turn, is_within, may_leave};
 use crate::edge::Telling;
 use crate::edge::link::{self, Passage};
 use crate::edge::rules::permits;
-use crate::fdb::{EntryKind, Hint};
+use crate::fdb::EntryKind;
 use crate::frame::{EthernetView, Frame};
 use crate::guard;
 use crate::id::PortId;
@@ -48,9 +49,9 @@ impl Core {
             Some(port) => {
                 let edge = self.edge.as_deref_mut();
                 let (worker, snapshot) = (self.worker, &self.snapshot);
-                let (gateway, out, hints) = (&mut gateway, &mut out, &mut [Hint::default(); 2]);
+                let (gateway, out, runs) = (&mut gateway, &mut out, &mut Runs::new());
                 let storm = &mut self.storm.rehearsal(ingress, floods);
-                Turn::<true> { worker, snapshot, gateway, storm, edge, hints, now, frame, out }.decide(port)
+                Turn::<true> { worker, snapshot, gateway, storm, edge, runs, now, frame, out }.decide(port)
             }
             None => Err(DropReason::UnknownPort),
         };
@@ -143,7 +144,7 @@ impl<const DRY: bool> Turn<'_, DRY> {
                 Passage::Closed => Some(LeftOut::NotLinked),
                 Passage::Ruled(rule) if !permits(rule) => Some(LeftOut::Denied),
                 Passage::Tracked => Some(LeftOut::OnlySessions),
-                Passage::Open | Passage::Ruled(_) if !fits(egress, view, self.frame) => {
+                Passage::Open | Passage::Ruled(_) if !is_within(egress.mtu, view, self.frame) => {
                     Some(LeftOut::TooLarge { mtu: egress.mtu })
                 }
                 Passage::Open | Passage::Ruled(_) => None,
