@@ -3,6 +3,8 @@
 //! Control's commands change the engine's tables under a lock that no worker ever takes; what workers see is the next
 //! snapshot. A command that takes something away returns only when every worker has let go of it.
 
+mod event;
+mod spec;
 mod tables;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,20 +14,21 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::counters::CounterSum;
-use crate::edge::config::{EdgeConfig, NetworkEdge, UplinkChoice};
+use crate::edge::config::{EdgeConfig, UplinkChoice};
 use crate::edge::punt::{Answer, Request};
 use crate::edge::view::{EdgeStats, SessionFilter, SessionView};
 use crate::fdb::Fdb;
-use crate::network::{Gateway, Identity, NetworkId, Place, PortId, PortSettings};
+use crate::network::{Identity, NetworkId, Place, PortId, PortSettings};
 use crate::port::Device;
 use crate::port::memory::OwnedFrame;
 use crate::port::packet::SockFilter;
-use crate::storm::Loop;
 use crate::time::Timestamp;
 use crate::trace::{KnownRoute, Trace};
 use crate::worker::{
     Command, Gone, Inspect, Placement, PortIo, Post, Wake, Worker, WorkerSetup, hand_overs, mailbox, settle,
 };
+pub use event::{Event, Reader};
+pub use spec::{NetworkSpec, PortSpec};
 use tables::Tables;
 
 /// How an engine runs.
@@ -51,71 +54,6 @@ pub const MAX_WORKERS: usize = 64;
 
 /// Requests of the edge that control has not yet looked at.
 const MAX_WAITING_REQUESTS: usize = 1024;
-
-/// A network, as control asks for it.
-#[derive(Debug, Clone)]
-pub struct NetworkSpec {
-    /// The address that the core answers for.
-    pub gateway: Option<Gateway>,
-    /// Largest layer-3 packet in bytes that the gateway sends.
-    pub mtu: u16,
-    /// How long learned addresses live.
-    pub ageing: Duration,
-    /// How it is connected to the host and the outside.
-    pub edge: NetworkEdge,
-}
-
-/// A port, as control asks for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortSpec {
-    /// Where it belongs.
-    pub place: Place,
-    /// What it may do.
-    pub settings: PortSettings,
-    /// Who is behind it.
-    pub identity: Option<Identity>,
-    /// Largest layer-3 packet in bytes that may leave by it.
-    pub mtu: u16,
-}
-
-/// What the engine tells of its own accord.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The port's device has vanished (its namespace or interface was deleted). No frame enters or leaves by it any more;
-    /// [`Engine::remove_port`] takes it out of the tables.
-    PortLost {
-        /// The port.
-        port: PortId,
-        /// What the system said.
-        cause: String,
-    },
-    /// What is flooded comes back by a port. [`Engine::set_blocked`] ends that; until then the data plane drops what the port would flood,
-    /// and tells again, once a second at most.
-    LoopSeen(Loop),
-    /// The port had better be read by another worker: [`Engine::set_reader`]. Told once; if nothing is done the port goes on as it is.
-    ReadElsewhere {
-        /// The port.
-        port: PortId,
-        /// Who should read it.
-        reader: Reader,
-    },
-    /// A worker has ended of its own accord: frames of its ports are not moved any more.
-    WorkerStopped {
-        /// The worker's number.
-        worker: usize,
-        /// What the system said.
-        cause: String,
-    },
-}
-
-/// Who reads a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reader {
-    /// The worker that it was given when it was added.
-    Home,
-    /// The edge's worker.
-    Edge,
-}
 
 /// A command that the engine could not carry out.
 #[derive(Debug, thiserror::Error)]
