@@ -35,7 +35,7 @@ impl Fragmenter {
     ///
     /// # Errors
     /// [`DropReason::TooBig`] when the packet must not be fragmented, there is no room for all fragments, or `mtu` leaves
-    /// none for payload; the reasons of [`segment`](crate::segment::segment) for a super-frame. Nothing leaves then.
+    /// none for payload; the reasons of [`segment`] for a super-frame. Nothing leaves then.
     pub fn cut(&mut self, ingress: &Frame<'_>, mtu: u16, out: &mut Out) -> Result<usize, DropReason> {
         let rewritten = out.take_rewritten().ok_or(DropReason::EdgeMalformed)?;
         let mark = out.made_mark();
