@@ -336,7 +336,7 @@ impl Engine {
         tables.set_device(id, Some(Arc::clone(&io)));
         // Every worker must know the port before one of them learns from it.
         self.publish(&mut tables)?;
-        self.worker(home)?.tell(Command::Own { io, guest: false })?;
+        self.worker(home)?.tell(Command::Own(io))?;
         Ok(id)
     }
 
@@ -447,9 +447,10 @@ impl Engine {
         }
         let (from, guest) = (self.worker(from)?, reader != Reader::Home);
         from.tell(Command::Disown(id))?;
-        self.settle(std::slice::from_ref(from))?;
+        // It has let go when it answers this.
+        let floods = ask(from, |reply| Inspect::Floods { port: id, reply })?;
         self.settle(std::slice::from_ref(self.edge_worker()?))?;
-        self.worker(to)?.tell(Command::Own { io, guest })
+        self.worker(to)?.tell(Command::TakeOver { io, floods, guest })
     }
 
     /// What the port counted, over all workers.

@@ -125,6 +125,11 @@ impl Core {
         self.storm.of(port)
     }
 
+    /// This worker reads `port` from now on, which has flooded so much on another.
+    pub(crate) fn take_over(&mut self, port: PortId, floods: PortStorm) {
+        self.storm.go_on(port, floods);
+    }
+
     /// A loop that was noticed. To be asked after a frame was dropped as [`DropReason::Loop`]; each is told once.
     pub fn take_loop(&mut self) -> Option<Loop> {
         self.storm.take_seen()

@@ -79,12 +79,19 @@ impl Storm {
         self.ports.get(port.index()).copied().unwrap_or_default()
     }
 
+    /// What `port` has flooded lately on the worker that read it until now.
+    pub(crate) fn go_on(&mut self, port: PortId, floods: PortStorm) {
+        if let Some(storm) = self.ports.get_mut(port.index()) {
+            *storm = floods;
+        }
+    }
+
     /// A copy that a frame may change that does not really come. What its port has flooded is `floods` where another worker reads the
     /// port and knows that.
     pub(crate) fn rehearsal(&self, port: PortId, floods: Option<PortStorm>) -> Storm {
         let mut copy = self.clone();
-        if let (Some(storm), Some(floods)) = (copy.ports.get_mut(port.index()), floods) {
-            *storm = floods;
+        if let Some(floods) = floods {
+            copy.go_on(port, floods);
         }
         copy
     }

@@ -451,3 +451,23 @@ fn what_is_more_than_a_port_may_flood_is_dropped_by_name() {
     let dropped = counted().dropped(DropReason::BroadcastStorm);
     assert!(passed > 0 && dropped > 0 && passed + dropped == 20, "{passed} passed, {dropped} dropped");
 }
+
+#[test]
+fn what_a_port_may_flood_is_no_more_when_it_is_moved() {
+    let site = Site::with_workers(2);
+    let (_, other) = site.endpoint();
+    let (id, storm) = site.endpoint();
+    let limits = StormLimits { broadcast: 1, ..StormLimits::NONE };
+    site.engine.set_port(id, PortSettings { storm: limits, ..PortSettings::default() }).unwrap();
+    let counted = || site.engine.port_counters(id).unwrap();
+    let begin = Instant::now();
+    for (sent, reader) in [Reader::Edge, Reader::Home].into_iter().cycle().take(20).enumerate() {
+        let frame = udp((mac(2), MacAddr::BROADCAST), (address(2), 1), (address(255), 1), b"hey");
+        send(&storm, frame, Offload::NONE);
+        until("it has been read", || counted().rx.frames == sent as u64 + 1);
+        site.engine.set_reader(id, reader).unwrap();
+    }
+    let passed = 20 - counted().dropped(DropReason::BroadcastStorm);
+    assert!((1..=1 + begin.elapsed().as_secs()).contains(&passed), "{passed} passed, one a second may");
+    assert_eq!(next(&other).bytes[..6], MacAddr::BROADCAST.0);
+}

@@ -22,8 +22,10 @@ use crate::trace::{KnownRoute, Trace};
 pub(crate) enum Command {
     /// Decide by this from now on, and send by these devices.
     Publish { snapshot: Arc<Snapshot>, devices: Arc<[Option<Arc<PortIo>>]> },
-    /// Read from this port; `guest`: it will go home to another worker.
-    Own { io: Arc<PortIo>, guest: bool },
+    /// Read from this port.
+    Own(Arc<PortIo>),
+    /// Read from this port, which another worker has read, and has flooded so much there. `guest`: it will go home to that one.
+    TakeOver { io: Arc<PortIo>, floods: PortStorm, guest: bool },
     /// Do not read from it any more.
     Disown(PortId),
     /// The gateway announces itself.
@@ -69,7 +71,9 @@ impl Worker {
                     self.core.adopt(now, snapshot);
                     self.egress.devices = devices;
                 }
-                Command::Own { io, guest } => {
+                Command::Own(io) => self.own(io, Stay::new(None)),
+                Command::TakeOver { io, floods, guest } => {
+                    self.core.take_over(io.id, floods);
                     self.own(io, Stay::new(guest.then_some(now)));
                 }
                 Command::Disown(id) => self.disown(id),
