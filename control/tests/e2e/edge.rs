@@ -149,17 +149,25 @@ pub(crate) fn exchange(
     let datagram: Vec<u8> = (0..size).map(|place| (place * 31 + (place >> 8) + size) as u8).collect();
     let mut buffer = vec![0; 65_536];
     client.send_to(&datagram, target).unwrap();
-    let (read, seen) = server
-        .recv_from(&mut buffer)
+    let (read, seen) = receive(server, &mut buffer)
         .unwrap_or_else(|error| panic!("a datagram of {size} bytes to {target:?}: {error}"));
     assert!(buffer[..read] == datagram, "a datagram of {size} bytes came as another of {read}");
     server.send_to(&datagram, seen).unwrap();
-    let (read, from) = client
-        .recv_from(&mut buffer)
+    let (read, from) = receive(client, &mut buffer)
         .unwrap_or_else(|error| panic!("the answer of {size} bytes from {target:?}: {error}"));
     assert!(buffer[..read] == datagram, "an answer of {size} bytes came as another of {read}");
     assert_eq!(v4(from), SocketAddrV4::new(target.0, target.1), "whom the answer comes from");
     v4(seen)
+}
+
+/// The next datagram. A machine that is stopped for a moment ends a call that has a time limit before its time.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
 }
 
 /// What becomes of a ping.
