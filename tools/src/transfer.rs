@@ -50,7 +50,19 @@ impl Connection {
     /// # Errors
     /// The connection did not come.
     pub fn accept(client: TcpStream, listener: &TcpListener) -> Result<Connection, LabError> {
-        SockRef::from(listener).set_read_timeout(Some(PATIENCE))?;
+        Self::accept_within(PATIENCE, client, listener)
+    }
+
+    /// The same of a connection that may be cut off before it is taken.
+    ///
+    /// # Errors
+    /// The connection did not come within `patience`.
+    pub fn accept_within(
+        patience: Duration,
+        client: TcpStream,
+        listener: &TcpListener,
+    ) -> Result<Connection, LabError> {
+        SockRef::from(listener).set_read_timeout(Some(patience))?;
         let (server, _) =
             listener.accept().map_err(|error| format!("the connection did not come: {error}"))?;
         for end in [&client, &server] {

@@ -72,8 +72,8 @@ fn seen_at(address: Ipv4Addr, edge: &Edge, station: &Station) -> Option<Ipv4Addr
     let listener = listen(&edge.outside.machine, (address, 0));
     let target = crate::edge::v4(listener.local_addr().unwrap());
     let client = try_connect(&station.namespace, ANY, (*target.ip(), target.port()), PATIENCE / 10).ok()?;
-    let connection = Connection::accept(client, &listener).ok()?;
     // A change at that very moment cuts it off.
+    let connection = Connection::accept_within(PATIENCE / 10, client, &listener).ok()?;
     for end in [&connection.client, &connection.server] {
         end.set_read_timeout(Some(PATIENCE / 10)).unwrap();
     }
