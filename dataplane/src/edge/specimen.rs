@@ -21,6 +21,8 @@ pub(super) enum Checksum {
     Complete,
     /// Left to the device.
     Partial,
+    /// As a device completes what was left to it: a sum of zero is written as 0xffff, which means the same.
+    Completed,
     /// None at all (UDP).
     Absent,
 }
@@ -71,6 +73,14 @@ impl Specimen {
         }
     }
 
+    /// As it is once a device has done its part.
+    pub(super) fn completed(self) -> Specimen {
+        match self.checksum {
+            Checksum::Partial => Specimen { checksum: Checksum::Completed, ..self },
+            _ => self,
+        }
+    }
+
     pub(super) fn with_tuple(&self, tuple: Tuple) -> Specimen {
         Specimen { tuple, ..self.clone() }
     }
@@ -114,9 +124,11 @@ impl Specimen {
         let field = match self.checksum {
             Checksum::Absent => 0,
             Checksum::Partial => pseudo,
-            Checksum::Complete => {
+            Checksum::Complete | Checksum::Completed => {
                 let sum = !naive_sum(&[&pseudo.to_be_bytes()[..], &bytes[..]].concat());
-                if self.tuple.protocol == Protocol::Udp && sum == 0 { 0xffff } else { sum }
+                let is_never_zero =
+                    self.tuple.protocol == Protocol::Udp || self.checksum == Checksum::Completed;
+                if is_never_zero && sum == 0 { 0xffff } else { sum }
             }
         };
         bytes[at..at + 2].copy_from_slice(&field.to_be_bytes());

@@ -165,7 +165,7 @@ impl Crossing {
         let left = self.send(self.ends[usize::from(back)], &sent.pieces(before, None));
         let arrived = tuple_of(&left[0]).expect("something arrives");
         let whole = sent.whole(arrived, Some(self.course.segment()));
-        let whole = Specimen { ttl: whole.ttl - 1, ..if left.len() > 1 { completed(whole) } else { whole } };
+        let whole = Specimen { ttl: whole.ttl - 1, ..if left.len() > 1 { whole.completed() } else { whole } };
         let mut datagram = Vec::new();
         for (number, piece) in left.iter().enumerate() {
             let (header, payload) = etherparse::Ipv4Header::from_slice(piece.packet()).unwrap();
@@ -243,14 +243,6 @@ fn offset(left: &Left) -> u16 {
     u16::from_be_bytes([left.packet()[6] & 0x1f, left.packet()[7]])
 }
 
-/// As it is once a device has done its part.
-fn completed(specimen: Specimen) -> Specimen {
-    match specimen.checksum {
-        Checksum::Partial => Specimen { checksum: Checksum::Complete, ..specimen },
-        Checksum::Complete | Checksum::Absent => specimen,
-    }
-}
-
 /// Nothing is too large for anybody.
 fn widen(world: &mut World) {
     world.change_network(|network| network.mtu = LARGE);
@@ -318,7 +310,7 @@ impl Sent {
     fn quoted(&self, tuple: Tuple, ttl: u8, len: usize) -> Vec<u8> {
         let mut pieces = self.pieces(tuple, Some(LARGE - 40));
         pieces.retain(|piece| piece.part.is_none_or(|(offset, ..)| offset == 0));
-        let mut packet = completed(Specimen { ttl, ..pieces.remove(0) }).packet();
+        let mut packet = Specimen { ttl, ..pieces.remove(0) }.completed().packet();
         let header = 20 + self.specimen.options.len();
         // A checksum of TCP that is cut in half cannot be translated, and nobody looks at it.
         let half = tuple.protocol == Protocol::Tcp && len == header + 17;
