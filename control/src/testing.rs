@@ -1,8 +1,10 @@
 //! A world made of plain data, for tests: every step can be made to fail, and what is left can be looked at.
 
+mod lab;
+mod there;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,59 +15,26 @@ use pontoon_dataplane::edge::tuple::{Protocol, Tuple};
 use pontoon_dataplane::edge::view::SessionView;
 use pontoon_dataplane::engine::{Event, Reader};
 use pontoon_dataplane::fdb::FdbStats;
-use pontoon_dataplane::network::{Identity, PortSettings};
 use pontoon_dataplane::port::Offloads;
 use pontoon_dataplane::port::memory::OwnedFrame;
 use pontoon_dataplane::trace::{Leaving, Trace};
 use pontoon_dataplane::{MacAddr, PortId, Verdict};
 
-use crate::api::types::{
-    Connection, DeviceKind, EndpointRequest, Mac, NetworkRequest, SandboxRef, Uplink, UplinkState,
-};
+use crate::api::types::{DeviceKind, SandboxRef, Uplink, UplinkState};
 use crate::dns::decide::{Decision, decide};
 use crate::dns::message::Transport;
 use crate::dns::zone::{Asker, Zone};
 use crate::error::{Error, describe};
-use crate::id::Id;
 use crate::link::{HostStack, Link};
-use crate::manager::{Manager, Settings};
 use crate::netns::{NetnsError, NetnsId};
-use crate::plan::{DevicePlan, ENDPOINT_FLAGS, PublicationPlan, ResolverPlan, Step};
+use crate::plan::{PublicationPlan, ResolverPlan, Step};
 use crate::state::{PortName, RulesOf};
-use crate::store::{
-    DEFAULT_DRIVER, DEFAULT_PREFIX, EndpointRecord, LinkRecord, NetworkRecord, Phase, RuleRecord, Store,
-};
+use crate::store::EndpointRecord;
 use crate::world::{FdbView, Ingress, NatUse, NatView, Remains, ResolverView, TraceView, World};
 
-/// What there is. The machine's part outlives a daemon, the engine's does not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct There {
-    pub(crate) namespaces: BTreeMap<String, NetnsId>,
-    /// Devices: in which namespace (none: the host's), of which name.
-    pub(crate) devices: BTreeSet<(Option<u64>, String)>,
-    pub(crate) up: BTreeSet<String>,
-    /// The default route of each namespace: by which interface, over which gateway.
-    pub(crate) routes: BTreeMap<u64, (String, Ipv4Addr)>,
-    /// Interfaces that the host's own IP stack is kept off.
-    pub(crate) kept_off: BTreeSet<String>,
-    pub(crate) networks: BTreeSet<String>,
-    pub(crate) opened: BTreeSet<PortName>,
-    pub(crate) ports: BTreeMap<PortName, (PortSettings, Option<Identity>)>,
-    /// Ports that are in a loop.
-    pub(crate) blocked: BTreeSet<PortName>,
-    pub(crate) statics: BTreeMap<(String, MacAddr), String>,
-    /// How networks are connected.
-    pub(crate) connections: BTreeMap<String, Connection>,
-    /// Host ports of the engine; their devices are the machine's.
-    pub(crate) host_ports: BTreeSet<String>,
-    pub(crate) rules: BTreeMap<String, Vec<RuleRecord>>,
-    pub(crate) links: BTreeSet<LinkRecord>,
-    pub(crate) published: BTreeMap<u32, PublicationPlan>,
-    /// Where names are served: at a network's gateway, or in a sandbox.
-    pub(crate) resolvers: BTreeSet<(Option<String>, Option<NetnsId>)>,
-    /// Sandboxes that names are served in.
-    pub(crate) names: BTreeSet<String>,
-}
+pub(crate) use lab::{Lab, endpoint, endpoint_record, network, network_record};
+pub(crate) use there::There;
+use there::names_of;
 
 /// What the host's IP stack makes of an interface that is no port.
 pub(crate) const USUAL: HostStack = HostStack { arp: true, rp_filter: 2 };
@@ -88,45 +57,6 @@ pub(crate) struct FakeWorld {
 
 /// MACs by ARP tables: an endpoint's (none: the host's), on which interface, of which address.
 pub(crate) type ArpTables = BTreeMap<(Option<String>, String, Ipv4Addr), MacAddr>;
-
-impl There {
-    fn add_route(&mut self, plan: &DevicePlan) {
-        let DevicePlan { endpoint, network } = plan;
-        if self.devices.contains(&names_of(endpoint)[1]) {
-            let route = (endpoint.ifname.clone(), network.gateway);
-            self.routes.entry(endpoint.netns.ino).or_insert(route);
-        }
-    }
-
-    fn remove_route(&mut self, endpoint: &EndpointRecord) {
-        self.routes.retain(|netns, (ifname, _)| (*netns, &*ifname) != (endpoint.netns.ino, &endpoint.ifname));
-    }
-
-    fn host_stack(&self, interface: &str) -> HostStack {
-        if self.kept_off.contains(interface) { HostStack::KEPT_OFF } else { USUAL }
-    }
-
-    fn publish(&mut self, plan: &PublicationPlan, busy: &BTreeMap<u16, String>) -> Result<(), Error> {
-        let PublicationPlan { record, .. } = plan;
-        assert!(self.ports.contains_key(&PortName::new(&record.network, &record.endpoint)));
-        let ports = record.ports.host;
-        if let Some((port, holder)) = busy.range(ports.first..=ports.last).next() {
-            return Err(Error::Conflict(format!("{port} is taken by {holder}")));
-        }
-        assert_eq!(self.published.insert(record.id, plan.clone()), None);
-        Ok(())
-    }
-}
-
-/// Where the interface is: under the name that only it has, or under its own.
-fn names_of(endpoint: &EndpointRecord) -> [(Option<u64>, String); 2] {
-    if endpoint.docker {
-        // Nobody here plays the Engine and moves it.
-        return [(None, endpoint.device.clone()), (None, endpoint.device.clone())];
-    }
-    let inside = Some(endpoint.netns.ino);
-    [(inside, endpoint.device.clone()), (inside, endpoint.ifname.clone())]
-}
 
 impl FakeWorld {
     /// A machine with namespaces of these names and one interface, `nic0`, that is down.
@@ -598,106 +528,4 @@ fn session((id, port): (u32, &PortName)) -> NatView {
         expires_in: Duration::from_secs(7437),
     };
     NatView { endpoint: Some(port.clone()), publication: None, session }
-}
-
-/// A manager on a fake world, with a store that lasts as long as this.
-pub(crate) struct Lab {
-    pub(crate) world: Arc<FakeWorld>,
-    pub(crate) manager: Arc<Manager>,
-    dir: tempfile::TempDir,
-}
-
-impl Lab {
-    pub(crate) fn new(namespaces: &[&str]) -> Lab {
-        let world = FakeWorld::with_namespaces(namespaces);
-        let dir = tempfile::tempdir().unwrap();
-        let manager = Lab::manager(&world, dir.path().to_owned());
-        Lab { world, manager, dir }
-    }
-
-    fn manager(world: &Arc<FakeWorld>, state_dir: PathBuf) -> Arc<Manager> {
-        let store = Store::open(&state_dir).unwrap();
-        let settings = Settings { state_dir, ephemeral: false };
-        Arc::new(Manager::start(Arc::clone(world) as Arc<dyn World>, store, settings).unwrap())
-    }
-
-    /// The daemon dies; `meanwhile` happens; another one starts.
-    pub(crate) fn restart(self, meanwhile: impl FnOnce(&FakeWorld)) -> Lab {
-        let Lab { world, manager, dir } = self;
-        assert_eq!(Arc::strong_count(&manager), 1, "the store must be closed");
-        drop(manager);
-        world.without_daemon();
-        meanwhile(&world);
-        let manager = Lab::manager(&world, dir.path().to_owned());
-        Lab { world, manager, dir }
-    }
-
-    pub(crate) fn create(&self, name: &str, subnet: &str) {
-        self.manager.create_network(&network(name, subnet)).unwrap();
-    }
-
-    pub(crate) fn attach(&self, network: &str, netns: &str, ifname: &str) -> Result<String, Error> {
-        let request = EndpointRequest { ifname: Some(ifname.into()), ..endpoint(netns) };
-        self.manager.attach(network, &request).map(|endpoint| endpoint.address.addr().to_string())
-    }
-}
-
-pub(crate) fn network(name: &str, subnet: &str) -> NetworkRequest {
-    NetworkRequest { name: name.into(), subnet: Some(subnet.parse().unwrap()), ..NetworkRequest::default() }
-}
-
-pub(crate) fn endpoint(netns: &str) -> EndpointRequest {
-    EndpointRequest::of(SandboxRef::Netns(netns.into()))
-}
-
-/// A network as it is made of nothing but its name and subnet.
-pub(crate) fn network_record(name: &str, subnet: &str) -> NetworkRecord {
-    let subnet: Ipv4Net = subnet.parse().unwrap();
-    let gateway = subnet.hosts().next().unwrap();
-    NetworkRecord {
-        name: name.into(),
-        id: Id::of(name),
-        driver: DEFAULT_DRIVER.into(),
-        subnet,
-        range: None,
-        reserved: BTreeMap::new(),
-        gateway,
-        gateway_mac: Mac(MacAddr::from_ipv4(gateway)),
-        mtu: 1500,
-        ageing_seconds: 300,
-        connection: Connection::default(),
-        host_interface: Some(format!("ptn-{name}")),
-        host_interface_wish: None,
-        publish_address: None,
-        ifname_prefix: DEFAULT_PREFIX.into(),
-        attachable: false,
-        labels: BTreeMap::new(),
-        options: BTreeMap::new(),
-        created: "2025-01-01T00:00:00Z".into(),
-    }
-}
-
-/// An endpoint that is attached to the sandbox of its name.
-pub(crate) fn endpoint_record(network: &str, name: &str, address: [u8; 4]) -> EndpointRecord {
-    EndpointRecord {
-        network: network.into(),
-        name: name.into(),
-        id: Id::of(name),
-        aliases: BTreeSet::new(),
-        sandbox_id: Id::of("sandbox"),
-        sandbox: SandboxRef::Netns(name.into()),
-        netns: NetnsId { dev: 4, ino: 100, boot: 1 },
-        ifname: "eth0".into(),
-        address: address.into(),
-        mac: Mac(MacAddr::from_ipv4(address.into())),
-        kind: Default::default(),
-        device: "ptn0000000000".into(),
-        flags: ENDPOINT_FLAGS,
-        default_route: true,
-        resolver: false,
-        dns: Vec::new(),
-        docker: false,
-        created: "2025-01-01T00:00:00Z".into(),
-        phase: Phase::Attached,
-    }
 }

@@ -102,7 +102,7 @@ impl Placement {
                 })
             }
             Kind::Other => {
-                let crowded = self.crowding.as_ref().is_some_and(|crowding| crowding.is_crowded);
+                let crowded = self.crowding.as_ref().is_some_and(Crowding::is_crowded);
                 (stay.is_for_edge(frames, for_edge) || crowded).then_some(Reader::Edge)
             }
         };
@@ -138,13 +138,20 @@ impl Stay {
 struct Crowding {
     window: Option<Instant>,
     lost: Duration,
-    is_crowded: bool,
+    /// In the window before.
+    was_crowded: bool,
 }
 
 impl Crowding {
     /// What is shorter is the ordinary course of things: programs that read, think and answer.
     const LONG: Duration = Duration::from_micros(50);
     const WINDOW: Duration = Duration::from_millis(50);
+    /// A worker that has slept since knows nothing of how it is now.
+    const LASTING: Duration = Duration::from_millis(200);
+
+    fn is_crowded(&self) -> bool {
+        self.was_crowded && self.window.is_some_and(|begin| begin.elapsed() < Self::LASTING)
+    }
 
     fn note(&mut self, now: Instant, away: Duration) {
         let begin = *self.window.get_or_insert(now);
@@ -156,7 +163,7 @@ impl Crowding {
             *self = Crowding {
                 window: Some(now + away),
                 lost: Duration::ZERO,
-                is_crowded: self.lost > length / 3,
+                was_crowded: self.lost > length / 3,
             };
         }
     }
@@ -200,18 +207,20 @@ mod tests {
     #[test]
     fn a_crowded_worker_gives_its_ports_away_and_begins_anew_with_those_that_come_back() {
         let mut placement = Placement::new(1, 2, 2);
-        let start = Instant::now();
-        let spend = |placement: &mut Placement, away: Duration| {
+        let now = Instant::now();
+        let spend_from = |placement: &mut Placement, start: Instant, away: Duration| {
             let crowding = placement.crowding.as_mut().unwrap();
             (0..2000).for_each(|turn| crowding.note(start + turn * 2 * away, away));
         };
-        spend(&mut placement, Duration::from_micros(20));
+        spend_from(&mut placement, now, Duration::from_micros(20));
         assert_eq!(ask(&mut placement, &mut Stay::default(), 0, 1), None, "they only take turns");
         placement.begin();
-        spend(&mut placement, Duration::from_micros(120));
+        spend_from(&mut placement, now, Duration::from_micros(120));
         assert_eq!(ask(&mut placement, &mut Stay::default(), 0, 1), Some(Reader::Edge));
         placement.begin();
         assert_eq!(ask(&mut placement, &mut Stay::default(), 0, 1), None);
+        spend_from(&mut placement, now - Duration::from_secs(60), Duration::from_micros(120));
+        assert_eq!(ask(&mut placement, &mut Stay::default(), 0, 1), None, "it was so a minute ago");
     }
 
     #[test]

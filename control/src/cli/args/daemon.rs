@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use pontoon_dataplane::engine::MAX_WORKERS;
 use pontoon_dataplane::port::Offloads;
 
 use super::{DEFAULT_STATE, NatArgs};
@@ -89,5 +90,6 @@ impl From<OffloadRung> for Offloads {
 }
 
 fn parse_workers(text: &str) -> Result<u16, String> {
-    text.parse().ok().filter(|n| *n <= 256).ok_or_else(|| "give a number, 0 to 256".to_owned())
+    let is_allowed = |&count: &u16| usize::from(count) <= MAX_WORKERS;
+    text.parse().ok().filter(is_allowed).ok_or_else(|| format!("give a number, 0 to {MAX_WORKERS}"))
 }
