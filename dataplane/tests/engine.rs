@@ -249,7 +249,8 @@ fn a_port_that_is_moved_between_workers_loses_nothing_and_keeps_its_order() {
     next(&peer);
     let to_host = |n: u32| udp((mac(2), GATEWAY.mac), (address(2), 4000), (HOST, 53), &n.to_be_bytes());
     let to_other = |n: u32| udp((mac(2), mac(3)), (address(2), 4000), (address(3), 53), &n.to_be_bytes());
-    for round in 0..1000u32 {
+    let rounds = if std::env::var("PONTOON_FULL").is_ok_and(|value| value == "1") { 1000 } else { 100u32 };
+    for round in 0..rounds {
         let numbers = round * 64..(round + 1) * 64;
         for number in numbers.clone() {
             send(&peer, to_host(number), Offload::NONE);
@@ -263,7 +264,7 @@ fn a_port_that_is_moved_between_workers_loses_nothing_and_keeps_its_order() {
         }
     }
     let counted = site.engine.port_counters(endpoint).unwrap();
-    assert_eq!((counted.rx.frames, counted.drops), (1000 * 128, vec![]));
+    assert_eq!((counted.rx.frames, counted.drops), (u64::from(rounds) * 128, vec![]));
     // It is gone for whoever reads it.
     site.engine.set_reader(endpoint, Reader::Edge).unwrap();
     site.engine.remove_port(endpoint).unwrap();
@@ -395,10 +396,13 @@ fn a_loop_is_told_and_a_blocked_port_ends_it() {
         let mut seen = None;
         until("the loop is told", || {
             carry(cable);
-            seen = events.try_iter().next();
+            // Ports that are kept busy may ask for another worker meanwhile.
+            seen = events.try_iter().find_map(|event| {
+                if let Event::LoopSeen(loop_seen) = event { Some(loop_seen) } else { None }
+            });
             seen.is_some()
         });
-        let Some(Event::LoopSeen(seen)) = seen else { panic!("{seen:?}") };
+        let seen = seen.unwrap();
         let blocked = loose_ends.iter().find(|(id, _)| *id == seen.port).expect("it is one of the two");
         let open = loose_ends.iter().find(|(id, _)| *id != seen.port).unwrap();
         assert_ne!(seen.other, blocked.0);
