@@ -4,6 +4,7 @@
 //! port, a few frames at a time ([`AHEAD`]), into buffers that are written out again at once: a frame's bytes stay in the cache between
 //! the two system calls, and nothing is queued here that could grow.
 
+mod affinity;
 mod command;
 mod doorbell;
 mod egress;
@@ -218,6 +219,7 @@ impl Worker {
         self.traffic = frames > 0;
         if self.traffic {
             self.spin.saw_traffic();
+            self.setup.placement.found(frames);
         } else if self.spin.is_over() {
             self.handed_over = false;
             for id in self.busy.drain(..) {

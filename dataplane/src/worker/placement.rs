@@ -9,9 +9,12 @@
 //! A worker notices and says so ([`Event::ReadElsewhere`](crate::engine::Event::ReadElsewhere)); control has the port read by the other
 //! ([`Engine::set_reader`](crate::engine::Engine::set_reader)). A port that was moved goes home after a while, to see whether it was for the
 //! moment: what it then costs to be moved again is [`WINDOW`] frames.
+//!
+//! Where CPUs are few it also matters on which of them a worker is: see `affinity`.
 
 use std::time::{Duration, Instant};
 
+use super::affinity::{Affinity, leave_cpu};
 use crate::engine::Reader;
 use crate::time::Timestamp;
 
@@ -29,6 +32,7 @@ const BETWEEN_RETURNS: Duration = Duration::from_millis(250);
 pub(crate) struct Placement {
     kind: Kind,
     crowding: Option<Crowding>,
+    affinity: Option<Affinity>,
 }
 
 #[derive(Debug)]
@@ -60,8 +64,13 @@ impl Placement {
             _ => Kind::Other,
         };
         // With two CPUs for each worker there is room for programs beside it.
-        let can_be_crowded = matches!(kind, Kind::Other) && cpus < 2 * workers;
-        Placement { kind, crowding: can_be_crowded.then(Crowding::default) }
+        let shares_cpu = !matches!(kind, Kind::Alone) && cpus < 2 * workers;
+        let can_be_crowded = matches!(kind, Kind::Other) && shares_cpu;
+        Placement {
+            kind,
+            crowding: can_be_crowded.then(Crowding::default),
+            affinity: shares_cpu.then(Affinity::new),
+        }
     }
 
     /// A port has come: what was noticed before was about others.
@@ -73,10 +82,25 @@ impl Placement {
 
     /// Gives the CPU away once, and notices for how long it was gone.
     pub(super) fn give_way(&mut self) {
-        let Some(crowding) = &mut self.crowding else { return std::thread::yield_now() };
+        let Some(affinity) = &mut self.affinity else { return std::thread::yield_now() };
         let before = Instant::now();
         std::thread::yield_now();
-        crowding.note(before, before.elapsed());
+        let away = before.elapsed();
+        affinity.was_away(away);
+        if let Some(crowding) = &mut self.crowding {
+            crowding.note(before, away);
+        }
+    }
+
+    /// A turn over all ports brought `frames`.
+    #[inline]
+    pub(super) fn found(&mut self, frames: usize) {
+        if let Some(affinity) = &mut self.affinity
+            && affinity.found(frames)
+        {
+            // Where that is not allowed the worker stays where it is.
+            let _ = leave_cpu();
+        }
     }
 
     /// A port had its turn, `frames` came, `for_edge` of them were handed over. Returns who should read it, told once for each stay.
