@@ -125,6 +125,19 @@ pub enum Error {
         /// As declared.
         declared: String,
     },
+    /// Another publication stands on a port of the host.
+    #[error("{0}")]
+    PortsTaken(String),
+    /// Any ports of the host would have done, and all that were tried are taken.
+    #[error("none of {tried} ports of the host that were tried for {wanted} is free; the last: {last}")]
+    NoPortsFree {
+        /// How many times.
+        tried: usize,
+        /// What should be published.
+        wanted: String,
+        /// Why not there.
+        last: Box<Error>,
+    },
     /// Something else is in the way.
     #[error("{0}")]
     Conflict(String),
@@ -197,6 +210,8 @@ impl Error {
             Error::Interface { .. }
             | Error::Differs { .. }
             | Error::Fdb(_)
+            | Error::PortsTaken(_)
+            | Error::NoPortsFree { .. }
             | Error::Conflict(_)
             | Error::Netns(NetnsError::Exists { .. }) => 409,
             Error::Lease(LeaseError::Invalid(_)) => 400,

@@ -305,6 +305,10 @@ impl World for Host {
         self.port(port).is_some_and(|number| self.engine.is_blocked(number.id))
     }
 
+    fn reader(&self, port: &PortName) -> Option<usize> {
+        self.engine.reader(self.port(port)?.id)
+    }
+
     fn offloads(&self, port: &PortName) -> Option<Offloads> {
         self.port(port).map(|number| number.offloads)
     }

@@ -374,6 +374,10 @@ impl World for FakeWorld {
         self.there.lock().unwrap().blocked.contains(port)
     }
 
+    fn reader(&self, port: &PortName) -> Option<usize> {
+        self.there.lock().unwrap().ports.contains_key(port).then_some(0)
+    }
+
     fn offloads(&self, port: &PortName) -> Option<Offloads> {
         self.there.lock().unwrap().ports.contains_key(port).then_some(Offloads::ALL)
     }

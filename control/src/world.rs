@@ -190,6 +190,9 @@ pub trait World: Send + Sync {
     /// Whether a port is out of its network because it is in a loop.
     fn is_blocked(&self, port: &PortName) -> bool;
 
+    /// The worker that reads a port; none when the engine has no such port.
+    fn reader(&self, port: &PortName) -> Option<usize>;
+
     /// The offloads of a port; none when the engine has no such port.
     fn offloads(&self, port: &PortName) -> Option<Offloads>;
 

@@ -381,6 +381,12 @@ impl Engine {
         self.lock().port(id).is_ok_and(|port| matches!(port.place, Place::Blocked(_)))
     }
 
+    /// The number of the worker that reads a port; none when there is no such port.
+    pub fn reader(&self, id: PortId) -> Option<usize> {
+        let tables = self.lock();
+        tables.port(id).is_ok().then(|| tables.reader(id))
+    }
+
     /// Exchanges what an uplink's port hears; see [`Packet::set_filter`](crate::port::packet::Packet::set_filter).
     ///
     /// # Errors

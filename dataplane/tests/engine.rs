@@ -287,7 +287,9 @@ fn a_port_that_speaks_to_the_host_is_asked_to_be_read_by_the_edges_worker() {
     speak(600);
     let asked = Event::ReadElsewhere { port: endpoint, reader: Reader::Edge };
     assert_eq!(events.try_iter().collect::<Vec<_>>(), std::slice::from_ref(&asked));
+    assert_eq!(site.engine.reader(endpoint), Some(1));
     site.engine.set_reader(endpoint, Reader::Edge).unwrap();
+    assert_eq!(site.engine.reader(endpoint), Some(0));
     speak(600);
     assert!(!events.try_iter().any(|event| event == asked), "it is where it wants to be");
 }

@@ -72,7 +72,7 @@ fn subnet(net: IpNet) -> Result<IpNet, Error> {
 /// replaced by it.
 ///
 /// # Errors
-/// There is no such endpoint, or another publication stands on one of the ports.
+/// There is no such endpoint, its network is internal, or another publication stands on one of the ports ([`Error::PortsTaken`]).
 pub fn publication(
     state: &State,
     network: &str,
@@ -82,8 +82,13 @@ pub fn publication(
     now: String,
 ) -> Result<PublicationRecord, Error> {
     let endpoint = state.endpoint(network, &request.endpoint)?;
-    if let Some(other) = state.publications().find(|it| it.ports.collides(&ports) && it.id != id) {
+    if state.network(network)?.record.connection.internal {
         return Err(Error::Conflict(format!(
+            "the network {network} is internal, so nobody would reach what is published; `pontoon network set {network} --internal=false` connects it"
+        )));
+    }
+    if let Some(other) = state.publications().find(|it| it.ports.collides(&ports) && it.id != id) {
+        return Err(Error::PortsTaken(format!(
             "{} is taken by {}/{}, which publishes {}; `pontoon unpublish {} {} {}` frees it",
             ports.host_side(),
             other.network,
@@ -92,11 +97,6 @@ pub fn publication(
             other.network,
             other.endpoint,
             other.ports
-        )));
-    }
-    if state.network(network)?.record.connection.internal {
-        return Err(Error::Conflict(format!(
-            "the network {network} is internal, so nobody would reach what is published; `pontoon network set {network} --internal=false` connects it"
         )));
     }
     let there = state.publications().find(|it| it.id == id).map(|it| it.rules.clone());

@@ -131,6 +131,7 @@ pub fn ports(ports: &[Port]) -> String {
         ">NETNS",
         "PEER",
         ">MTU",
+        ">WORKER",
         "OFFLOADS",
         "FLAGS",
     ]);
@@ -144,6 +145,7 @@ pub fn ports(ports: &[Port]) -> String {
             port.netns.to_string(),
             port.peer.as_ref().map(peer).unwrap_or_default(),
             port.mtu.to_string(),
+            port.worker.map(|worker| worker.to_string()).unwrap_or_default(),
             port.offloads.join(","),
             flags(port),
         ]);
@@ -476,13 +478,14 @@ mod tests {
             peer: None,
             flags: PortFlags { hairpin: true, guard: false, broadcast_limit: 500, ..ENDPOINT_FLAGS },
             blocked: true,
+            worker: Some(1),
             mtu: 1500,
             offloads: vec!["checksum".into(), "tso".into()],
         };
         assert_eq!(
             ports(std::slice::from_ref(&port)),
-            "PORT       KIND    INTERFACE  IFINDEX  SANDBOX       NETNS  PEER   MTU  OFFLOADS      FLAGS\n\
-             blue/eth1  packet  eth1             7  -        4026531840  -     1500  checksum,tso  learning,flood,hairpin,BLOCKED,broadcast-limit=500\n"
+            "PORT       KIND    INTERFACE  IFINDEX  SANDBOX       NETNS  PEER   MTU  WORKER  OFFLOADS      FLAGS\n\
+             blue/eth1  packet  eth1             7  -        4026531840  -     1500       1  checksum,tso  learning,flood,hairpin,BLOCKED,broadcast-limit=500\n"
         );
         let peer = Some(Peer { ifindex: 9, ifname: Some("ptn0a1b".into()) });
         let endpoint =

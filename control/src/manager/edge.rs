@@ -171,13 +171,17 @@ impl Manager {
         candidates: impl IntoIterator<Item = PublishedPorts>,
     ) -> Result<PublicationRecord, Error> {
         let mut taken = None;
+        let mut tried = 0;
         for ports in candidates {
             match self.publish_on(network, request, ports) {
                 Err(error) if is_taken(&error) => taken = Some(error),
                 done => return done,
             }
+            tried += 1;
         }
-        Err(taken.unwrap_or_else(|| Error::Internal("there was no port to try".into())))
+        let last = taken.unwrap_or_else(|| Error::Internal("there was no port to try".into()));
+        let wanted = format!("{network}/{} {}", request.endpoint, request.ports);
+        Err(if tried == 1 { last } else { Error::NoPortsFree { tried, wanted, last: Box::new(last) } })
     }
 
     /// What may be tried where any ports of the host will do.
@@ -378,7 +382,7 @@ fn place(at: Option<u32>, places: usize) -> Result<usize, Error> {
 fn is_taken(error: &Error) -> bool {
     match error {
         Error::During { source, .. } => is_taken(source),
-        Error::Conflict(_) | Error::Lease(LeaseError::Taken(_)) => true,
+        Error::PortsTaken(_) | Error::Lease(LeaseError::Taken(_)) => true,
         _ => false,
     }
 }

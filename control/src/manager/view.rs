@@ -317,6 +317,7 @@ impl Manager {
         let peer =
             link.as_ref().filter(|link| kind == "veth" || link.kind == "veth").and_then(|link| link.peer);
         let blocked = self.world.is_blocked(&name);
+        let worker = self.world.reader(&name);
         Port {
             port: name.to_string(),
             network: name.network,
@@ -328,6 +329,7 @@ impl Manager {
             peer: peer.map(|ifindex| Peer { ifindex, ifname: other_end }),
             flags: record.flags(),
             blocked,
+            worker,
             mtu,
             offloads: offload_names(offloads),
         }

@@ -71,7 +71,7 @@ impl There {
         assert!(self.ports.contains_key(&PortName::new(&record.network, &record.endpoint)));
         let ports = record.ports.host;
         if let Some((port, holder)) = busy.range(ports.first..=ports.last).next() {
-            return Err(Error::Conflict(format!("{port} is taken by {holder}")));
+            return Err(Error::PortsTaken(format!("{port} is taken by {holder}")));
         }
         assert_eq!(self.published.insert(record.id, plan.clone()), None);
         Ok(())

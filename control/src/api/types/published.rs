@@ -29,7 +29,7 @@ written_as_text!(PortRange, PublishedPorts, WantedPorts);
 pub enum PortsError {
     /// Other parts than it must have.
     #[error(
-        "\"{0}\" does not say what to publish; write [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp], such as 8080:80 or 127.0.0.1:5353:53/udp"
+        "\"{0}\" does not say what to publish; write [[HOSTIP:][HOSTPORT[-END]]:]PORT[-END][/tcp|udp], such as 8080:80, 127.0.0.1:5353:53/udp, or 80 for any port of the host"
     )]
     Shape(String),
     /// No ports of the host where they must be said.
@@ -417,10 +417,10 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_said() {
         for (text, words) in [
-            ("", "write [HOSTIP:]HOSTPORT"),
+            ("", "write [[HOSTIP:][HOSTPORT"),
             ("8080", "names no port of the host"),
             (":80", "names no port of the host"),
-            ("80:", "write [HOSTIP:]HOSTPORT"),
+            ("80:", "write [[HOSTIP:][HOSTPORT"),
             ("0:80", "\"0\" is no port"),
             ("80:0", "\"0\" is no port"),
             ("65536:80", "\"65536\" is no port"),
