@@ -14,27 +14,31 @@ mod document;
 mod edge;
 mod endpoint;
 mod inspect;
+mod nat;
 mod network;
 mod port;
+mod publication;
 mod published;
+mod rule;
 mod sandbox;
 mod stats;
+mod trace;
 
 pub use connect::{ConnectRequest, DisconnectRequest, SandboxName};
 pub use dns::{DnsAnswer, DnsCount, DnsName, DnsPlace, DnsRecord, DnsStats, DnsUpstream};
 pub use document::{Applied, Document, EndpointDecl, FdbDecl, InterfaceDecl, NamespaceDecl, NetworkDecl};
-pub use edge::{
-    ByProtocol, Connection, Flow, Link, LinkBody, NatFlushed, NatGauge, NatMapping, NatSession, NatSessions,
-    NatStats, Publication, PublicationRequest, Rule, RuleAction, RuleBody, RuleRequest, SnatIp, Trace,
-    TraceFrame, TraceRequest, Uplink, UplinkState,
-};
+pub use edge::{Connection, NatMapping, SnatIp, Uplink, UplinkState};
 pub use endpoint::{DeviceKind, Endpoint, EndpointRequest, Interface, InterfaceRequest, SandboxRef};
 pub use inspect::{Attachment, ConfigFrom, Inspected, Ipam, IpamConfig};
+pub use nat::{ByProtocol, Flow, NatFlushed, NatGauge, NatSession, NatSessions, NatStats};
 pub use network::{Network, NetworkPatch, NetworkRequest};
 pub use port::{Peer, Port, PortFlags, PortPatch};
+pub use publication::{Publication, PublicationRequest};
 pub use published::{PortRange, PortsError, Protocol, PublishedPorts, WantedPorts};
+pub use rule::{Link, LinkBody, Rule, RuleAction, RuleBody, RuleRequest};
 pub use sandbox::{LinkTarget, Membership, Sandbox, SandboxRequest};
 pub use stats::{FdbEntry, FdbRequest, FdbStats, PortStats, Stats, Traffic};
+pub use trace::{Trace, TraceFrame, TraceRequest};
 
 /// A MAC address, written `02:42:0a:00:00:02`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
