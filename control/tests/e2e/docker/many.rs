@@ -75,7 +75,15 @@ fn many(docker: &mut Docker) {
         });
     }
     // The Engine counts an endpoint for a moment after its last call about it (libnetwork, `DecEndpointCnt`).
-    until("the Engine counts no endpoint any more", || docker.ask(&["network", "rm", "net"]).code == Some(0));
+    let mut said = String::new();
+    until("the Engine counts no endpoint any more", || {
+        let Answer { code, stderr, .. } = docker.ask(&["network", "rm", "net"]);
+        if stderr != said {
+            eprintln!("docker network rm: {stderr}{}", docker.ask(&["network", "inspect", "net"]).stdout);
+            said = stderr;
+        }
+        code == Some(0)
+    });
     docker.nothing_is_left();
 }
 
