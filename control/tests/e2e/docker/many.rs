@@ -74,16 +74,11 @@ fn many(docker: &mut Docker) {
             descriptors(docker).iter().all(|(kind, count)| *count <= of_before(kind) + spare(kind))
         });
     }
-    // The Engine counts an endpoint for a moment after its last call about it (libnetwork, `DecEndpointCnt`).
-    let mut said = String::new();
-    until("the Engine counts no endpoint any more", || {
-        let Answer { code, stderr, .. } = docker.ask(&["network", "rm", "net"]);
-        if stderr != said {
-            eprintln!("docker network rm: {stderr}{}", docker.ask(&["network", "inspect", "net"]).stdout);
-            said = stderr;
-        }
-        code == Some(0)
-    });
+    // When this many end at once the Engine miscounts its network's endpoints now and then, for good and with its own bridges too
+    // (moby/moby#42119). It counts them anew when it starts.
+    docker.end_engine(Signal::TERM);
+    docker.start_engine();
+    docker.ok("network rm net");
     docker.nothing_is_left();
 }
 
