@@ -131,7 +131,6 @@ pub fn ports(ports: &[Port]) -> String {
         ">NETNS",
         "PEER",
         ">MTU",
-        ">WORKER",
         "OFFLOADS",
         "FLAGS",
     ]);
@@ -145,7 +144,6 @@ pub fn ports(ports: &[Port]) -> String {
             port.netns.to_string(),
             port.peer.as_ref().map(peer).unwrap_or_default(),
             port.mtu.to_string(),
-            port.worker.map(|worker| worker.to_string()).unwrap_or_default(),
             port.offloads.join(","),
             flags(port),
         ]);
@@ -186,7 +184,7 @@ pub fn stats(stats: &Stats) -> String {
         if stats.workers == 1 { "" } else { "s" }
     );
     let ports: Vec<PortStats> = stats.ports.iter().chain(&stats.uplinks).cloned().collect();
-    out += &traffic(&ports);
+    out += &carried(&ports, true);
     let drops = drops(&ports);
     if !drops.is_empty() {
         out = out + "\n" + &drops;
@@ -223,7 +221,12 @@ pub fn stats(stats: &Stats) -> String {
 
 /// What every port carried.
 pub fn traffic(ports: &[PortStats]) -> String {
-    let mut table = Table::new(&[
+    carried(ports, false)
+}
+
+/// The same, and by which worker each port is read.
+fn carried(ports: &[PortStats], with_workers: bool) -> String {
+    let columns = [
         "PORT",
         ">RX FRAMES",
         ">RX BYTES",
@@ -232,7 +235,9 @@ pub fn traffic(ports: &[PortStats]) -> String {
         ">TX BYTES",
         ">TX MEAN",
         ">DROPS",
-    ]);
+        ">WORKER",
+    ];
+    let mut table = Table::new(if with_workers { &columns } else { &columns[..8] });
     for port in ports {
         let dropped = port.drops.values().map(|t| t.frames).sum();
         let mut row = vec![port.port.clone()];
@@ -240,6 +245,9 @@ pub fn traffic(ports: &[PortStats]) -> String {
             row.extend([count(direction.frames), bytes(direction.bytes), mean(direction)]);
         }
         row.push(count(dropped));
+        if with_workers {
+            row.push(port.worker.map(|worker| worker.to_string()).unwrap_or_default());
+        }
         table.row(row);
     }
     table.render()
@@ -441,6 +449,7 @@ mod tests {
             ports: vec![PortStats {
                 port: "blue/web".into(),
                 network: "blue".into(),
+                worker: Some(1),
                 rx: Traffic { frames: 2000, bytes: 128_000_000 },
                 tx: Traffic::default(),
                 drops: BTreeMap::from([("runt".to_owned(), Traffic { frames: 3, bytes: 30 })]),
@@ -457,8 +466,8 @@ mod tests {
         assert!(text.starts_with("pontoon 0.1.0, up 1m 1s, 1 worker\n"), "{text}");
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<_> = text.lines().map(words).collect();
-        assert!(lines.contains(&"blue/web 2,000 128 MB 64.0 kB 0 0 B - 3".to_owned()), "{text}");
-        assert!(lines.contains(&"uplink:eth0 0 0 B - 0 0 B - 0".to_owned()), "{text}");
+        assert!(lines.contains(&"blue/web 2,000 128 MB 64.0 kB 0 0 B - 3 1".to_owned()), "{text}");
+        assert!(lines.contains(&"uplink:eth0 0 0 B - 0 0 B - 0 -".to_owned()), "{text}");
         let why = "blue/web runt 3 30 B The frame is shorter than an Ethernet header.";
         assert!(lines.contains(&why.to_owned()), "{text}");
         assert!(lines.contains(&"blue 1 65,536 0 0 0 0 0 0".to_owned()), "{text}");
@@ -478,14 +487,13 @@ mod tests {
             peer: None,
             flags: PortFlags { hairpin: true, guard: false, broadcast_limit: 500, ..ENDPOINT_FLAGS },
             blocked: true,
-            worker: Some(1),
             mtu: 1500,
             offloads: vec!["checksum".into(), "tso".into()],
         };
         assert_eq!(
             ports(std::slice::from_ref(&port)),
-            "PORT       KIND    INTERFACE  IFINDEX  SANDBOX       NETNS  PEER   MTU  WORKER  OFFLOADS      FLAGS\n\
-             blue/eth1  packet  eth1             7  -        4026531840  -     1500       1  checksum,tso  learning,flood,hairpin,BLOCKED,broadcast-limit=500\n"
+            "PORT       KIND    INTERFACE  IFINDEX  SANDBOX       NETNS  PEER   MTU  OFFLOADS      FLAGS\n\
+             blue/eth1  packet  eth1             7  -        4026531840  -     1500  checksum,tso  learning,flood,hairpin,BLOCKED,broadcast-limit=500\n"
         );
         let peer = Some(Peer { ifindex: 9, ifname: Some("ptn0a1b".into()) });
         let endpoint =

@@ -118,7 +118,7 @@ fn host_port(network: &NetworkState) -> Option<PortName> {
 fn port_stats(port: String, network: String, counters: &CounterSum) -> PortStats {
     let drop = |(reason, sum): &(DropReason, TrafficSum)| (reason.name().to_owned(), traffic(*sum));
     let drops = counters.drops.iter().map(drop).collect();
-    PortStats { port, network, rx: traffic(counters.rx), tx: traffic(counters.tx), drops }
+    PortStats { port, network, worker: None, rx: traffic(counters.rx), tx: traffic(counters.tx), drops }
 }
 
 fn uplink_stats((interface, counters): (&String, &CounterSum)) -> PortStats {
@@ -317,7 +317,6 @@ impl Manager {
         let peer =
             link.as_ref().filter(|link| kind == "veth" || link.kind == "veth").and_then(|link| link.peer);
         let blocked = self.world.is_blocked(&name);
-        let worker = self.world.reader(&name);
         Port {
             port: name.to_string(),
             network: name.network,
@@ -329,7 +328,6 @@ impl Manager {
             peer: peer.map(|ifindex| Peer { ifindex, ifname: other_end }),
             flags: record.flags(),
             blocked,
-            worker,
             mtu,
             offloads: offload_names(offloads),
         }
@@ -398,7 +396,9 @@ impl Manager {
     }
 
     fn port_stats(&self, name: &PortName) -> Option<PortStats> {
-        Some(port_stats(name.to_string(), name.network.clone(), &self.world.counters(name)?))
+        let counters = self.world.counters(name)?;
+        let stats = port_stats(name.to_string(), name.network.clone(), &counters);
+        Some(PortStats { worker: self.world.reader(name), ..stats })
     }
 
     fn fdb_stats(&self, network: &str) -> Option<FdbStats> {

@@ -102,9 +102,6 @@ pub struct Port {
     /// It is in a loop: nothing is taken from it, and nothing is flooded to it, until that has been tried again.
     #[serde(default)]
     pub blocked: bool,
-    /// The worker that reads it, counted from 0, the edge's; it changes with the port's traffic. Absent when the port has gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<usize>,
     /// Largest layer-3 packet in bytes.
     pub mtu: u16,
     /// The offloads in use, a subset of `checksum`, `tso`, `uso`, in that order.

@@ -52,6 +52,9 @@ pub struct PortStats {
     /// The network; an uplink has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network: String,
+    /// The worker that reads it, counted from 0, the edge's; it changes with the port's traffic. Absent when the port has gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<usize>,
     /// Frames that came in by it.
     pub rx: Traffic,
     /// Frames that left by it.
