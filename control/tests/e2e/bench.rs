@@ -230,6 +230,9 @@ fn compared_with_before() {
     let differences = document(&format!("--compare {}", old.display()));
     // It ran again as it had, so that nothing is unlike.
     assert_eq!(list(&differences, "unlike"), [] as [Value; 0]);
+    // Two rounds prove nothing.
+    assert_eq!(differences["too_few_rounds"], true);
+    assert!(list(&differences, "changes").iter().all(|it| it["became"] == "same"), "{differences}");
     let scenarios: BTreeSet<_> =
         list(&differences, "changes").iter().map(|it| text(it, "scenario")).collect();
     assert_eq!(scenarios, BTreeSet::from(["idle", "rr"]));

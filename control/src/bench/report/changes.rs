@@ -34,6 +34,9 @@ pub(crate) fn of(differences: &Differences) -> String {
         }
         out += &table.render();
     }
+    if differences.too_few_rounds {
+        out += "too few rounds to prove a change: measure both with --rounds 5 or more\n";
+    }
     let figures = if same == 1 { "figure" } else { "figures" };
     out + &format!("{same} {figures} without a change that could be shown.\n")
 }
