@@ -8,7 +8,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
+
+use crate::sys::current_cpu;
 
 /// Frames after which a worker judges where it is.
 const WINDOW: u32 = 64;
@@ -88,7 +90,7 @@ impl Affinity {
 pub(super) fn leave_cpu() -> io::Result<()> {
     let allowed = sched_getaffinity(None)?;
     let mut others = allowed;
-    others.unset(sched_getcpu());
+    others.unset(current_cpu()?);
     if others.count() > 0 {
         sched_setaffinity(None, &others)?;
         sched_setaffinity(None, &allowed)?;
@@ -169,7 +171,7 @@ mod tests {
             .for_each(|cpu| here.unset(cpu));
         sched_setaffinity(None, &here).unwrap();
         leave_cpu().unwrap();
-        assert!(here.is_set(sched_getcpu()), "it may not go elsewhere");
+        assert!(here.is_set(current_cpu().unwrap()), "it may not go elsewhere");
         assert_eq!(sched_getaffinity(None).unwrap(), here);
         sched_setaffinity(None, &allowed).unwrap();
         leave_cpu().unwrap();
