@@ -226,18 +226,12 @@ pub fn traffic(ports: &[PortStats]) -> String {
 
 /// The same, and by which worker each port is read.
 fn carried(ports: &[PortStats], with_workers: bool) -> String {
-    let columns = [
-        "PORT",
-        ">RX FRAMES",
-        ">RX BYTES",
-        ">RX MEAN",
-        ">TX FRAMES",
-        ">TX BYTES",
-        ">TX MEAN",
-        ">DROPS",
-        ">WORKER",
-    ];
-    let mut table = Table::new(if with_workers { &columns } else { &columns[..8] });
+    let mut columns =
+        vec!["PORT", ">RX FRAMES", ">RX BYTES", ">RX MEAN", ">TX FRAMES", ">TX BYTES", ">TX MEAN", ">DROPS"];
+    if with_workers {
+        columns.push(">WORKER");
+    }
+    let mut table = Table::new(&columns);
     for port in ports {
         let dropped = port.drops.values().map(|t| t.frames).sum();
         let mut row = vec![port.port.clone()];

@@ -179,9 +179,12 @@ impl Manager {
             }
             tried += 1;
         }
-        let last = taken.unwrap_or_else(|| Error::Internal("there was no port to try".into()));
         let wanted = format!("{network}/{} {}", request.endpoint, request.ports);
-        Err(if tried == 1 { last } else { Error::NoPortsFree { tried, wanted, last: Box::new(last) } })
+        Err(match taken {
+            None => Error::Internal(format!("there was no port to try for {wanted}")),
+            Some(error) if tried == 1 => error,
+            Some(last) => Error::NoPortsFree { tried, wanted, last: Box::new(last) },
+        })
     }
 
     /// What may be tried where any ports of the host will do.
